@@ -1,0 +1,102 @@
+"""Every error of the bridge, and whose fault each one is.
+
+    BridgeError
+    |-- RequestRefused        the sender's request is turned away
+    |   |-- SignatureInvalid      401: missing, malformed, repeated, mismatch
+    |   `-- ContextRefused        403: not one of the endpoint's contexts
+    |-- PayloadInvalid        authentic, but not a webhook: parked, never refused
+    |-- MessageInvalid        AMQP cannot carry the message: a defect of ours
+    |-- ConfigInvalid         the operator's file or environment
+    `-- BrokerError           RabbitMQ
+        |-- BrokerUnreachable     not connected, or refused to let us in
+        `-- TopologyMismatch      an exchange or queue is missing or different
+
+The first line of a class's docstring is its message when none is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class BridgeError(Exception):
+    """The bridge could not do what it was asked."""
+
+    def __str__(self) -> str:
+        """Return the given message, or the first line of the class's docstring."""
+        return super().__str__() or (self.__doc__ or "").strip().splitlines()[0]
+
+
+class RequestRefused(BridgeError):
+    """The request was refused."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__()
+        self.reason = reason
+
+
+class SignatureInvalid(RequestRefused):
+    """The request is not signed with one of the endpoint's secrets.
+
+    ``reason`` is ``missing``, ``repeated``, ``malformed`` or ``mismatch``.
+    """
+
+
+class ContextRefused(RequestRefused):
+    """The ContextIdentifier is not one that this endpoint accepts."""
+
+    def __init__(self) -> None:
+        super().__init__("context")
+
+
+class PayloadInvalid(BridgeError):
+    """The body is authentic but is not a SuperOffice webhook.
+
+    ``reason`` is ``not_utf8``, ``not_json``, ``not_object`` or ``no_event``.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__()
+        self.reason = reason
+
+
+class MessageInvalid(BridgeError):
+    """AMQP 0-9-1 cannot carry this message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One mistake in the configuration.
+
+    ``source`` is a file or an environment variable, ``key`` a dotted path, ``allowed`` what
+    would be right.
+    """
+
+    source: str
+    key: str
+    allowed: str
+
+    def __str__(self) -> str:
+        """Return one line for people."""
+        return f"{self.source}: {self.key}: {self.allowed}"
+
+
+class ConfigInvalid(BridgeError):
+    """The configuration cannot be used."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = tuple(problems)
+
+
+class BrokerError(BridgeError):
+    """RabbitMQ did not do what it was asked."""
+
+
+class BrokerUnreachable(BrokerError):
+    """No connection to RabbitMQ."""
+
+
+class TopologyMismatch(BrokerError):
+    """An exchange or queue is missing, or differs from what the configuration asks for."""

@@ -1,0 +1,71 @@
+"""The two forms of an event: as SuperOffice delivered it, and as consumers see it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Record = tuple[str, str | None, str, int | str]
+"""What keeps its order: (endpoint, ContextIdentifier, entity, primary key)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One request whose signature was right, or was not asked for.
+
+    ``body`` is what was on the wire. ``received_ns`` counts from the Unix epoch. The last four
+    come from headers, which nobody signed: they are compared and passed on, never obeyed.
+    """
+
+    endpoint: str
+    body: bytes
+    received_ns: int
+    retry: int | None = None
+    traceparent: str | None = None
+    header_event: str | None = None
+    header_event_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """The JSON object of a webhook, its known properties typed.
+
+    Of a known property with an unexpected type nothing is lost: it is found under its own name
+    in ``properties``, together with every unknown one. ``null`` counts as absent.
+    ``timestamp`` is RFC 3339 as received. ``event_id`` is None when the body has no usable one.
+    """
+
+    event: str
+    entity: str
+    action: str
+    event_id: str | None
+    timestamp: str | None
+    primary_key: int | str | None
+    context_identifier: str | None
+    changed_by_associate_id: int | None
+    webhook_name: str | None
+    changes: list[Any]
+    values: Mapping[str, Any]
+    field_values: Mapping[str, Any]
+    properties: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A SuperOffice event in the bridge's normal form.
+
+    ``time`` is RFC 3339. ``data`` is the ``data`` member of the CloudEvent, ready for JSON.
+    ``record`` is None when the event has no primary key, and then it has no order.
+    """
+
+    id: str
+    name: str
+    entity: str
+    action: str
+    primary_key: int | str | None
+    context: str | None
+    endpoint: str
+    time: str
+    record: Record | None
+    data: Mapping[str, Any]

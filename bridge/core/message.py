@@ -1,0 +1,1 @@
+"""The messages that leave the bridge, complete but not yet on the wire."""

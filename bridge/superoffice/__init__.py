@@ -1,0 +1,1 @@
+"""Everything that only SuperOffice knows: signature, payload, catalogue, normal form."""

@@ -1,0 +1,1 @@
+"""For tests, demos and benchmarks: a private RabbitMQ, sample events, signing, fakes."""
