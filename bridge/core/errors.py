@@ -4,6 +4,7 @@
     |-- RequestRefused        the sender's request is turned away
     |   |-- SignatureInvalid      401: missing, malformed, repeated, mismatch
     |   `-- ContextRefused        403: not one of the endpoint's contexts
+    |-- NotAccepted           503: nobody took responsibility for the event
     |-- PayloadInvalid        authentic, but not a webhook: parked, never refused
     |-- MessageInvalid        AMQP cannot carry the message: a defect of ours
     |-- ConfigInvalid         the operator's file or environment
@@ -46,8 +47,21 @@ class SignatureInvalid(RequestRefused):
 class ContextRefused(RequestRefused):
     """The ContextIdentifier is not one that this endpoint accepts."""
 
-    def __init__(self) -> None:
+    def __init__(self, event_id: str) -> None:
         super().__init__("context")
+        self.event_id = event_id
+
+
+class NotAccepted(BridgeError):
+    """Nothing can take the event now; the sender must try again.
+
+    ``reason`` says what the broker did: ``away``, ``refused`` or ``unknown``.
+    """
+
+    def __init__(self, reason: str, event_id: str) -> None:
+        super().__init__()
+        self.reason = reason
+        self.event_id = event_id
 
 
 class PayloadInvalid(BridgeError):

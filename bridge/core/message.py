@@ -1,1 +1,160 @@
-"""The messages that leave the bridge, complete but not yet on the wire."""
+"""The messages that leave the bridge, complete but not yet on the wire.
+
+An event becomes a CloudEvent 1.0 in structured mode (https://github.com/cloudevents/spec,
+``cloudevents/formats/json-format.md``); what could not be understood is parked as it came; what no
+queue was bound for is copied to ``superoffice.unrouted``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from urllib.parse import quote
+
+import orjson
+
+from bridge.core.event import Delivery, Event, Record
+from bridge.core.routing import Target, encode, shorten, topic
+
+PARKED = "superoffice.parked"
+"""Exchange and queue for what could not be understood or delivered."""
+
+UNROUTED = "superoffice.unrouted"
+"""Exchange and queue for what was published while no queue was bound to its key."""
+
+CLOUDEVENTS_JSON = "application/cloudevents+json"
+
+Headers = Mapping[str, str | int]
+
+_INT64 = range(-(2**63), 2**63)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One AMQP message and where it goes. Always persistent, always mandatory.
+
+    ``timestamp`` is whole seconds since the Unix epoch. ``record`` keeps its order: of the messages
+    of one record the next is published when the one before it has been settled.
+    """
+
+    exchange: str
+    routing_key: str
+    body: bytes
+    content_type: str
+    message_id: str
+    type: str
+    timestamp: int
+    headers: Headers
+    record: Record | None = None
+
+
+def event_message(event: Event, *, delivery: Delivery, target: Target, source: str) -> Message:
+    """Build the message of a normalized event; ``source`` is the CloudEvents source."""
+    kind = event_type(topic(event))
+    return Message(
+        exchange=target.exchange,
+        routing_key=target.routing_key,
+        body=delivery.body if target.raw else cloudevent(event, kind=kind, source=source),
+        content_type="application/json" if target.raw else CLOUDEVENTS_JSON,
+        message_id=event.id,
+        type=kind,
+        timestamp=delivery.received_ns // 1_000_000_000,
+        headers=event_headers(event, delivery),
+        record=event.record,
+    )
+
+
+def cloudevent(event: Event, *, kind: str, source: str) -> bytes:
+    """Return the CloudEvent as JSON; ``subject`` is left out when there is no primary key."""
+    envelope: dict[str, object] = {
+        "specversion": "1.0",
+        "id": event.id,
+        "source": source,
+        "type": kind,
+    }
+    entity = encode(event.entity)
+    if event.primary_key is not None:
+        envelope["subject"] = f"{entity}/{quote(str(event.primary_key), safe='')}"
+    envelope["time"] = event.time
+    envelope["datacontenttype"] = "application/json"
+    envelope["dataschema"] = f"urn:superoffice-bridge:{entity}:1"
+    envelope["data"] = event.data
+    return orjson.dumps(envelope)
+
+
+def event_headers(event: Event, delivery: Delivery) -> Headers:
+    """Return the AMQP headers; absent values have no header, and int means AMQP int64."""
+    headers: dict[str, str | int] = {
+        "entity": event.entity,
+        "action": event.action,
+        "endpoint": event.endpoint,
+    }
+    if event.context is not None:
+        headers["context"] = event.context
+    key = event.primary_key
+    if key is not None:
+        headers["primary_key"] = (
+            key if isinstance(key, str) or -(2**63) <= key < 2**63 else str(key)
+        )
+    if delivery.retry is not None:
+        headers["retry"] = str(delivery.retry)
+    if delivery.traceparent is not None:
+        headers["traceparent"] = delivery.traceparent
+    return headers
+
+
+def parked_message(delivery: Delivery, *, reason: str, time: str) -> Message:
+    """Build the message that keeps a delivery nobody could read: its raw bytes, and why."""
+    headers: dict[str, str | int] = {"reason": reason, "endpoint": delivery.endpoint, "time": time}
+    if delivery.retry is not None:
+        headers["retry"] = str(delivery.retry)
+    if delivery.traceparent is not None:
+        headers["traceparent"] = delivery.traceparent
+    return Message(
+        exchange=PARKED,
+        routing_key=reason,
+        body=delivery.body,
+        content_type="application/octet-stream",
+        message_id=body_id(delivery.body),
+        type="com.superoffice.parked",
+        timestamp=delivery.received_ns // 1_000_000_000,
+        headers=headers,
+    )
+
+
+def unrouted_message(message: Message) -> Message:
+    """Build the copy of a returned message that goes to ``superoffice.unrouted``."""
+    origin = {
+        "original_exchange": message.exchange,
+        "original_routing_key": message.routing_key,
+    }
+    return Message(
+        exchange=UNROUTED,
+        routing_key=message.routing_key,
+        body=message.body,
+        content_type=message.content_type,
+        message_id=message.message_id,
+        type=message.type,
+        timestamp=message.timestamp,
+        headers={**message.headers, **origin},
+        record=message.record,
+    )
+
+
+def body_id(body: bytes) -> str:
+    """Return the id of a delivery that brings none of its own."""
+    return f"sha256-{hashlib.sha256(body).hexdigest()}"
+
+
+@lru_cache(maxsize=1024)
+def event_type(name: str) -> str:
+    """Return the CloudEvents ``type``, which is also the AMQP property (a short string)."""
+    return shorten(f"com.superoffice.{encode(name)}")
+
+
+@lru_cache(maxsize=1024)
+def source_uri(context: str | None) -> str:
+    """Return the CloudEvents ``source`` of an installation, ``unknown`` if it does not say."""
+    return f"/superoffice/{quote(context or 'unknown', safe='')}"

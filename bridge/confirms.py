@@ -1,0 +1,266 @@
+"""One AMQP channel in confirm mode, settled in the order of the wire.
+
+aiormq matches a returned message to its publish by ``message_id`` and resolves acks of a run later
+than the frames arrive; both misreport under concurrency (docs/decisions). So this module takes the
+incoming frames where aiormq's reader hands them over, before they are queued, and is the only owner
+of what happens to a publish: Ack, Nack, Return with its header and body, Channel.Close, and the
+loss of the connection.
+
+Rules it rests on (https://www.rabbitmq.com/docs/confirms):
+a returned message is returned before it is acked; returns come in publish order; an ack with
+``multiple`` settles every tag up to its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import aiormq
+from aiormq.abc import ChannelFrame, FrameType
+from pamqp import commands
+from pamqp.body import ContentBody
+from pamqp.header import ContentHeader
+
+from bridge.core.frames import publish_frames
+from bridge.core.message import Message, unrouted_message
+from bridge.ports import Outcome
+
+
+class Publish:
+    """One message on its way: settled once, by the broker or by the loss of the channel."""
+
+    __slots__ = ("_settled", "_waiter", "message", "outcome", "rerouted", "returned")
+
+    def __init__(self, message: Message) -> None:
+        self.message = message
+        self.outcome: Outcome | None = None
+        self.returned = False
+        self.rerouted = False
+        self._waiter: asyncio.Future[Outcome] | None = None
+        self._settled: Callable[[Publish], None] | None = None
+
+    def __repr__(self) -> str:
+        """Show the id and the state."""
+        state = self.outcome.value if self.outcome else "unresolved"
+        return f"<Publish {self.message.message_id} {state}>"
+
+    def settle(self, outcome: Outcome) -> None:
+        """Record the final outcome and tell the waiter, if one still waits."""
+        self.outcome = outcome
+        self.answer(outcome)
+        if self._settled is not None:
+            self._settled(self)
+
+    def answer(self, outcome: Outcome) -> None:
+        """Tell the waiter; ``UNKNOWN`` leaves the publish itself unresolved."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(outcome)
+
+    def on_settled(self, callback: Callable[[Publish], None]) -> None:
+        """Call back once, inline, when the outcome is final."""
+        self._settled = callback
+
+    async def within(self, deadline: float) -> Outcome:
+        """Return the outcome, or ``UNKNOWN`` when the loop's clock reaches the deadline."""
+        if self.outcome is not None:
+            return self.outcome
+        loop = asyncio.get_running_loop()
+        self._waiter = loop.create_future()
+        timer = loop.call_at(deadline, self.answer, Outcome.UNKNOWN)
+        try:
+            return await self._waiter
+        finally:
+            timer.cancel()
+
+
+class _Inbox:
+    """Stands in for aiormq's queue of incoming frames and lets one owner see each frame first."""
+
+    def __init__(self, queue: asyncio.Queue[Any], handle: Callable[[FrameType], bool]) -> None:
+        self._queue = queue
+        self._handle = handle
+
+    async def put(self, item: tuple[int, FrameType]) -> None:
+        if not self._handle(item[1]):
+            await self._queue.put(item)
+
+    async def get(self) -> Any:
+        return await self._queue.get()
+
+    def task_done(self) -> None:
+        self._queue.task_done()
+
+
+class ConfirmChannel:
+    """Publishes persistent, mandatory messages on one channel and settles each of them once."""
+
+    def __init__(
+        self,
+        channel: aiormq.Channel,
+        *,
+        returned: Callable[[Publish], None],
+        closed: Callable[[str], None],
+    ) -> None:
+        self._channel = channel
+        self._loop = asyncio.get_running_loop()
+        self._returned = returned
+        self._closed = closed
+        self._frame_max = channel.connection.connection_tune.frame_max
+        self._tag = 0
+        self._settled_up_to = 0
+        self._in_flight: dict[int, Publish] = {}
+        self._outgoing: list[bytes] = []
+        self._return: _Return | None = None
+        self._quiet_since = 0.0
+        self.is_closed = False
+        channel.frames = _Inbox(channel.frames, self._on_frame)  # type: ignore[assignment]
+        channel.closing.add_done_callback(self._on_closing)
+
+    def __repr__(self) -> str:
+        """Show the load and the state."""
+        state = "closed" if self.is_closed else "open"
+        return f"<ConfirmChannel {state}, {len(self._in_flight)} in flight>"
+
+    @property
+    def in_flight(self) -> int:
+        """Return how many publishes are unresolved."""
+        return len(self._in_flight)
+
+    def quiet_for(self) -> float:
+        """Return for how many seconds publishes have waited while nothing was settled."""
+        return self._loop.time() - self._quiet_since if self._in_flight else 0.0
+
+    def send(self, publish: Publish) -> None:
+        """Put a message on the wire with the others of this turn of the event loop.
+
+        Raises ``MessageInvalid`` before a delivery tag is taken: a tag without its message would
+        shift the outcome of every later one.
+        """
+        message = unrouted_message(publish.message) if publish.rerouted else publish.message
+        frames = publish_frames(message, channel=self._channel.number, frame_max=self._frame_max)
+        if not self._in_flight:
+            self._quiet_since = self._loop.time()
+        self._tag += 1
+        self._in_flight[self._tag] = publish
+        if not self._outgoing:
+            self._loop.call_soon(self._flush)
+        self._outgoing.append(frames)
+
+    def abandon(self, reason: str) -> None:
+        """Settle everything in flight as unknown: nothing more will be heard of it."""
+        if self.is_closed:
+            return
+        self.is_closed = True
+        lost = list(self._in_flight.values())
+        self._in_flight.clear()
+        self._outgoing.clear()
+        for publish in lost:
+            publish.settle(Outcome.UNKNOWN)
+        self._closed(reason)
+
+    def _flush(self) -> None:
+        if not self._outgoing or self.is_closed:
+            return
+        payload = ChannelFrame(payload=b"".join(self._outgoing), should_close=False)
+        try:
+            self._channel.connection.write_queue.put_nowait(payload)
+        except asyncio.QueueFull:  # its reader runs in the next turn
+            self._loop.call_later(0.001, self._flush)
+        else:
+            self._outgoing.clear()
+
+    def _on_frame(self, frame: FrameType) -> bool:
+        """Take a frame of the confirm protocol; return whether aiormq must not see it."""
+        match frame:
+            case commands.Basic.Ack():
+                self._settle(frame.delivery_tag or 0, frame.multiple, Outcome.CONFIRMED)
+            case commands.Basic.Nack():
+                self._settle(frame.delivery_tag or 0, frame.multiple, Outcome.REFUSED)
+            case commands.Basic.Return():
+                self._return = _Return(frame)
+            case ContentHeader() | ContentBody() if self._return is not None:
+                if self._return.complete(frame):
+                    returned, self._return = self._return, None
+                    self._on_return(returned)
+            case commands.Channel.Close():
+                self.abandon(f"{frame.reply_code} {frame.reply_text}")
+                return False  # aiormq answers with Channel.CloseOk
+            case _:
+                return False
+        return True
+
+    def _settle(self, tag: int, multiple: bool, outcome: Outcome) -> None:
+        self._quiet_since = self._loop.time()
+        if multiple:
+            for earlier in range(self._settled_up_to + 1, tag):
+                if (publish := self._in_flight.pop(earlier, None)) is not None:
+                    self._conclude(publish, outcome)
+            self._settled_up_to = max(self._settled_up_to, tag)
+        publish = self._in_flight.pop(tag, None)
+        if publish is not None:
+            self._conclude(publish, outcome)
+        elif not self.is_closed:
+            self._anomaly(f"confirm for unknown delivery tag {tag}")
+
+    def _conclude(self, publish: Publish, outcome: Outcome) -> None:
+        """Settle a publish; one that was returned is not done before its copy is confirmed."""
+        if publish.returned:
+            self._returned(publish)
+        elif publish.rerouted and outcome is Outcome.CONFIRMED:
+            publish.settle(Outcome.UNROUTED)
+        else:
+            publish.settle(outcome)
+
+    def _on_return(self, returned: _Return) -> None:
+        for publish in self._in_flight.values():
+            if not publish.returned and returned.is_of(publish):
+                publish.returned = True
+                return
+        self._anomaly("a message was returned that is not in flight")
+
+    def _anomaly(self, what: str) -> None:
+        """Throw the channel away: after a wrong confirm no later one can be trusted."""
+        self.abandon(f"protocol anomaly: {what}")
+
+    def _on_closing(self, closing: asyncio.Future[Any]) -> None:
+        cause = None if closing.cancelled() else closing.exception()
+        self.abandon(f"{type(cause).__name__}: {cause}" if cause else "closed")
+
+
+class _Return:
+    """A returned message while its frames come in."""
+
+    def __init__(self, method: commands.Basic.Return) -> None:
+        self._method = method
+        self._header: ContentHeader | None = None
+        self._body = bytearray()
+
+    def complete(self, frame: ContentHeader | ContentBody) -> bool:
+        """Add a frame; return whether the message is complete."""
+        if isinstance(frame, ContentHeader):
+            self._header = frame
+        else:
+            self._body += frame.value
+        return self._header is not None and len(self._body) >= (self._header.body_size or 0)
+
+    def is_of(self, publish: Publish) -> bool:
+        """Return whether this is the message of that publish, to the last byte.
+
+        AMQP returns no delivery tag. Two publishes that are equal in all of this are the same
+        message in the same place, and it does not matter which of them was returned.
+        """
+        message = publish.message
+        assert self._header is not None  # noqa: S101  # complete() came first
+        properties = self._header.properties
+        if properties.message_id != message.message_id:
+            return False
+        if publish.rerouted:
+            message = unrouted_message(message)
+        return (
+            self._method.exchange == message.exchange
+            and self._method.routing_key == message.routing_key
+            and properties.headers == message.headers
+            and self._body == message.body
+        )

@@ -1,0 +1,13 @@
+"""How long to wait before the next attempt."""
+
+from __future__ import annotations
+
+
+def delay(attempt: int, *, base: float, cap: float, spread: float) -> float:
+    """Return the pause in seconds after the given number of failures (1 is the first).
+
+    Doubles from ``base`` to ``cap``. ``spread``, in [0, 1), takes up to half of it away, so that
+    many bridges do not come back to a restarted broker at the same instant.
+    """
+    exponent = min(attempt - 1, 32)  # far beyond any cap, and no float overflow after a long night
+    return float(min(cap, base * 2**exponent) * (1 - spread / 2))

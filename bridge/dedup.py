@@ -1,0 +1,96 @@
+"""Which events were accepted lately, and which are being accepted now.
+
+SuperOffice sends an event up to three times with the same EventId. The first delivery does the
+work; one that comes while it is under way waits for its result; one that comes after its success
+is a duplicate. A failure is forgotten at once, so that the next attempt is a first one again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+from types import TracebackType
+
+Key = tuple[str | None, ...]
+"""(endpoint, context, WebhookName, Event, EventId): registrations may share an EventId."""
+
+
+class Claim:
+    """The first delivery of an event, from its start to its result."""
+
+    __slots__ = ("_dedup", "_waiters", "key", "succeeded")
+
+    def __init__(self, dedup: Dedup, key: Key) -> None:
+        self._dedup = dedup
+        self._waiters: list[asyncio.Future[bool]] = []
+        self.key = key
+        self.succeeded = False
+
+    def __enter__(self) -> Claim:
+        """Start the delivery."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End it: remembered if it succeeded, forgotten if not."""
+        self._dedup.conclude(self)
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(self.succeeded)
+
+    async def result(self) -> bool:
+        """Wait for the delivery's result: whether the event was accepted."""
+        waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        return await waiter
+
+
+class Dedup:
+    """Remembers accepted events for ``window`` seconds, at most ``max_events`` of them."""
+
+    def __init__(self, *, window: float, max_events: int, clock: Callable[[], float]) -> None:
+        self._window = window
+        self._max_events = max_events
+        self._clock = clock
+        self._accepted: OrderedDict[Key, float] = OrderedDict()
+        self._under_way: dict[Key, Claim] = {}
+
+    def __len__(self) -> int:
+        """Return how many accepted events are remembered."""
+        return len(self._accepted)
+
+    def was_accepted(self, key: Key) -> bool:
+        """Return whether the event was accepted within the window."""
+        accepted_at = self._accepted.get(key)
+        return accepted_at is not None and self._clock() - accepted_at < self._window
+
+    def under_way(self, key: Key) -> Claim | None:
+        """Return the first delivery of an event while it has no result."""
+        return self._under_way.get(key)
+
+    def claim(self, key: Key) -> Claim:
+        """Return the right and duty to deliver; only for an event that is not under way."""
+        claim = self._under_way[key] = Claim(self, key)
+        return claim
+
+    def conclude(self, claim: Claim) -> None:
+        """Take a delivery's result; called by the claim itself."""
+        del self._under_way[claim.key]
+        if claim.succeeded and self._window > 0:
+            self._accepted[claim.key] = self._clock()
+            self._accepted.move_to_end(claim.key)
+            self._forget()
+
+    def _forget(self) -> None:
+        """Drop what is too old or too many, oldest first."""
+        horizon = self._clock() - self._window
+        while self._accepted:
+            oldest = next(iter(self._accepted))
+            if len(self._accepted) <= self._max_events and self._accepted[oldest] > horizon:
+                return
+            del self._accepted[oldest]

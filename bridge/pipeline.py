@@ -1,0 +1,140 @@
+"""The whole story of one event: verify, understand, normalize, route, publish.
+
+A 200 is earned when ``receive`` returns: the broker has confirmed the event, or it is a duplicate
+of one that was, or the sender's test. Everything else is an exception.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from bridge.core.errors import ContextRefused, NotAccepted, PayloadInvalid
+from bridge.core.event import Delivery, Payload
+from bridge.core.message import Message, body_id, event_message, parked_message, source_uri
+from bridge.core.routing import Router
+from bridge.dedup import Dedup
+from bridge.metrics import Metrics
+from bridge.ports import Outcome, Publisher
+from bridge.superoffice.normalize import normalize
+from bridge.superoffice.payload import parse
+from bridge.superoffice.signature import verify
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One registered webhook URL: who may call it and what it stands for.
+
+    ``contexts`` empty accepts any; ``source`` None derives it from the ContextIdentifier.
+    """
+
+    name: str
+    secrets: Sequence[bytes]
+    allow_unsigned: bool = False
+    contexts: frozenset[str] = frozenset()
+    publish_test_events: bool = False
+    source: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the sender is told with its 200."""
+
+    status: str
+    id: str
+    reason: str | None = None
+
+
+class Pipeline:
+    """Takes deliveries in and answers for them."""
+
+    def __init__(
+        self,
+        endpoints: Mapping[str, Endpoint],
+        *,
+        router: Router,
+        publisher: Publisher,
+        dedup: Dedup,
+        metrics: Metrics,
+        confirm_deadline: float,
+    ) -> None:
+        self._endpoints = endpoints
+        self._router = router
+        self._publisher = publisher
+        self._dedup = dedup
+        self._metrics = metrics
+        self._confirm_deadline = confirm_deadline
+
+    async def receive(self, delivery: Delivery, *, signatures: Sequence[str]) -> Answer:
+        """Accept a delivery or raise.
+
+        Raises ``SignatureInvalid`` and ``ContextRefused`` (the request is refused),
+        ``PayloadInvalid`` (only on an unsigned endpoint, elsewhere the delivery is parked), and
+        ``NotAccepted`` (the sender must try again).
+        """
+        endpoint = self._endpoints[delivery.endpoint]
+        if not endpoint.allow_unsigned:
+            verify(delivery.body, headers=signatures, secrets=endpoint.secrets)
+        try:
+            payload = parse(delivery.body)
+        except PayloadInvalid as invalid:
+            if endpoint.allow_unsigned:
+                raise
+            return await self._park(delivery, invalid.reason)
+        return await self._accept(endpoint, delivery, payload)
+
+    async def _accept(self, endpoint: Endpoint, delivery: Delivery, payload: Payload) -> Answer:
+        event_id = payload.event_id or body_id(delivery.body)
+        if payload.event == "test" and not endpoint.publish_test_events:
+            return Answer("ignored", event_id)
+        _check_context(endpoint, payload, event_id)
+        context, name = payload.context_identifier, payload.webhook_name
+        key = (endpoint.name, context, name, payload.event, event_id)
+        if self._dedup.was_accepted(key):
+            return Answer("duplicate", event_id)
+        if (first := self._dedup.under_way(key)) is not None:
+            if await first.result():
+                return Answer("duplicate", event_id)
+            raise NotAccepted("earlier_attempt_failed", event_id)
+        with self._dedup.claim(key) as claim:
+            answer = await self._deliver(endpoint, delivery, payload)
+            claim.succeeded = True
+            return answer
+
+    async def _deliver(self, endpoint: Endpoint, delivery: Delivery, payload: Payload) -> Answer:
+        event, oddities = normalize(payload, delivery=delivery)
+        for kind in oddities:
+            self._metrics.oddities.labels(kind).inc()
+        message = event_message(
+            event,
+            delivery=delivery,
+            target=self._router.target(event),
+            source=endpoint.source or source_uri(event.context),
+        )
+        outcome = await self._publish(message)
+        return Answer("published" if outcome is Outcome.CONFIRMED else "unrouted", event.id)
+
+    async def _park(self, delivery: Delivery, reason: str) -> Answer:
+        received = datetime.fromtimestamp(delivery.received_ns / 1e9, UTC)
+        time = received.isoformat().replace("+00:00", "Z")
+        message = parked_message(delivery, reason=reason, time=time)
+        await self._publish(message)
+        return Answer("parked", message.message_id, reason)
+
+    async def _publish(self, message: Message) -> Outcome:
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        outcome = await self._publisher.publish(message, deadline=started + self._confirm_deadline)
+        self._metrics.stage_seconds.labels("publish").observe(loop.time() - started)
+        if not outcome.accepted:
+            raise NotAccepted(outcome.value, message.message_id)
+        return outcome
+
+
+def _check_context(endpoint: Endpoint, payload: Payload, event_id: str) -> None:
+    """A ContextIdentifier that is present must be one of the endpoint's, whatever its type."""
+    present = payload.context_identifier or payload.properties.get("ContextIdentifier")
+    if endpoint.contexts and present is not None and present not in endpoint.contexts:
+        raise ContextRefused(event_id)

@@ -1,0 +1,244 @@
+"""Confirmed publishing: one connection kept alive, one unresolved message per record.
+
+``run`` keeps a connection to the first broker that answers, checks the topology on a connection of
+its own, and opens the channel that ``submit`` writes to. Whatever breaks, the connection is thrown
+away and a new one made; nothing of aio-pika's robust connections is used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Sequence
+
+import aiormq
+import structlog
+
+from bridge import topology
+from bridge.confirms import ConfirmChannel, Publish
+from bridge.connection import HEARTBEAT, Connection, broker_errors, connect, connected, safe_url
+from bridge.core.backoff import delay
+from bridge.core.errors import BrokerError, MessageInvalid
+from bridge.core.event import Record
+from bridge.core.message import UNROUTED, Message
+from bridge.ports import Outcome
+from bridge.topology import Mode, Report, Topology
+
+RECHECK_SECONDS = 10.0
+"""How often a topology with a mismatch is looked at again."""
+
+_TICK_SECONDS = 0.1
+_DEAF_SECONDS = 2 * HEARTBEAT
+
+log = structlog.get_logger()
+
+
+class Publisher:
+    """Takes messages to RabbitMQ; may be called at any time, connected or not.
+
+    ``confirm_deadline`` in seconds: when publishes have waited that long and nothing at all was
+    confirmed, the broker counts as away.
+    """
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        wanted: Topology,
+        *,
+        mode: Mode = "declare",
+        confirm_deadline: float = 2.0,
+    ) -> None:
+        self._urls = tuple(urls)
+        self._wanted = wanted
+        self._mode: Mode = mode
+        self._deadline = confirm_deadline
+        self._report: Report | None = None
+        self._checked_at = 0.0
+        self._channel: ConfirmChannel | None = None
+        self._gone = asyncio.Event()
+        self._blocked = False
+        self._lines: dict[Record, deque[Publish]] = {}
+
+    def __repr__(self) -> str:
+        """Show the state."""
+        return f"<Publisher broker {self.broker}, topology {self.topology}>"
+
+    @property
+    def broker(self) -> str:
+        """Return ``up``, ``blocked`` (by an alarm of the broker) or ``down``."""
+        if self._channel is None or self._channel.quiet_for() >= self._deadline:
+            return "down"
+        return "blocked" if self._blocked else "up"
+
+    @property
+    def topology(self) -> str:
+        """Return ``verified``, ``pending`` (not looked at yet) or ``mismatch``."""
+        if self._report is None:
+            return "pending"
+        return "mismatch" if self._report.mismatches else "verified"
+
+    @property
+    def is_ready(self) -> bool:
+        """Return whether every exchange that messages may go to can be published to now."""
+        wanted = {exchange.name for exchange in self._wanted.exchanges}
+        return self.broker == "up" and self._report is not None and wanted <= self._report.verified
+
+    @property
+    def in_flight(self) -> int:
+        """Return how many messages the broker has neither confirmed nor refused."""
+        return self._channel.in_flight if self._channel else 0
+
+    async def publish(self, message: Message, *, deadline: float) -> Outcome:
+        """Return what became of the message, ``UNKNOWN`` at the deadline (loop time)."""
+        publish = self.submit(message)
+        outcome = await publish.within(deadline)
+        if outcome is Outcome.UNKNOWN and self._withdraw(publish):
+            return Outcome.AWAY
+        return outcome
+
+    def submit(self, message: Message) -> Publish:
+        """Send the message, or line it up behind the unresolved one of its record."""
+        publish = Publish(message)
+        record = message.record
+        if self.broker != "up" or not self._is_verified(message.exchange):
+            publish.settle(Outcome.AWAY)
+        elif record is not None and (line := self._lines.get(record)) is not None:
+            line.append(publish)
+        elif self._send(publish) and record is not None:
+            self._lines[record] = deque()
+            publish.on_settled(self._next_of_record)
+        return publish
+
+    async def run(self) -> None:
+        """Keep connected until cancelled."""
+        failures = 0
+        while True:
+            for url in self._urls:
+                if await self._serve(url):
+                    failures = 0
+                    break
+            failures += 1
+            pause = delay(failures, base=0.25, cap=15, spread=random.random())
+            log.info("broker_reconnecting", in_seconds=round(pause, 2))
+            await asyncio.sleep(pause)
+
+    def _is_verified(self, exchange: str) -> bool:
+        return self._report is not None and exchange in self._report.verified
+
+    def _send(self, publish: Publish) -> bool:
+        """Put a message on the wire; one that cannot go is settled at once."""
+        if self._channel is None or self._channel.is_closed:
+            publish.settle(Outcome.AWAY)
+            return False
+        try:
+            self._channel.send(publish)
+        except MessageInvalid as invalid:
+            log.error("message_invalid", event_id=publish.message.message_id, error=str(invalid))
+            publish.settle(Outcome.REFUSED)
+            return False
+        return True
+
+    def _next_of_record(self, settled: Publish) -> None:
+        record = settled.message.record
+        assert record is not None  # noqa: S101  # only records have lines
+        line = self._lines[record]
+        while line:
+            following = line.popleft()
+            if self._send(following):
+                following.on_settled(self._next_of_record)
+                return
+        del self._lines[record]
+
+    def _withdraw(self, publish: Publish) -> bool:
+        """Take a message that was never sent out of its line; return whether it was in one."""
+        line = self._lines.get(publish.message.record) if publish.message.record else None
+        if line is None or publish not in line:
+            return False
+        line.remove(publish)
+        return True
+
+    def _reroute(self, publish: Publish) -> None:
+        """Send the copy of a returned message to ``superoffice.unrouted``."""
+        if publish.rerouted or not self._is_verified(UNROUTED):
+            log.error("unrouted_refused", event_id=publish.message.message_id, exchange=UNROUTED)
+            publish.settle(Outcome.REFUSED)
+            return
+        publish.returned, publish.rerouted = False, True
+        self._send(publish)
+
+    async def _serve(self, url: str) -> bool:
+        """Serve on one connection until it is gone; return whether it ever served."""
+        try:
+            await self._check_topology(url)
+            connection = await connect(url, purpose="publisher")
+        except BrokerError as error:
+            log.warning("broker_unreachable", error=str(error))
+            return False
+        try:
+            with broker_errors(url):
+                self._open(await connection.channel())
+                log.info("broker_connected", url=safe_url(url), topology=self.topology)
+                await self._watch(connection, url)
+        except BrokerError as error:
+            log.warning("broker_lost", error=str(error))
+        finally:
+            self._close()
+            await connection.close()
+        return True
+
+    def _open(self, channel: aiormq.Channel) -> None:
+        self._gone.clear()
+        self._blocked = False
+        self._channel = ConfirmChannel(channel, returned=self._reroute, closed=self._on_closed)
+
+    def _close(self) -> None:
+        if self._channel is not None:
+            self._channel.abandon("stopped")
+            self._channel = None
+
+    def _on_closed(self, reason: str) -> None:
+        log.warning("channel_closed", reason=reason)
+        self._gone.set()
+
+    async def _watch(self, connection: Connection, url: str) -> None:
+        """Return when the channel is gone, or was cut because nothing is confirmed any more."""
+        while not await self._gone_within(_TICK_SECONDS):
+            self._note_blocked(connection.is_blocked)
+            assert self._channel is not None  # noqa: S101  # it is until _close
+            if not self._blocked and self._channel.quiet_for() >= _DEAF_SECONDS:
+                log.warning("broker_silent", seconds=_DEAF_SECONDS, in_flight=self.in_flight)
+                connection.abort()
+                return
+            await self._recheck_topology(url)
+
+    async def _gone_within(self, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._gone.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def _note_blocked(self, blocked: bool) -> None:
+        if blocked != self._blocked:
+            log.warning("broker_blocked" if blocked else "broker_unblocked")
+        self._blocked = blocked
+
+    async def _recheck_topology(self, url: str) -> None:
+        now = asyncio.get_running_loop().time()
+        if self.topology == "mismatch" and now - self._checked_at >= RECHECK_SECONDS:
+            try:
+                await self._check_topology(url)
+            except BrokerError as error:
+                log.warning("topology_unchecked", error=str(error))
+
+    async def _check_topology(self, url: str) -> None:
+        """Declare or verify on a connection of its own, and report what changed."""
+        self._checked_at = asyncio.get_running_loop().time()
+        async with connected(url, purpose="topology") as connection:
+            report = await topology.check(connection, self._wanted, mode=self._mode)
+        if report != self._report:
+            for mismatch in report.mismatches:
+                log.error("topology_mismatch", object=mismatch.name, detail=str(mismatch))
+        self._report = report

@@ -1,0 +1,188 @@
+"""The public side: an HTTP request becomes a delivery, an outcome becomes a status.
+
+SuperOffice takes ``200`` for success and nothing else, tries three times within about five seconds
+and switches the webhook off after nine failures (for good on ``410``, which is never sent). Checks
+come in this order: path, method, encoding, size, signature, JSON, test, contexts, duplicates.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import structlog
+from aiohttp import hdrs, web
+
+from bridge.core.errors import ContextRefused, NotAccepted, PayloadInvalid, SignatureInvalid
+from bridge.core.event import Delivery
+from bridge.http import json_response, problem
+from bridge.metrics import Metrics
+from bridge.pipeline import Answer, Pipeline
+from bridge.superoffice.signature import HEADER as SIGNATURE
+
+EVENT = "X-SuperOffice-Event"
+EVENT_ID = "X-SuperOffice-EventId"
+RETRY = "X-SuperOffice-Retry"
+
+_TRACEPARENT = re.compile(
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
+)
+"""https://www.w3.org/TR/trace-context/#traceparent-header"""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal(Exception):
+    """A request that is turned away before, or because of, what the pipeline says."""
+
+    status: int
+    reason: str
+    detail: str
+    headers: Mapping[str, str] | None = None
+    close: bool = False
+    event_id: str | None = None
+
+
+class Receiver:
+    """Handles every request of the public listener."""
+
+    def __init__(
+        self,
+        paths: Mapping[str, str],
+        pipeline: Pipeline,
+        metrics: Metrics,
+        *,
+        max_body: int,
+        read_timeout: float,
+    ) -> None:
+        """Take the endpoints' names by path, the body limit in bytes and the time to read it."""
+        self._paths = paths
+        self._pipeline = pipeline
+        self._metrics = metrics
+        self._max_body = max_body
+        self._read_timeout = read_timeout
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request."""
+        started = time.perf_counter()
+        endpoint = self._paths.get(request.path)
+        if endpoint is not None:
+            self._metrics.received.labels(endpoint).inc()
+        try:
+            answer = await self._answer(request, endpoint)
+        except _Refusal as refusal:
+            return self._refuse(request, endpoint or "none", refusal)
+        self._count(endpoint or "", answer)
+        self._metrics.stage_seconds.labels("total").observe(time.perf_counter() - started)
+        content = {"status": answer.status, "id": answer.id}
+        if answer.reason is not None:
+            content["reason"] = answer.reason
+        return json_response(content)
+
+    async def _answer(self, request: web.BaseRequest, endpoint: str | None) -> Answer:
+        if endpoint is None:
+            raise _Refusal(404, "path", "No endpoint has this path.")
+        if request.method != hdrs.METH_POST:
+            allow = {"Allow": "POST"}
+            raise _Refusal(405, "method", "Webhooks are sent with POST.", allow)
+        body = await self._read(request)
+        headers = request.headers
+        delivery = Delivery(
+            endpoint=endpoint,
+            body=body,
+            received_ns=time.time_ns(),
+            retry=_retry(headers.get(RETRY)),
+            traceparent=_traceparent(headers.getall("traceparent", [])),
+            header_event=headers.get(EVENT),
+            header_event_id=headers.get(EVENT_ID),
+        )
+        try:
+            return await self._pipeline.receive(delivery, signatures=headers.getall(SIGNATURE, []))
+        except (SignatureInvalid, ContextRefused, PayloadInvalid, NotAccepted) as error:
+            raise _refusal_of(error) from error
+
+    async def _read(self, request: web.BaseRequest) -> bytes:
+        if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
+            detail = "Send the body without Content-Encoding: the signature covers its bytes."
+            raise _Refusal(415, "encoding", detail, {"Accept-Encoding": "identity"}, close=True)
+        if (request.content_length or 0) > self._max_body:
+            raise self._too_large()
+        if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            request.writer.output_size = 0  # nothing of the answer itself is out yet
+        try:
+            async with asyncio.timeout(self._read_timeout):
+                return await request.read()
+        except TimeoutError:
+            detail = f"The body was not complete within {self._read_timeout:g} s."
+            raise _Refusal(408, "timeout", detail, close=True) from None
+        except web.HTTPRequestEntityTooLarge:
+            raise self._too_large() from None
+        except web.RequestPayloadError:
+            raise _Refusal(400, "malformed", "The body is not valid HTTP.", close=True) from None
+
+    def _too_large(self) -> _Refusal:
+        detail = f"The body is larger than {self._max_body} bytes."
+        return _Refusal(413, "size", detail, close=True)
+
+    def _refuse(self, request: web.BaseRequest, endpoint: str, refusal: _Refusal) -> web.Response:
+        self._metrics.rejected.labels(endpoint, refusal.reason).inc()
+        log.warning(
+            "request_refused",
+            status=refusal.status,
+            reason=refusal.reason,
+            endpoint=endpoint,
+            event_id=refusal.event_id or request.headers.get(EVENT_ID, "")[:200],
+            remote=request.remote,
+        )
+        return problem(refusal.status, refusal.detail, headers=refusal.headers, close=refusal.close)
+
+    def _count(self, endpoint: str, answer: Answer) -> None:
+        self._metrics.accepted.labels(endpoint, answer.status).inc()
+        if answer.status == "published":
+            self._metrics.published.labels(endpoint).inc()
+            log.debug("event_published", endpoint=endpoint, event_id=answer.id)
+        elif answer.status == "unrouted":
+            self._metrics.unrouted.labels(endpoint).inc()
+            log.warning("event_unrouted", endpoint=endpoint, event_id=answer.id)
+        elif answer.status == "parked":
+            reason = answer.reason or ""
+            self._metrics.parked.labels(endpoint, reason).inc()
+            log.warning("delivery_parked", endpoint=endpoint, event_id=answer.id, reason=reason)
+        else:
+            log.info(f"event_{answer.status}", endpoint=endpoint, event_id=answer.id)
+
+
+def _refusal_of(
+    error: SignatureInvalid | ContextRefused | PayloadInvalid | NotAccepted,
+) -> _Refusal:
+    """Return the HTTP side of an error of the pipeline."""
+    match error:
+        case SignatureInvalid():
+            challenge = {"WWW-Authenticate": 'SuperOffice-Signature realm="webhook"'}
+            detail = f"{SIGNATURE} is {error.reason}."
+            return _Refusal(401, f"signature_{error.reason}", detail, challenge)
+        case ContextRefused():
+            detail = "This endpoint does not accept the body's ContextIdentifier."
+            return _Refusal(403, "context", detail, event_id=error.event_id)
+        case PayloadInvalid():
+            detail = f"The body is not a SuperOffice webhook: {error.reason}."
+            return _Refusal(400, error.reason, detail)
+        case NotAccepted():
+            detail = "The event cannot be stored now; try again."
+            retry = {"Retry-After": "5"}
+            return _Refusal(503, error.reason, detail, retry, event_id=error.event_id)
+
+
+def _retry(value: str | None) -> int | None:
+    """Return the number of earlier attempts, when the header holds one."""
+    return int(value) if value and value.isascii() and value.isdigit() and len(value) < 6 else None
+
+
+def _traceparent(values: list[str]) -> str | None:
+    """Return the trace context, when it came once and is valid."""
+    return values[0] if len(values) == 1 and _TRACEPARENT.fullmatch(values[0]) else None
