@@ -110,6 +110,7 @@ class ConfirmChannel:
         self._frame_max = channel.connection.connection_tune.frame_max
         self._tag = 0
         self._settled_up_to = 0
+        self._returned_up_to = 0
         self._in_flight: dict[int, Publish] = {}
         self._outgoing: list[bytes] = []
         self._return: _Return | None = None
@@ -214,9 +215,11 @@ class ConfirmChannel:
             publish.settle(outcome)
 
     def _on_return(self, returned: _Return) -> None:
-        for publish in self._in_flight.values():
-            if not publish.returned and returned.is_of(publish):
+        for tag in range(self._returned_up_to + 1, self._tag + 1):  # they come in publish order
+            publish = self._in_flight.get(tag)
+            if publish is not None and returned.is_of(publish):
                 publish.returned = True
+                self._returned_up_to = tag
                 return
         self._anomaly("a message was returned that is not in flight")
 

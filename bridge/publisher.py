@@ -23,7 +23,7 @@ from bridge.core.errors import BrokerError, MessageInvalid
 from bridge.core.event import Record
 from bridge.core.message import UNROUTED, Message
 from bridge.ports import Outcome
-from bridge.topology import Mode, Report, Topology
+from bridge.topology import Mismatch, Mode, Report, Topology
 
 RECHECK_SECONDS = 10.0
 """How often a topology with a mismatch is looked at again."""
@@ -79,6 +79,11 @@ class Publisher:
         return "mismatch" if self._report.mismatches else "verified"
 
     @property
+    def mismatches(self) -> tuple[Mismatch, ...]:
+        """Return what the last look at the topology found wrong."""
+        return self._report.mismatches if self._report else ()
+
+    @property
     def is_ready(self) -> bool:
         """Return whether every exchange that messages may go to can be published to now."""
         wanted = {exchange.name for exchange in self._wanted.exchanges}
@@ -119,7 +124,7 @@ class Publisher:
                     failures = 0
                     break
             failures += 1
-            pause = delay(failures, base=0.25, cap=15, spread=random.random())
+            pause = delay(failures, base=0.25, cap=5, spread=random.random())
             log.info("broker_reconnecting", in_seconds=round(pause, 2))
             await asyncio.sleep(pause)
 
@@ -193,12 +198,13 @@ class Publisher:
         self._channel = ConfirmChannel(channel, returned=self._reroute, closed=self._on_closed)
 
     def _close(self) -> None:
-        if self._channel is not None:
-            self._channel.abandon("stopped")
-            self._channel = None
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            channel.abandon("stopped")
 
     def _on_closed(self, reason: str) -> None:
-        log.warning("channel_closed", reason=reason)
+        if self._channel is not None:  # else it is we who stop
+            log.warning("channel_closed", reason=reason)
         self._gone.set()
 
     async def _watch(self, connection: Connection, url: str) -> None:

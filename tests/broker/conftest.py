@@ -1,0 +1,30 @@
+"""Publishers on a real broker."""
+
+import asyncio
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+
+from bridge.publisher import Publisher
+from bridge.topology import Topology
+from tests.helpers import eventually
+
+
+@pytest.fixture
+def publishing(broker):
+    """Return a context manager that runs a publisher, ready unless told otherwise."""
+
+    @asynccontextmanager
+    async def run(*, urls=(broker,), wanted=None, wait=True, **options):
+        publisher = Publisher(urls, wanted or Topology.of(["superoffice"]), **options)
+        task = asyncio.create_task(publisher.run())
+        try:
+            if wait:
+                await eventually(lambda: publisher.is_ready)
+            yield publisher
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    return run

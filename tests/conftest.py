@@ -1,0 +1,43 @@
+"""Fixtures of all tests: a private RabbitMQ per worker, and an environment without surprises."""
+
+import os
+
+import pytest
+
+from bridge import log
+from bridge.testing.rabbitmq import RabbitMQNode
+from tests.helpers import wipe
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _clean_environment():
+    """Keep a developer's own configuration out of the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.startswith(("BRIDGE_", "SUPEROFFICE_", "BROKER_", "RABBITMQ_")):
+                patch.delenv(name)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _logging():
+    """Log as the service does; pytest shows it when a test fails."""
+    log.configure(level="debug", format="console")
+
+
+@pytest.fixture(scope="session")
+def node():
+    """Start a RabbitMQ for the tests of this worker."""
+    with RabbitMQNode.start() as node:
+        yield node
+
+
+TEST_EXCHANGES = ("crm.contacts", "other")
+TEST_QUEUES = ("all", "contacts", "deleted", "associates", "full", "billing")
+
+
+@pytest.fixture
+def broker(node):
+    """Return the URL of a RabbitMQ that holds nothing of an earlier test."""
+    wipe(node.url, exchanges=TEST_EXCHANGES, queues=TEST_QUEUES)
+    return node.url

@@ -1,0 +1,80 @@
+"""What several kinds of tests need: waiting for a condition, and looking into RabbitMQ."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pika
+from pika.adapters.blocking_connection import BlockingChannel
+
+from bridge.core.message import PARKED, UNROUTED, Message
+
+
+async def eventually(condition: Callable[[], Any], *, seconds: float = 20.0) -> None:
+    """Return when the condition holds; fail when it does not in time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"not within {seconds} s: {condition}"
+        await asyncio.sleep(0.01)
+
+
+def message(number: int = 0, *, key: str = "contact.created", **changes: Any) -> Message:
+    """Build a message of the usual shape."""
+    fields: dict[str, Any] = {
+        "exchange": "superoffice",
+        "routing_key": key,
+        "body": b'{"number":%d}' % number,
+        "content_type": "application/cloudevents+json",
+        "message_id": f"event-{number}",
+        "type": f"com.superoffice.{key}",
+        "timestamp": 1_772_442_927,
+        "headers": {"entity": "contact", "endpoint": "superoffice", "primary_key": number},
+    }
+    return Message(**{**fields, **changes})
+
+
+@contextmanager
+def amqp(url: str) -> Iterator[BlockingChannel]:
+    """Open a channel with pika, a client that shares no code with the bridge."""
+    connection = pika.BlockingConnection(pika.URLParameters(url))
+    try:
+        yield connection.channel()
+    finally:
+        if connection.is_open:
+            connection.close()
+
+
+def drain(url: str, queue: str) -> list[Any]:
+    """Take everything out of a queue: (method, properties, body) each."""
+    found = []
+    with amqp(url) as channel:
+        while (got := channel.basic_get(queue, auto_ack=True))[0] is not None:
+            found.append(got)
+    return found
+
+
+def ids(url: str, queue: str) -> list[str]:
+    """Take everything out of a queue and return the message ids."""
+    return [properties.message_id for _, properties, _ in drain(url, queue)]
+
+
+def consumer_queue(
+    url: str, name: str, *keys: str, exchange: str = "superoffice", **arguments: Any
+) -> None:
+    """Declare the exchange and a queue as any consumer would, and bind the keys."""
+    with amqp(url) as channel:
+        channel.exchange_declare(exchange, "topic", durable=True)
+        channel.queue_declare(name, durable=True, arguments=arguments or None)
+        for key in keys:
+            channel.queue_bind(name, exchange, key)
+
+
+def wipe(url: str, *, exchanges: tuple[str, ...] = (), queues: tuple[str, ...] = ()) -> None:
+    """Delete what tests leave behind in the broker."""
+    with amqp(url) as channel:
+        for exchange in ("superoffice", PARKED, UNROUTED, *exchanges):
+            channel.exchange_delete(exchange)
+        for queue in (PARKED, UNROUTED, *queues):
+            channel.queue_delete(queue)

@@ -1,0 +1,110 @@
+"""The import rules of docs/architecture.md, checked on every run."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "bridge"
+
+PURE = {
+    "__future__", "base64", "binascii", "collections", "dataclasses", "datetime", "enum",
+    "functools", "hashlib", "hmac", "itertools", "math", "re", "string", "struct", "types",
+    "typing", "urllib", "uuid", "orjson",
+}  # fmt: skip
+"""What bridge/core and bridge/superoffice may import; add to it only in review."""
+
+ONLY_IN = {
+    "aiohttp": {"http", "receiver", "admin", "cli"},
+    "aio_pika": {"connection", "topology", "cli"},
+    "aiormq": {"connection", "confirms", "publisher", "topology"},
+    "pamqp": {"connection", "confirms"},
+    "prometheus_client": {"metrics"},
+    "pydantic": {"settings"},
+    "pydantic_settings": {"settings"},
+    "tomllib": {"settings"},
+    "typer": {"cli"},
+    "rich": {"cli"},
+    "sqlite3": {"spool"},
+    "subprocess": {"testing", "cli"},
+}
+
+LAYERS = (
+    {"__main__"},
+    {"cli"},
+    {"service"},
+    {"receiver", "admin"},
+    {"pipeline", "http"},
+    {"publisher"},
+    {"confirms", "topology", "dedup", "metrics", "log", "settings", "testing"},
+    {"connection"},
+    {"ports"},
+    {"superoffice"},
+    {"core"},
+)
+"""A module may import its own row or any row below it, never one above."""
+
+RANK = {name: rank for rank, row in enumerate(LAYERS) for name in row}
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def room(path):
+    """Return the module or package directly below ``bridge`` that a file belongs to."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(path):
+    """Yield every absolute name that a file imports."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: use absolute imports"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_keep_the_rules(path):
+    """Pure stays pure, libraries stay at their edge, and layers point inward."""
+    here = room(path)
+    for name in imports(path):
+        top, *rest = name.split(".")
+        if top != "bridge":
+            if here in {"core", "superoffice"}:
+                assert top in PURE, f"{path.name} must not import {name}"
+            assert here in ONLY_IN.get(top, {here}), f"{path.name} must not import {name}"
+        elif rest and here != "__init__" and rest[0] in RANK:
+            assert RANK[rest[0]] >= RANK[here], f"{path.name} must not import {name}"
+
+
+def test_every_room_has_a_layer():
+    """A new module must find its place in the order."""
+    assert set(RANK) == {room(path) for path in FILES} - {"__init__"}
+
+
+def test_nothing_happens_at_import():
+    """Importing every module starts no thread, opens no file of ours and prints nothing."""
+    names = [
+        ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+        for path in FILES
+        if path.name not in {"__main__.py", "keeper.py"}
+    ]
+    code = f"""
+import builtins, importlib, os, socket, threading
+def refuse(*args, **kwargs): raise AssertionError("work at import")
+import asyncio, uvloop, aiohttp, aio_pika, typer, rich.console, pydantic_settings, structlog
+import prometheus_client, multiprocessing
+socket.socket.connect = socket.socket.bind = refuse
+os.environ = type("Env", (dict,), {{}})(os.environ)
+before = threading.active_count()
+for name in {names!r}:
+    importlib.import_module(name)
+assert threading.active_count() == before
+"""
+    command = [sys.executable, "-W", "error", "-c", code]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert (found.returncode, found.stdout, found.stderr) == (0, "", "")

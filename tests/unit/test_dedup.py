@@ -1,0 +1,131 @@
+"""Which events count as duplicates, and for how long."""
+
+import asyncio
+
+import pytest
+
+from bridge.dedup import Dedup
+
+KEY = ("superoffice", "Cust20001", "crm-sync", "contact.created", "id-1")
+
+
+class Clock:
+    """Time that passes when told to."""
+
+    def __init__(self):
+        self.now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+def dedup(clock, *, window=600.0, max_events=3):
+    return Dedup(window=window, max_events=max_events, clock=clock)
+
+
+def accept(dedup, key):
+    with dedup.claim(key) as claim:
+        claim.succeeded = True
+
+
+def test_accepted_event_is_remembered(clock):
+    """After success the same key is a duplicate."""
+    memory = dedup(clock)
+    accept(memory, KEY)
+
+    assert memory.was_accepted(KEY)
+
+
+@pytest.mark.parametrize("position", range(5))
+def test_every_part_of_the_key_counts(clock, position):
+    """Another endpoint, context, webhook, event or id is another event."""
+    memory = dedup(clock)
+    accept(memory, KEY)
+    other = tuple("other" if i == position else part for i, part in enumerate(KEY))
+
+    assert not memory.was_accepted(other)
+
+
+def test_failed_event_is_forgotten(clock):
+    """A delivery that failed leaves the way open for the next attempt."""
+    memory = dedup(clock)
+    with memory.claim(KEY):
+        pass
+
+    assert not memory.was_accepted(KEY)
+    assert memory.under_way(KEY) is None
+
+
+def test_error_in_the_delivery_counts_as_failure(clock):
+    """An exception ends the claim and passes through."""
+    memory = dedup(clock)
+    with pytest.raises(RuntimeError), memory.claim(KEY):
+        raise RuntimeError
+
+    assert memory.under_way(KEY) is None
+
+
+def test_window_ends(clock):
+    """After window_seconds the event is new again."""
+    memory = dedup(clock)
+    accept(memory, KEY)
+    clock.now += 599.9
+    assert memory.was_accepted(KEY)
+    clock.now += 0.1
+
+    assert not memory.was_accepted(KEY)
+
+
+def test_window_of_zero_remembers_nothing(clock):
+    """window_seconds = 0 switches the memory off, not the waiting."""
+    memory = dedup(clock, window=0)
+    accept(memory, KEY)
+
+    assert not memory.was_accepted(KEY)
+    assert len(memory) == 0
+
+
+def test_memory_is_bounded(clock):
+    """Beyond max_events the oldest is forgotten first."""
+    memory = dedup(clock, max_events=3)
+    for number in range(5):
+        accept(memory, (*KEY, str(number)))
+
+    assert len(memory) == 3
+    assert [memory.was_accepted((*KEY, str(number))) for number in range(5)] == [
+        False,
+        False,
+        True,
+        True,
+        True,
+    ]
+
+
+def test_old_events_make_room(clock):
+    """What is past the window does not stay in memory until the bound is reached."""
+    memory = dedup(clock, max_events=100)
+    for number in range(50):
+        accept(memory, (*KEY, str(number)))
+    clock.now += 600
+    accept(memory, KEY)
+
+    assert len(memory) == 1
+
+
+@pytest.mark.parametrize("succeeded", [True, False])
+async def test_later_deliveries_wait_for_the_first(clock, succeeded):
+    """Those that come while the first is under way get its result."""
+    memory = dedup(clock)
+    with memory.claim(KEY) as claim:
+        first = memory.under_way(KEY)
+        assert first is claim
+        waiting = [asyncio.create_task(first.result()) for _ in range(3)]
+        await asyncio.sleep(0)
+        claim.succeeded = succeeded
+
+    assert [succeeded] * 3 == await asyncio.gather(*waiting)
