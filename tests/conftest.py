@@ -19,9 +19,9 @@ def _clean_environment():
         yield
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(autouse=True)
 def _logging():
-    """Log as the service does; pytest shows it when a test fails."""
+    """Log to the test's own stderr, which pytest shows when it fails."""
     log.configure(level="debug", format="console")
 
 

@@ -1,0 +1,163 @@
+"""What operators can see: alive, ready, metrics, and the log."""
+
+import asyncio
+import io
+import json
+
+from bridge import log
+from bridge.testing.rabbitmq import free_port
+from tests.helpers import amqp, consumer_queue, eventually
+from tests.service.conftest import sign, webhook
+
+
+async def test_alive_and_ready(serving):
+    """With broker and topology the service is ready, and says what it stands on."""
+    async with serving() as client:
+        alive = await client.get("/healthz")
+        ready = await client.get("/readyz")
+
+    assert alive[0] == 200
+    assert (ready[0], json.loads(ready[1])) == (
+        200,
+        {
+            "ready": True,
+            "broker": "up",
+            "topology": "verified",
+            "spool": {"events": 0, "bytes": 0, "oldest_seconds": 0},
+        },
+    )
+    assert "Server" not in ready[2]
+
+
+async def test_not_ready_without_a_broker(serving):
+    """Alive, but not ready, while nothing could be confirmed."""
+    dead = f"amqp://127.0.0.1:{free_port()}/"
+    async with serving(wait=False, BRIDGE_BROKER__URLS=dead) as client:
+        alive = await client.get("/healthz")
+        ready = await client.get("/readyz")
+
+    status = json.loads(ready[1])
+    assert (alive[0], ready[0]) == (200, 503)
+    assert (status["ready"], status["broker"], status["topology"]) == (False, "down", "pending")
+
+
+async def test_not_ready_with_a_wrong_exchange(serving, broker):
+    """A topology that cannot be used is named as such."""
+    with amqp(broker) as channel:
+        channel.exchange_declare("superoffice", "fanout", durable=True)
+    async with serving(wait=False) as client:
+        await eventually(lambda: client.service.publisher.broker == "up")
+        ready = await client.get("/readyz")
+
+    status = json.loads(ready[1])
+    assert (ready[0], status["broker"], status["topology"]) == (503, "up", "mismatch")
+
+
+async def test_unknown_page_and_method(serving):
+    """The admin listener has three pages to read, and tells so."""
+    async with serving() as client:
+        missing = await client.get("/webhook")
+        posted = await client.get("/metrics", method="POST")
+
+    assert (missing[0], posted[0], posted[2]["Allow"]) == (404, 405, "GET, HEAD")
+    assert "/readyz" in json.loads(missing[1])["detail"]
+
+
+async def test_metrics_count_what_happened(serving, broker):
+    """Requests, answers, refusals and latencies are counted by bounded labels."""
+    consumer_queue(broker, "all", "contact.#")
+    async with serving() as client:
+        await client.post(webhook())
+        await client.post(webhook(Event="sale.sold"))
+        await client.post(b"{")
+        await client.post(webhook(), signature=sign(b"other"))
+        await client.post(webhook(), path="/nowhere")
+        one = {"endpoint": "superoffice"}
+        counts = {
+            name: await client.metric(name, **labels)
+            for name, labels in {
+                "received_total": one,
+                "published_total": one,
+                "unrouted_total": one,
+                "parked_total": {**one, "reason": "not_json"},
+                "rejected_total": {**one, "reason": "signature_mismatch"},
+                "in_flight": {},
+                "broker_state": {"state": "up"},
+                "topology_state": {"state": "pending"},
+                "dedup_events": {},
+            }.items()
+        }
+        nowhere = await client.metric("rejected_total", endpoint="none", reason="path")
+        totals = await client.metric("stage_seconds_count", stage="total")
+        publishes = await client.metric("stage_seconds_count", stage="publish")
+
+    assert counts == {
+        "received_total": 4,
+        "published_total": 1,
+        "unrouted_total": 1,
+        "parked_total": 1,
+        "rejected_total": 1,
+        "in_flight": 0,
+        "broker_state": 1,
+        "topology_state": 0,
+        "dedup_events": 2,
+    }
+    assert (nowhere, totals, publishes) == (1, 3, 3)
+
+
+async def test_log_has_action_and_event_id_and_no_secrets(serving, broker):
+    """Every record of a request names its event; no body, secret or password is in any record."""
+    consumer_queue(broker, "all", "contact.changed")
+    stream = io.StringIO()
+    log.configure(level="debug", format="json", stream=stream)
+    async with serving(secret=b"Top-Secret-1") as client:
+        body = webhook(EventId="event-1", Marker="body-content")
+        await client.post(body, signature=sign(body, b"Top-Secret-1"))
+        await client.post(body, signature=sign(body, b"Top-Secret-1"))
+        header = {"X-SuperOffice-EventId": "event-2"}
+        await client.post(webhook(EventId="event-2"), signature=sign(b"x"), headers=header)
+        unrouted = webhook(EventId="event-3", Event="sale.sold")
+        await client.post(unrouted, signature=sign(unrouted, b"Top-Secret-1"))
+
+    lines = stream.getvalue().splitlines()
+    records = [json.loads(line) for line in lines]
+    assert all(record["action"] and record["level"] and record["timestamp"] for record in records)
+    by_event = [(r["action"], r["event_id"]) for r in records if "event_id" in r]
+    assert by_event == [
+        ("event_published", "event-1"),
+        ("event_duplicate", "event-1"),
+        ("request_refused", "event-2"),
+        ("event_unrouted", "event-3"),
+    ]
+    for hidden in ("Top-Secret-1", "body-content", "guest:guest", sign(body, b"Top-Secret-1")):
+        assert hidden not in "".join(lines)
+
+
+async def test_busy_port_is_an_error(serving):
+    """A port that is taken is the operator's to free: the error is not swallowed."""
+    async with serving() as client:
+        port = str(client.service.listener.port)
+        try:
+            async with serving(wait=False, BRIDGE_SERVER__PORT=port):
+                raised = None
+        except OSError as error:
+            raised = error
+
+    assert raised is not None
+
+
+async def test_requests_in_flight_finish_at_shutdown(serving, node, broker):
+    """Stopping waits for answers that are on their way."""
+    consumer_queue(broker, "all", "#")
+    async with serving() as client:
+        await asyncio.to_thread(node.freeze)
+        answers = [asyncio.create_task(client.post(webhook())) for _ in range(10)]
+        await eventually(
+            lambda: client.service.publisher.in_flight == 1
+        )  # one record, one at a time
+        stopping = asyncio.create_task(client.service.listener.stop())
+        await asyncio.to_thread(node.thaw)
+        statuses = [(await answer)[0] for answer in answers]
+        await stopping
+
+    assert statuses == [200] * 10
