@@ -1,0 +1,29 @@
+"""The configuration: a TOML file, overridden by the environment, as frozen settings."""
+
+from bridge.settings.loading import DEFAULT_PATH, Loaded, load
+from bridge.settings.model import (
+    BrokerSettings,
+    DedupSettings,
+    EndpointSettings,
+    LogSettings,
+    QueueSettings,
+    RouteSettings,
+    ServerSettings,
+    Settings,
+    SpoolSettings,
+)
+
+__all__ = [
+    "DEFAULT_PATH",
+    "BrokerSettings",
+    "DedupSettings",
+    "EndpointSettings",
+    "Loaded",
+    "LogSettings",
+    "QueueSettings",
+    "RouteSettings",
+    "ServerSettings",
+    "Settings",
+    "SpoolSettings",
+    "load",
+]

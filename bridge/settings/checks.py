@@ -1,0 +1,69 @@
+"""Rules that bind several keys.
+
+They look at the values as they were read, so that no mistake elsewhere hides one of these.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bridge.settings.keys import dotted, tables
+from bridge.settings.report import Report
+
+ON_SITE = "Default"
+"""The ContextIdentifier of every on-site installation of SuperOffice."""
+
+
+def check_together(tree: dict[str, Any], report: Report) -> None:
+    """Report what is wrong only in view of other keys. Secrets are not resolved yet."""
+    for section, key in (("endpoints", "name"), ("endpoints", "path"), ("queues", "name")):
+        _unique(tree, section, key, report)
+    _one_on_site(tree, report)
+    for index, endpoint in tables(tree.get("endpoints")):
+        _signed_or_not(endpoint, index, report)
+
+
+def _unique(tree: dict[str, Any], section: str, key: str, report: Report) -> None:
+    seen: dict[str, int] = {}
+    for index, table in tables(tree.get(section)):
+        value = table.get(key)
+        if not isinstance(value, str):
+            continue
+        first = seen.setdefault(value, index)
+        if first != index:
+            other = dotted((section, first))
+            report.add((section, index, key), f"a {key} of its own; {other} has the same")
+
+
+def _one_on_site(tree: dict[str, Any], report: Report) -> None:
+    """Keep two installations apart that both call themselves Default."""
+    takers = [i for i, endpoint in tables(tree.get("endpoints")) if _may_be_on_site(endpoint)]
+    for index in takers[1:]:
+        report.add(
+            ("endpoints", index, "source"),
+            f'a source, or contexts without "{ON_SITE}": {dotted(("endpoints", takers[0]))} takes'
+            f' "{ON_SITE}" as well, which is what every on-site installation calls itself, and'
+            " consumers could not tell their events apart",
+        )
+
+
+def _may_be_on_site(endpoint: dict[str, Any]) -> bool:
+    contexts = endpoint.get("contexts") or [ON_SITE]
+    unnamed = endpoint.get("source") is None
+    return unnamed and isinstance(contexts, list) and ON_SITE in contexts
+
+
+def _signed_or_not(endpoint: dict[str, Any], index: int, report: Report) -> None:
+    unsigned = endpoint.get("allow_unsigned", False)
+    secrets = bool(endpoint.get("secrets"))
+    if unsigned is True and secrets:
+        report.add(
+            ("endpoints", index, "allow_unsigned"),
+            "false, or no secrets: with both, an unsigned request would be taken all the same",
+        )
+    if unsigned is False and not secrets:
+        report.add(
+            ("endpoints", index, "secrets"),
+            'at least one { env = "NAME" } or { file = "/path" }; without a secret anybody could'
+            " post events (allow_unsigned = true permits just that)",
+        )

@@ -1,0 +1,225 @@
+"""The kinds of values that keys take.
+
+The description of each says in words what is allowed; it is what an operator reads when a value
+is refused. Numbers are also taken from strings, because environment variables are strings; beyond
+that nothing is converted.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    InstanceOf,
+    PlainSerializer,
+    SecretBytes,
+    StrictBool,
+    StringConstraints,
+)
+
+from bridge.core.message import PARKED, UNROUTED
+from bridge.core.routing import MAX_KEY_BYTES
+from bridge.settings.urls import BrokerUrl
+
+MIB = 1024 * 1024
+MAX_MESSAGE_BYTES = 128 * MIB
+"""The largest message that RabbitMQ 3 takes by default (``max_message_size``); 4 takes 16 MiB."""
+
+SENDER_PATIENCE_SECONDS = 5
+"""SuperOffice gives up on a delivery, its retries included, after about this long."""
+
+_NAME_BYTES = 255
+"""Of an AMQP 0-9-1 short string (section 4.2.5.3)."""
+
+
+def _number(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("true is not 1")
+    return value
+
+
+def _broker_name(value: str) -> str:
+    """Refuse what RabbitMQ would refuse, or, as it does with line breaks, quietly change."""
+    fits = 0 < len(value.encode()) <= _NAME_BYTES
+    if not fits or not value.isprintable() or value.startswith("amq."):
+        raise ValueError("not a name for an exchange or a queue")
+    return value
+
+
+def _not_quarantine(value: str) -> str:
+    if value in (PARKED, UNROUTED):
+        raise ValueError("reserved")
+    return value
+
+
+def _not_empty(value: tuple[_T, ...]) -> tuple[_T, ...]:
+    # Unlike min_length this stays silent when an item is wrong, which is then the only problem.
+    if not value:
+        raise ValueError("empty")
+    return value
+
+
+def _spool_path(value: object) -> object:
+    name = str(value)
+    usable = bool(name.strip()) and name.isprintable() and name != ":memory:"
+    if not isinstance(value, str | Path) or not usable:
+        raise ValueError("not a path of a file")
+    return value
+
+
+_T = TypeVar("_T")
+
+_Number = BeforeValidator(_number)
+_Text = StringConstraints(min_length=1, pattern=r"^\P{Cc}+$")
+
+Host = Annotated[
+    str,
+    StringConstraints(pattern=r"^[^\s/]+$"),
+    Field(description='an IP address or a host name to listen on, such as "0.0.0.0"'),
+]
+Port = Annotated[
+    int,
+    _Number,
+    Field(ge=0, le=65_535, description="a whole number from 0 to 65535 (0: any free port)"),
+]
+BodyBytes = Annotated[
+    int,
+    _Number,
+    Field(
+        gt=0,
+        le=MAX_MESSAGE_BYTES,
+        description=f"a whole number of bytes from 1 to {MAX_MESSAGE_BYTES} (128 MiB, the largest"
+        " message that RabbitMQ takes)",
+    ),
+]
+Timeout = Annotated[
+    float,
+    _Number,
+    Field(gt=0, allow_inf_nan=False, description="a number of seconds above 0"),
+]
+Duration = Annotated[
+    float,
+    _Number,
+    Field(ge=0, allow_inf_nan=False, description="a number of seconds, 0 or more"),
+]
+ConfirmDeadline = Annotated[
+    float,
+    _Number,
+    Field(
+        gt=0,
+        lt=SENDER_PATIENCE_SECONDS,
+        allow_inf_nan=False,
+        description=f"a number of seconds above 0 and below {SENDER_PATIENCE_SECONDS}: SuperOffice"
+        f" gives a delivery up after about {SENDER_PATIENCE_SECONDS} seconds, and by then the event"
+        " must be on disk",
+    ),
+]
+Count = Annotated[int, _Number, Field(ge=0, description="a whole number, 0 or more")]
+Tries = Annotated[int, _Number, Field(ge=1, description="a whole number, 1 or more")]
+SpoolBytes = Annotated[
+    int,
+    _Number,
+    Field(ge=MIB, description=f"a whole number of bytes, {MIB} (1 MiB) or more"),
+]
+Flag = Annotated[StrictBool, Field(description="true or false, without quotes")]
+
+EndpointName = Annotated[
+    str,
+    StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$"),
+    Field(description="a name of a-z, 0-9, _ and -, starting with a letter or a digit"),
+]
+UrlPath = Annotated[
+    str,
+    # The characters of a path in RFC 3986, section 3.3.
+    StringConstraints(pattern=r"^/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*$"),
+    Field(description='a URL path that starts with "/", without query, fragment or braces'),
+]
+Context = Annotated[
+    str, _Text, Field(description='a ContextIdentifier in quotes, such as "Cust12345", not empty')
+]
+Contexts = Annotated[
+    tuple[Context, ...],
+    Field(description='a list of ContextIdentifier values, such as ["Cust12345"]; [] takes any'),
+]
+_UriReference = StringConstraints(pattern=r"^[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+$")
+"""The characters of RFC 3986; CloudEvents wants a source to be such a reference."""
+
+Source = Annotated[
+    Annotated[str, _UriReference] | None,
+    Field(description='a URI reference without blanks, such as "/superoffice/oslo"'),
+]
+Username = Annotated[
+    Annotated[str, _Text] | None, Field(description="a user name of the broker, not empty")
+]
+Reference = Annotated[
+    Annotated[str, _Text] | None,
+    Field(description="the name of an environment variable, or the path of a file, not empty"),
+]
+Secret = Annotated[
+    SecretBytes,
+    Field(description='{ env = "NAME" } or { file = "/path" }, never the secret itself'),
+]
+Default = Annotated[
+    Annotated[SecretBytes, Field(min_length=1)] | None,
+    Field(description="what counts when the password is absent, not empty"),
+]
+Url = Annotated[
+    InstanceOf[BrokerUrl],
+    BeforeValidator(BrokerUrl.parse),
+    PlainSerializer(str),
+    Field(
+        description="amqp://host:port/vhost or amqps://host:port/vhost, special characters of user"
+        " name, password and vhost percent-encoded"
+    ),
+]
+Urls = Annotated[
+    tuple[Url, ...],
+    AfterValidator(_not_empty),
+    Field(description='a list of at least one URL, such as ["amqp://127.0.0.1:5672/"]'),
+]
+QueueName = Annotated[
+    str,
+    AfterValidator(_broker_name),
+    AfterValidator(_not_quarantine),
+    Field(
+        description=f"a name of 1 to {_NAME_BYTES} bytes that does not start with amq. and is not"
+        f" {UNROUTED} or {PARKED}, where the bridge keeps what it could not deliver"
+    ),
+]
+ExchangeName = QueueName
+TopicPattern = Annotated[
+    str,
+    StringConstraints(
+        max_length=MAX_KEY_BYTES,
+        pattern=r"^(?:[a-z0-9_%-]+|\*|#)(?:\.(?:[a-z0-9_%-]+|\*|#))*$",
+    ),
+    Field(
+        description="words of a-z, 0-9, _, - and %, or * (one word) or # (any number of words),"
+        f' with dots between, up to {MAX_KEY_BYTES} bytes, such as "contact.*"'
+    ),
+]
+Bindings = Annotated[
+    tuple[TopicPattern, ...],
+    AfterValidator(_not_empty),
+    Field(description='a list of at least one topic pattern, such as ["contact.#"]'),
+]
+KeyTemplate = Annotated[
+    str,
+    StringConstraints(
+        max_length=MAX_KEY_BYTES,
+        pattern=r"^(?:[a-z0-9_.-]|\{(?:context|endpoint|entity|action|primary_key)\})+$",
+    ),
+    Field(
+        description="{context}, {endpoint}, {entity}, {action}, {primary_key} and a-z, 0-9, _, -"
+        f" and dots, up to {MAX_KEY_BYTES} bytes"
+    ),
+]
+SpoolPath = Annotated[
+    Path,
+    BeforeValidator(_spool_path),
+    Field(description="a path of a file on a local disk, not empty"),
+]

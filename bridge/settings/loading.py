@@ -1,0 +1,111 @@
+"""From file and environment to settings, or to one report of everything that is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+from pydantic_settings import InitSettingsSource
+
+from bridge.core.errors import ConfigInvalid
+from bridge.settings.checks import check_together
+from bridge.settings.model import QueueSettings, RouteSettings, Settings
+from bridge.settings.report import Report
+from bridge.settings.secrets import Resolver
+from bridge.settings.sources import Environment, read_file
+
+DEFAULT_PATH = Path("config/bridge.toml")
+"""What is read, if it exists, when no file is named: relative to the working directory."""
+
+_SECRET = "SUPEROFFICE_SECRET"  # noqa: S105 - the name of a variable
+_SECRET_FILE = "SUPEROFFICE_SECRET_FILE"  # noqa: S105
+_BROKER_PASSWORD = "BROKER_PASSWORD"  # noqa: S105
+_EITHER = (
+    f"either {_SECRET}, set to the secret of the webhook, or {_SECRET_FILE}, set to the path of a"
+    " file that holds it; exactly one of them, or [[endpoints]]"
+)
+
+_Item = TypeVar("_Item", RouteSettings, QueueSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A configuration that can be used, and what in it looks like a mistake all the same."""
+
+    settings: Settings
+    warnings: tuple[str, ...]
+
+
+def load(path: Path | None, environ: Mapping[str, str]) -> Loaded:
+    """Read the file, then let the environment override it, then resolve the secrets.
+
+    Without a path it is ``config/bridge.toml`` if that exists, else the defaults alone. Raises
+    ConfigInvalid with every problem of file, environment and secrets at once.
+    """
+    report = Report(str(path or DEFAULT_PATH))
+    written = read_file(path or DEFAULT_PATH, report, optional=path is None)
+    variables = Environment(environ, report)
+    tree = _merge(written or {}, variables())
+    if written is not None:  # of a file that cannot be read nobody knows what it leaves out
+        _add_conventional(tree, environ, report)
+    check_together(tree, report)
+    Resolver(environ, report).resolve(tree)
+    settings = _validate(tree, report)
+    if settings is None or report.problems:
+        raise ConfigInvalid(sorted(report.problems, key=attrgetter("source", "key")))
+    return Loaded(settings, tuple(variables.warnings))
+
+
+def _merge(written: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+    """Let variables win key by key; lists and references to secrets are replaced whole."""
+    merged = written | variables
+    for section, keys in variables.items():
+        if isinstance(keys, dict) and section in written:
+            below = written[section]
+            merged[section] = below | keys if isinstance(below, dict) else below
+    return merged
+
+
+def _add_conventional(tree: dict[str, Any], environ: Mapping[str, str], report: Report) -> None:
+    """Add what well-known variables say about keys that are not set."""
+    if tree.get("endpoints", []) == []:
+        _add_endpoint(tree, environ, report)
+    broker = tree.setdefault("broker", {})
+    if isinstance(broker, dict) and "password" not in broker and _BROKER_PASSWORD in environ:
+        broker["password"] = {"env": _BROKER_PASSWORD}
+        report.set_by(("broker", "password"), _BROKER_PASSWORD)
+
+
+def _add_endpoint(tree: dict[str, Any], environ: Mapping[str, str], report: Report) -> None:
+    given = [name for name in (_SECRET, _SECRET_FILE) if name in environ]
+    if len(given) != 1:
+        report.add(("endpoints", 0, "secrets"), _EITHER, source=_SECRET)
+        return
+    reference = {"env": _SECRET} if given == [_SECRET] else {"file": environ[_SECRET_FILE]}
+    tree["endpoints"] = [{"name": "superoffice", "path": "/webhook", "secrets": [reference]}]
+    report.set_by(("endpoints",), given[0])
+
+
+def _validate(tree: dict[str, Any], report: Report) -> Settings | None:
+    # The sources are merged by now: secrets were resolved in between, and os.environ stays unread.
+    merged = InitSettingsSource(Settings, tree)
+    try:
+        settings = Settings(_build_sources=((merged,), {}))  # type: ignore[call-arg]
+    except ValidationError as error:
+        report.add_errors(error)
+        return None
+    exchange = settings.broker.exchange
+    routes = tuple(_with_exchange(route, exchange) for route in settings.routes)
+    queues = tuple(_with_exchange(queue, exchange) for queue in settings.queues)
+    return settings.model_copy(update={"routes": routes, "queues": queues})
+
+
+def _with_exchange(item: _Item, exchange: str) -> _Item:
+    """Let a route or queue that names no exchange follow the broker's."""
+    if "exchange" in item.model_fields_set:
+        return item
+    return item.model_copy(update={"exchange": exchange})

@@ -1,0 +1,167 @@
+"""The keys of the configuration, their defaults, and what each may be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretBytes
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from bridge.settings import fields
+from bridge.settings.urls import BrokerUrl
+
+Topology = Literal["declare", "verify"]
+BodyFormat = Literal["cloudevents", "raw"]
+QueueType = Literal["quorum", "classic", "stream"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["json", "console"]
+
+
+class Section(BaseModel):
+    """A table of the configuration: unknown keys are refused, values do not change."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenAs:
+    """Marks a secret: the configuration holds a reference in its place, of this form."""
+
+    reference: type[Section]
+
+
+class SecretRef(Section):
+    """Where a secret is: in an environment variable or in a file."""
+
+    env: fields.Reference = None
+    file: fields.Reference = None
+    optional: Annotated[bool, Field(description="true or false")] = False
+
+
+class PasswordRef(SecretRef):
+    """Where the broker's password is. Only here a default is allowed: it opens no door of ours."""
+
+    default: fields.Default = None
+
+
+class ServerSettings(Section):
+    """The public and the admin listener."""
+
+    host: fields.Host = "0.0.0.0"  # noqa: S104 - a container's address is not known beforehand
+    port: fields.Port = 8080
+    admin_host: fields.Host = "127.0.0.1"
+    admin_port: fields.Port = 8081
+    max_body_bytes: fields.BodyBytes = fields.MIB
+    read_timeout_seconds: fields.Timeout = 5.0
+    shutdown_grace_seconds: fields.Duration = 20.0
+
+
+class EndpointSettings(Section):
+    """A path that SuperOffice posts to, and the secrets that sign what it posts."""
+
+    name: fields.EndpointName
+    path: fields.UrlPath
+    secrets: Annotated[
+        tuple[fields.Secret, ...],
+        WrittenAs(SecretRef),
+        Field(description='a list of { env = "NAME" } or { file = "/path" }'),
+    ] = ()
+    allow_unsigned: fields.Flag = False
+    contexts: fields.Contexts = ()
+    publish_test_events: fields.Flag = False
+    source: fields.Source = None
+
+    @property
+    def secret_keys(self) -> tuple[bytes, ...]:
+        """Return the HMAC keys; a request may be signed with any one of them."""
+        return tuple(secret.get_secret_value() for secret in self.secrets)
+
+
+class BrokerSettings(Section):
+    """Where RabbitMQ is, and how events are published to it."""
+
+    urls: fields.Urls = (BrokerUrl.parse("amqp://127.0.0.1:5672/"),)
+    username: fields.Username = None
+    password: Annotated[
+        SecretBytes | None,
+        WrittenAs(PasswordRef),
+        Field(description='{ env = "NAME" } or { file = "/path" }, never the password itself'),
+    ] = None
+    exchange: fields.ExchangeName = "superoffice"
+    topology: Annotated[Topology, Field(description='"declare" or "verify"')] = "declare"
+    confirm_deadline_seconds: fields.ConfirmDeadline = 2.0
+
+    def connection_urls(self) -> tuple[str, ...]:
+        """Return the URLs to connect to, in order, complete with user name and password.
+
+        ``username`` and ``password`` win over what a URL says; with neither it is guest.
+        """
+        return tuple(url.complete(self.username, self.password) for url in self.urls)
+
+    def safe_urls(self) -> tuple[str, ...]:
+        """Return the same URLs without passwords, for logs."""
+        return tuple(url.safe(self.username) for url in self.urls)
+
+
+class RouteSettings(Section):
+    """Where the events that match a topic pattern go, in place of the broker's exchange."""
+
+    match: fields.TopicPattern
+    exchange: fields.ExchangeName = "superoffice"
+    routing_key: fields.KeyTemplate = "{entity}.{action}"
+    format: Annotated[BodyFormat, Field(description='"cloudevents" or "raw"')] = "cloudevents"
+
+
+class QueueSettings(Section):
+    """A consumer's queue that the bridge declares and binds."""
+
+    name: fields.QueueName
+    exchange: fields.ExchangeName = "superoffice"
+    bindings: fields.Bindings
+    type: Annotated[QueueType, Field(description='"quorum", "classic" or "stream"')] = "quorum"
+
+
+class SpoolSettings(Section):
+    """What waits on disk while the broker cannot take it."""
+
+    path: fields.SpoolPath = Path("var/spool.db")
+    max_bytes: fields.SpoolBytes = 1024 * fields.MIB
+    refused_tries: fields.Tries = 7
+
+
+class DedupSettings(Section):
+    """How long and how many accepted events are remembered."""
+
+    window_seconds: fields.Duration = 600.0
+    max_events: fields.Count = 100_000
+
+
+class LogSettings(Section):
+    """What is logged, and in which form."""
+
+    level: Annotated[LogLevel, Field(description='"debug", "info", "warning" or "error"')] = "info"
+    format: Annotated[LogFormat, Field(description='"json" or "console"')] = "json"
+
+
+class Settings(BaseSettings):
+    """The whole configuration. ``bridge.settings.load`` makes it from file and environment."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        case_sensitive=True,
+        env_prefix="BRIDGE_",
+        env_nested_delimiter="__",
+    )
+
+    server: ServerSettings = ServerSettings()
+    endpoints: tuple[EndpointSettings, ...] = ()
+    broker: BrokerSettings = BrokerSettings()
+    routes: tuple[RouteSettings, ...] = ()
+    queues: tuple[QueueSettings, ...] = ()
+    spool: SpoolSettings = SpoolSettings()
+    dedup: DedupSettings = DedupSettings()
+    log: LogSettings = LogSettings()

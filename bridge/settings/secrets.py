@@ -1,0 +1,96 @@
+"""Resolving the references to secrets, each in its place, before the configuration is checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretBytes, ValidationError
+
+from bridge.settings.keys import Loc, tables
+from bridge.settings.model import PasswordRef, SecretRef
+from bridge.settings.report import Report
+
+
+class _Unusable(Exception):
+    """There is no secret to be had; ``source`` is the variable or the file to blame, if any."""
+
+    def __init__(self, allowed: str, *, source: str | None = None) -> None:
+        super().__init__(allowed)
+        self.source = source
+
+
+class Resolver:
+    """Puts secrets into a tree of values in place of the references to them."""
+
+    def __init__(self, environ: Mapping[str, str], report: Report) -> None:
+        self._environ = environ
+        self._report = report
+
+    def resolve(self, tree: dict[str, Any]) -> None:
+        """Resolve every reference in the tree; what cannot be resolved is reported."""
+        for index, endpoint in tables(tree.get("endpoints")):
+            if isinstance(endpoint.get("secrets"), list):
+                self._endpoint(endpoint, ("endpoints", index, "secrets"))
+        broker = tree.get("broker")
+        if isinstance(broker, dict) and broker.get("password") is not None:
+            password = self._secret(broker["password"], PasswordRef, ("broker", "password"))
+            broker["password"] = password
+
+    def _endpoint(self, endpoint: dict[str, Any], place: Loc) -> None:
+        references, before = endpoint["secrets"], len(self._report.problems)
+        found = [self._secret(ref, SecretRef, (*place, i)) for i, ref in enumerate(references)]
+        endpoint["secrets"] = [secret for secret in found if secret is not None]
+        if references and not endpoint["secrets"] and before == len(self._report.problems):
+            self._report.add(place, "at least one secret that exists; these are all absent")
+
+    def _secret(self, value: object, form: type[SecretRef], place: Loc) -> SecretBytes | None:
+        try:
+            return _resolve(form.model_validate(value), self._environ)
+        except ValidationError as error:
+            self._report.add_errors(error, at=place)
+        except _Unusable as error:
+            self._report.add(place, str(error), source=error.source)
+        return None
+
+
+def _resolve(reference: SecretRef, environ: Mapping[str, str]) -> SecretBytes | None:
+    if (reference.env is None) == (reference.file is None):
+        raise _Unusable("either env or file, and only one of them")
+    found = _from_file(reference.file) if reference.file else _from_variable(reference.env, environ)
+    if found == b"":
+        raise _Unusable("a secret that is not empty", source=reference.env or reference.file)
+    if found is not None:
+        return SecretBytes(found)
+    if isinstance(reference, PasswordRef) and reference.default:
+        return reference.default
+    if reference.optional:
+        return None
+    raise _Unusable(_absent(reference, environ))
+
+
+def _from_variable(name: str | None, environ: Mapping[str, str]) -> bytes | None:
+    text = environ.get(name or "")
+    # The escape brings back the very bytes that the variable holds if they are not UTF-8.
+    return None if text is None else text.encode("utf-8", "surrogateescape")
+
+
+def _from_file(name: str) -> bytes | None:
+    """Return the content without one trailing newline, as editors and ``echo`` add one."""
+    try:
+        content = Path(name).read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        reason = f"a file that can be read; {name}: {error.strerror}"
+        raise _Unusable(reason) from None
+    return content.removesuffix(b"\n").removesuffix(b"\r") if content.endswith(b"\n") else content
+
+
+def _absent(reference: SecretRef, environ: Mapping[str, str]) -> str:
+    if reference.file:
+        return f"a file that exists, or optional = true; there is no {reference.file}"
+    other = f"{reference.env}_FILE"
+    hint = f'; {other} is set, but read only if {{ file = "..." }} says so' * (other in environ)
+    return f"set the environment variable {reference.env}, or optional = true{hint}"

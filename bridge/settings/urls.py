@@ -1,0 +1,70 @@
+"""The address of a broker, whose password never shows by accident."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from urllib.parse import SplitResult, quote, unquote_to_bytes, urlsplit
+
+from pydantic import SecretBytes
+
+_BLANK = re.compile(r"[\s\x00-\x1f\x7f]")
+_GUEST = "guest"
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerUrl:
+    """An ``amqp`` or ``amqps`` URL, its credentials taken out.
+
+    ``address`` is host and port as written, ``rest`` the virtual host and the query, still
+    percent-encoded. ``str()`` gives the URL without its password.
+    """
+
+    scheme: str
+    address: str
+    rest: str
+    username: bytes | None
+    password: SecretBytes | None
+
+    @classmethod
+    def parse(cls, value: object) -> BrokerUrl:
+        """Read a URL; raise ValueError, which may quote it, for one that cannot be used."""
+        if isinstance(value, cls):
+            return value
+        if not isinstance(value, str) or _BLANK.search(value):
+            raise ValueError("not a URL")
+        parts = urlsplit(value)
+        _check(parts)
+        userinfo, _, address = parts.netloc.rpartition("@")
+        username, _, password = userinfo.partition(":")
+        return cls(
+            scheme=parts.scheme,
+            address=address,
+            rest=f"{parts.path}?{parts.query}" if parts.query else parts.path,
+            username=unquote_to_bytes(username) or None,
+            password=SecretBytes(unquote_to_bytes(password)) if password else None,
+        )
+
+    def __str__(self) -> str:
+        """Return the URL with its own user name and without a password."""
+        return self.safe(None)
+
+    def safe(self, username: str | None) -> str:
+        """Return the URL for people: the user name given or its own, and no password."""
+        return f"{self.scheme}://{self._user(username)}@{self.address}{self.rest}"
+
+    def complete(self, username: str | None, password: SecretBytes | None) -> str:
+        """Return the URL to connect to: what is given, else its own, else guest."""
+        chosen = password or self.password
+        secret = quote(chosen.get_secret_value(), safe="") if chosen else _GUEST
+        return f"{self.scheme}://{self._user(username)}:{secret}@{self.address}{self.rest}"
+
+    def _user(self, username: str | None) -> str:
+        return quote(username or self.username or _GUEST, safe="")
+
+
+def _check(parts: SplitResult) -> None:
+    if parts.scheme not in ("amqp", "amqps") or not parts.hostname or parts.fragment:
+        raise ValueError("not the URL of a broker")
+    if parts.port == 0:  # reading it raises ValueError for one that is no number or too large
+        raise ValueError("not a port to connect to")

@@ -1,0 +1,56 @@
+"""Nobody sees a secret, neither in settings nor in errors."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+
+import pytest
+
+from bridge.core.errors import ConfigInvalid
+from bridge.settings import load
+from tests.unit.settings_support import table
+
+HIDDEN = "hunter2"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Return the path of a file that a test may write."""
+    file = tmp_path / "bridge.toml"
+    file.touch()
+    return file
+
+
+def test_no_secret_shows_in_what_was_loaded(path: Path) -> None:
+    """Not in any rendering of the settings or of a part, though all of them are there."""
+    environ = {
+        "SUPEROFFICE_SECRET": HIDDEN,
+        "BRIDGE_BROKER__PASSWORD": HIDDEN,
+        "BRIDGE_BROKER__URLS": f"amqp://u:{HIDDEN}@h/",
+    }
+    loaded = load(path, environ)
+    broker, endpoint = loaded.settings.broker, loaded.settings.endpoints[0]
+    things = (loaded, loaded.settings, broker, endpoint, *broker.urls, *broker.safe_urls())
+    dumps = (loaded.settings.model_dump_json(), str(loaded.settings.model_dump()))
+
+    assert (HIDDEN.encode(),) == endpoint.secret_keys
+    assert HIDDEN in broker.connection_urls()[0]
+    assert not [shown for thing in things for shown in (repr(thing), str(thing)) if HIDDEN in shown]
+    assert not [dump for dump in dumps if HIDDEN in dump]
+
+
+def test_no_secret_shows_in_an_error(path: Path) -> None:
+    """Not in problems, messages or a traceback, wherever a secret was put by mistake."""
+    path.write_text(
+        table("endpoints", secrets=f'["{HIDDEN}", {{ env = "X", default = "{HIDDEN}" }}]')
+        + table("endpoints", secrets=f'"{HIDDEN}"')
+        + f'[broker]\nurls = ["amqp://u:{HIDDEN}/@h"]\n'
+        + f'password = {{ default = "{HIDDEN}", env = "Y", x = "{HIDDEN}" }}\n'
+    )
+    with pytest.raises(ConfigInvalid) as caught:
+        load(path, {"BRIDGE_ROUTES": f'["{HIDDEN}', "BRIDGE_QUEUES": f'["{HIDDEN}"]'})
+    shown = "".join(traceback.format_exception(caught.value)) + repr(caught.value.problems)
+
+    assert HIDDEN not in shown
+    assert caught.value.__context__ is None
