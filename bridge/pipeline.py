@@ -135,6 +135,9 @@ class Pipeline:
 
 def _check_context(endpoint: Endpoint, payload: Payload, event_id: str) -> None:
     """A ContextIdentifier that is present must be one of the endpoint's, whatever its type."""
-    present = payload.context_identifier or payload.properties.get("ContextIdentifier")
-    if endpoint.contexts and present is not None and present not in endpoint.contexts:
+    context: object = payload.context_identifier
+    if context is None:
+        context = payload.properties.get("ContextIdentifier")  # of a type that is not a string
+    accepted = not endpoint.contexts or context is None
+    if not accepted and not (isinstance(context, str) and context in endpoint.contexts):
         raise ContextRefused(event_id)

@@ -28,6 +28,9 @@ CLOUDEVENTS_JSON = "application/cloudevents+json"
 
 Headers = Mapping[str, str | int]
 
+MAX_HEADER_BYTES = 255
+"""Of a header's value that comes from the event; the body has it in full."""
+
 _INT64 = range(-(2**63), 2**63)
 
 
@@ -87,17 +90,16 @@ def cloudevent(event: Event, *, kind: str, source: str) -> bytes:
 def event_headers(event: Event, delivery: Delivery) -> Headers:
     """Return the AMQP headers; absent values have no header, and int means AMQP int64."""
     headers: dict[str, str | int] = {
-        "entity": event.entity,
-        "action": event.action,
+        "entity": bounded(event.entity),
+        "action": bounded(event.action),
         "endpoint": event.endpoint,
     }
     if event.context is not None:
-        headers["context"] = event.context
+        headers["context"] = bounded(event.context)
     key = event.primary_key
     if key is not None:
-        headers["primary_key"] = (
-            key if isinstance(key, str) or -(2**63) <= key < 2**63 else str(key)
-        )
+        is_int64 = isinstance(key, int) and key in _INT64
+        headers["primary_key"] = key if is_int64 else bounded(str(key))
     if delivery.retry is not None:
         headers["retry"] = str(delivery.retry)
     if delivery.traceparent is not None:
@@ -141,6 +143,17 @@ def unrouted_message(message: Message) -> Message:
         headers={**message.headers, **origin},
         record=message.record,
     )
+
+
+def bounded(text: str) -> str:
+    """Return the text if it has at most 255 bytes, else its start, ``~`` and a hash of all of it.
+
+    A header frame cannot be split, so what a sender may make as long as a body must be cut.
+    """
+    if len(text) * 4 <= MAX_HEADER_BYTES or len(data := text.encode()) <= MAX_HEADER_BYTES:
+        return text
+    digest = hashlib.sha256(data).hexdigest()
+    return f"{data[:200].decode(errors='ignore')}~{digest[:16]}"
 
 
 def body_id(body: bytes) -> str:

@@ -224,12 +224,13 @@ async def test_foreign_context(serving, broker):
     async with serving(BRIDGE_ENDPOINTS=TWO_ENDPOINTS) as client:
         ours = await client.post(webhook(ContextIdentifier="Cust1"), path="/oslo")
         foreign = await client.post(webhook(ContextIdentifier="Cust2"), path="/oslo")
-        odd = await client.post(webhook(ContextIdentifier=5), path="/oslo")
+        odd = await client.post(webhook(ContextIdentifier=["Cust1"]), path="/oslo")
+        empty = await client.post(webhook(ContextIdentifier=""), path="/oslo")
         absent = await client.post(webhook(ContextIdentifier=None), path="/oslo")
         test = await client.post(webhook(ContextIdentifier="Cust2", Event="test"), path="/oslo")
 
     assert [ours[0], absent[0], test[0]] == [200, 200, 200]
-    assert [is_problem(*foreign), is_problem(*odd)] == [403, 403]
+    assert [is_problem(*answer) for answer in (foreign, odd, empty)] == [403, 403, 403]
 
 
 async def test_unknown_path(serving):
@@ -435,6 +436,21 @@ async def test_headers_are_compared_but_never_obeyed(serving, broker):
     assert content["id"] == properties.message_id == "event-1"
     assert method.routing_key == "contact.changed"
     assert counted == [1, 1]
+
+
+async def test_enormous_names_do_not_reach_the_frames(serving, broker):
+    """Texts as long as a body pass through, cut where AMQP has no room for them."""
+    consumer_queue(broker, "all", "#")
+    long = "x" * 300_000
+    async with serving() as client:
+        body = webhook(Event=f"{long}.created", ContextIdentifier=long, PrimaryKey=long)
+        status, content, _ = await client.post(body)
+
+    [(method, properties, kept)] = drain(broker, "all")
+    assert (status, content["status"]) == (200, "published")
+    assert len(method.routing_key) == 217
+    assert {len(properties.headers[name]) for name in ("entity", "context", "primary_key")} == {217}
+    assert json.loads(kept)["data"]["entity"] == long
 
 
 async def test_keep_alive_survives_a_refusal(serving):

@@ -1,0 +1,269 @@
+"""One consistent shape out of SuperOffice's many, and never a changed meaning.
+
+Every rule that touches a name or a value is in this file. A value is only touched where the
+catalogue says what it is, or in an extra table, whose values say it themselves. What no rule
+knows passes unchanged.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from string import ascii_lowercase, ascii_uppercase
+from typing import Any, Final, NamedTuple
+
+from bridge.core.event import Delivery, Event, Payload
+from bridge.core.message import body_id
+from bridge.superoffice.catalogue import ENTITIES, EXTRA_TABLE, LIST, Kind, find
+from bridge.superoffice.payload import date_time, integer
+
+_UNUSED: Final = {
+    "Entity": "entity_unused",
+    "PrimaryKey": "primary_key_unused",
+    "ContextIdentifier": "context_identifier_unused",
+    "ChangedByAssociateId": "changed_by_associate_id_unused",
+    "WebhookName": "webhook_name_unused",
+    "Changes": "changes_unused",
+    "Values": "values_unused",
+    "FieldValues": "field_values_unused",
+}
+
+ODDITIES: Final = (
+    "no_event_id",
+    "no_timestamp",
+    "name_collision",
+    "header_event_differs",
+    "header_event_id_differs",
+    *_UNUSED.values(),
+)
+"""All that ``Normalized.oddities`` can say. What is ``..._unused`` was left in ``properties``."""
+
+_ACRONYM: Final = re.compile(r"([A-Z]+)([A-Z][a-z])")
+_WORD: Final = re.compile(r"([a-z0-9])([A-Z])")
+_ASCII_LOWER: Final = str.maketrans(ascii_uppercase, ascii_lowercase)
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+# The first day of .NET, and the one that SuperOffice's database calls the beginning of time.
+_NO_DATE: Final = re.compile(r"(?:0001|1760)-01-01(?:T00:00:00(?:\.0+)?)?")
+_NO_DATE_DAYS: Final = frozenset({"0001-01-01", "1760-01-01"})
+
+# CultureDataFormatter writes [kind:value], dates in US order, in the tenant's time.
+# https://docs.superoffice.com/en/globalization-and-localization/culture/culturedataformatter.html
+_BRACKETED: Final = re.compile(r"\[(I|F|B|D|DT):([^\]]*)\]")
+_US_DATE: Final = re.compile(
+    r"([0-9]{2})/([0-9]{2})/([0-9]{4})(?: ([0-9]{2}:[0-9]{2}:[0-9]{2})(\.[0-9]+)?)?"
+)
+_FLOAT: Final = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
+_BOOLEANS: Final = {
+    "True": True,
+    "true": True,
+    "1": True,
+    "False": False,
+    "false": False,
+    "0": False,
+}
+
+
+class Normalized(NamedTuple):
+    """An event, and what was odd about its delivery: some of ``ODDITIES``, to be counted."""
+
+    event: Event
+    oddities: tuple[str, ...]
+
+
+def normalize(payload: Payload, *, delivery: Delivery) -> Normalized:
+    """Return the event in the bridge's normal form. Every payload has one."""
+    field_values, collision = _fields(payload.field_values, entity=payload.entity)
+    values, another = _fields(payload.values, entity=payload.entity)
+    endpoint, context = delivery.endpoint, payload.context_identifier
+    entity, key = payload.entity, payload.primary_key
+    event = Event(
+        id=payload.event_id or body_id(delivery.body),
+        name=payload.event,
+        entity=entity,
+        action=payload.action,
+        primary_key=key,
+        context=context,
+        endpoint=endpoint,
+        time=payload.timestamp or _received(delivery.received_ns),
+        record=None if key is None else (endpoint, context, entity, key),
+        data={
+            "event": payload.event,
+            "entity": entity,
+            "action": payload.action,
+            "primary_key": key,
+            "context_identifier": context,
+            "changed_by_associate_id": payload.changed_by_associate_id,
+            "webhook_name": payload.webhook_name,
+            "changes": list(map(_SNAKE.__getitem__, payload.changes)),
+            "field_values": field_values,
+            "values": values,
+            "properties": payload.properties,
+        },
+    )
+    return Normalized(event, _oddities(payload, delivery, collision=collision or another))
+
+
+def snake_case(name: str) -> str:
+    """Return the one spelling of a column's name: ``DeletedDate`` -> ``deleted_date``.
+
+    Dots stay, and so do letters outside ASCII: ``chatSession.topicId`` ->
+    ``chat_session.topic_id``.
+    """
+    words = _WORD.sub(r"\1_\2", _ACRONYM.sub(r"\1_\2", name))
+    return words.translate(_ASCII_LOWER)
+
+
+class _SnakeCase(dict[str, str]):
+    """The spellings of the names seen so far. Anybody can invent names, so it stops growing."""
+
+    def __missing__(self, name: str) -> str:
+        snake = snake_case(name)
+        if len(self) < 4096 and len(name) <= 64:
+            self[name] = snake
+        return snake
+
+
+_SNAKE: Final = _SnakeCase()
+
+
+def _oddities(payload: Payload, delivery: Delivery, *, collision: bool) -> tuple[str, ...]:
+    found = [_UNUSED[name] for name in payload.properties if name in _UNUSED]
+    if payload.event_id is None:
+        found.append("no_event_id")
+    elif delivery.header_event_id not in (payload.event_id, None):
+        found.append("header_event_id_differs")
+    if payload.timestamp is None:
+        found.append("no_timestamp")
+    if delivery.header_event not in (payload.event, None):
+        found.append("header_event_differs")
+    if collision:
+        found.append("name_collision")
+    return tuple(found)
+
+
+def _fields(columns: Mapping[str, Any], *, entity: str) -> tuple[dict[str, Any], bool]:
+    """Return the columns in normal form, and whether two of their names became equal."""
+    if not columns:
+        return {}, False
+    known = find(entity)
+    conversions = _CONVERSIONS[known.name] if known else {}
+    if known is EXTRA_TABLE:
+        columns = {name: _unbracketed(value) for name, value in columns.items()}
+    fields = dict(zip(map(_SNAKE.__getitem__, columns), columns.values(), strict=True))
+    collision = len(fields) < len(columns)
+    if collision:
+        fields = dict(zip(_spellings(columns), columns.values(), strict=True))
+        conversions = {name: conversions.get(_SNAKE[name], _same) for name in fields}
+    for name, convert in conversions.items():
+        if name in fields:
+            fields[name] = convert(fields[name])
+    return fields, collision
+
+
+def _spellings(columns: Mapping[str, Any]) -> list[str]:
+    """Return names that stay different: of two that would become equal, the later is kept.
+
+    One that is in snake_case already cannot give way, so it makes an earlier one stay too.
+    """
+    taken = {name for name in columns if _SNAKE[name] == name}
+    names = []
+    for name in columns:
+        names.append(name if _SNAKE[name] in taken else _SNAKE[name])
+        taken.add(names[-1])
+    return names
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _flag(value: Any) -> Any:
+    return value == 1 if type(value) is int and value in (0, 1) else value
+
+
+def _number(value: Any) -> Any:
+    number = integer(value) if type(value) is str else None
+    return value if number is None else number
+
+
+def _date(value: Any) -> Any:
+    """Null for "no date", UTC if there is an offset. The tenant's own time stays as it is."""
+    if type(value) is not str:
+        return value
+    if value[:10] in _NO_DATE_DAYS and _NO_DATE.fullmatch(value):
+        return None
+    if len(value) < len("2026-03-02T10:15:27+01:00") or value[-1] == "Z":
+        return value
+    read = date_time(value)
+    return value if read is None else _utc(*read) or value
+
+
+def _utc(seconds: datetime, fraction: str) -> str | None:
+    """Return RFC 3339 in UTC; None when that is before year 1 or after year 9999."""
+    try:
+        return f"{seconds.astimezone(UTC).isoformat()[:19]}{fraction}Z"
+    except OverflowError:
+        return None
+
+
+def _received(nanoseconds: int) -> str:
+    """Return nanoseconds since the epoch as RFC 3339 in UTC, with microseconds."""
+    moment = _EPOCH + timedelta(microseconds=nanoseconds // 1000)
+    return f"{moment.isoformat(timespec='microseconds')[:26]}Z"
+
+
+def _unbracketed(value: Any) -> Any:
+    """Return what ``[kind:value]`` says if it says it beyond doubt, anything else as it is."""
+    match = _BRACKETED.fullmatch(value) if type(value) is str else None
+    return _BRACKETS[match[1]](match[2], value) if match else value
+
+
+def _bracketed_integer(text: str, raw: str) -> int | str:
+    number = integer(text)
+    return raw if number is None else number
+
+
+def _bracketed_float(text: str, raw: str) -> float | str:
+    """Return a number that is written as it came: ``3.14`` and ``3``, but not ``1.10``."""
+    exact = _FLOAT.fullmatch(text) and repr(float(text)) in (text, f"{text}.0")
+    return float(text) if exact else raw
+
+
+def _bracketed_boolean(text: str, raw: str) -> bool | str:
+    return _BOOLEANS.get(text, raw)
+
+
+def _bracketed_date(text: str, raw: str) -> str | None:
+    """Return ISO 8601 without a zone, for it is the tenant's own time; None for "no date"."""
+    match = _US_DATE.fullmatch(text)
+    if match is None:
+        return raw
+    month, day, year, time, fraction = match.groups(default="")
+    seconds = f"{year}-{month}-{day}{time and 'T'}{time}"
+    try:
+        datetime.fromisoformat(seconds)
+    except ValueError:
+        return raw
+    iso = seconds + fraction
+    return None if _NO_DATE.fullmatch(iso) else iso
+
+
+_BRACKETS: Final[Mapping[str, Callable[[str, str], Any]]] = {
+    "I": _bracketed_integer,
+    "F": _bracketed_float,
+    "B": _bracketed_boolean,
+    "D": _bracketed_date,
+    "DT": _bracketed_date,
+}
+_CONVERT: Final = {Kind.FLAG: _flag, Kind.NUMERIC: _number, Kind.DATE: _date}
+_CONVERSIONS: Final[Mapping[str, Mapping[str, Callable[[Any], Any]]]] = {
+    entity.name: {
+        snake_case(column): _CONVERT[kind]
+        for column, kind in entity.fields.items()
+        if kind in _CONVERT
+    }
+    for entity in (*ENTITIES, LIST, EXTRA_TABLE)
+}

@@ -1,0 +1,163 @@
+"""From the bytes of a webhook to its typed properties, and nothing lost on the way.
+
+https://docs.superoffice.com/en/automation/webhook/dev/notification.html
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Final
+
+import orjson
+
+from bridge.core.errors import PayloadInvalid
+from bridge.core.event import Payload
+
+# RFC 8259 forbids a byte order mark and lets readers ignore one. SuperOffice sends none.
+_BOM: Final = b"\xef\xbb\xbf"
+
+# orjson reads 1024 levels but writes 254, and the message has two above those of the body.
+_DEEPEST: Final = 250
+
+# https://www.rfc-editor.org/rfc/rfc3339#section-5.6, in capitals: most parsers want them.
+_DATE_TIME = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})(\.[0-9]+)?"
+    r"(Z|[+-][0-9]{2}:[0-9]{2})"
+)
+_DECIMAL = re.compile(r"0|-?[1-9][0-9]{0,18}")
+_STATE_EVENT = re.compile(r"(webhook)([0-9]+)\.([^.]+)", re.ASCII | re.IGNORECASE)
+
+
+def parse(body: bytes) -> Payload:
+    """Return the properties of a webhook, or raise PayloadInvalid with the reason.
+
+    A known property of another type than expected stays in ``properties`` under its own name,
+    among the unknown ones and in their order. Of a property that is given twice the last counts.
+    """
+    rest = _object(body)
+    event = rest.pop("Event", None)
+    if type(event) is not str or not event.strip():
+        raise PayloadInvalid("no_event")
+    entity, action, number = split_event(event)
+    if rest.get("Entity", entity) in (entity, None):
+        rest.pop("Entity", None)
+    return Payload(
+        event=event,
+        entity=entity,
+        action=action,
+        event_id=_take(rest, "EventId", str, _is_id),
+        timestamp=_take(rest, "Timestamp", str, date_time),
+        primary_key=_primary_key(rest, number),
+        context_identifier=_take(rest, "ContextIdentifier", str),
+        changed_by_associate_id=_take(rest, "ChangedByAssociateId", int),
+        webhook_name=_take(rest, "WebhookName", str),
+        changes=_take(rest, "Changes", list, _are_strings) or [],
+        values=_take(rest, "Values", dict) or {},
+        field_values=_take(rest, "FieldValues", dict) or {},
+        properties=rest,
+    )
+
+
+def split_event(event: str) -> tuple[str, str, int | None]:
+    """Return entity, action and the number that state events carry in their name.
+
+    ``contact.created`` -> contact, created; ``list.category.changed`` -> list.category, changed;
+    ``webhook123.errors`` -> webhook, errors, 123; ``test`` -> test and an empty action.
+    """
+    state = _STATE_EVENT.fullmatch(event)
+    number = integer(state[2]) if state else None
+    if state and number is not None:
+        return state[1], state[3], number
+    entity, dot, action = event.rpartition(".")
+    return (entity, action, None) if dot else (event, "", None)
+
+
+def date_time(text: str) -> tuple[datetime, str] | None:
+    """Return an RFC 3339 date-time as whole seconds and its fraction, ``".1234567"`` or ``""``.
+
+    None when it is not one, or not a day or time that exists. A second 60 is left out too: RFC
+    3339 allows it for leap seconds, but hardly any consumer can read it.
+    """
+    match = _DATE_TIME.fullmatch(text)
+    if match is None:
+        return None
+    seconds, fraction, offset = match.groups()
+    try:
+        return datetime.fromisoformat(seconds + offset), fraction or ""
+    except ValueError:
+        return None
+
+
+def integer(text: str) -> int | None:
+    """Return the integer of a canonical decimal within 64 bits: ``7``, not ``07`` or ``+7``."""
+    if _DECIMAL.fullmatch(text) is None:
+        return None
+    number = int(text)
+    return number if -(2**63) <= number < 2**63 else None
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        document = orjson.loads(body.removeprefix(_BOM))
+    except orjson.JSONDecodeError as error:
+        raise PayloadInvalid("not_json" if _is_utf8(body) else "not_utf8") from error
+    if type(document) is not dict:
+        raise PayloadInvalid("not_object")
+    if body.count(b"[") + body.count(b"{") > _DEEPEST and _is_deep(document):
+        raise PayloadInvalid("not_json")
+    return document
+
+
+def _is_utf8(body: bytes) -> bool:
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _is_deep(document: dict[str, Any]) -> bool:
+    level: list[Any] = [document]
+    for _ in range(_DEEPEST):
+        children = (node.values() if type(node) is dict else node for node in level)
+        level = [child for some in children for child in some if type(child) in (dict, list)]
+    return bool(level)
+
+
+def _take(
+    rest: dict[str, Any], name: str, kind: type, usable: Callable[[Any], object] | None = None
+) -> Any:
+    """Remove and return a usable property; null is removed too, anything else stays."""
+    value = rest.get(name)
+    if value is not None and (type(value) is not kind or (usable and not usable(value))):
+        return None
+    rest.pop(name, None)
+    return value
+
+
+def _is_id(text: str) -> bool:
+    """An AMQP short string has 255 bytes; some are left for what surrounds the id."""
+    return bool(text.strip()) and len(text.encode()) <= 200
+
+
+def _are_strings(items: list[Any]) -> bool:
+    return {str}.issuperset(map(type, items))
+
+
+def _primary_key(rest: dict[str, Any], number: int | None) -> int | str | None:
+    """Return the key: the one in the event's name, else PrimaryKey, which stays if it differs."""
+    value = rest.get("PrimaryKey")
+    own = _key(value)
+    key = own if number is None else number
+    if value is None or (own is not None and own == key):
+        rest.pop("PrimaryKey", None)
+    return key
+
+
+def _key(value: Any) -> int | str | None:
+    if type(value) is str and value.strip():
+        number = integer(value)
+        return value if number is None else number
+    return value if type(value) is int else None
