@@ -1,0 +1,299 @@
+"""A private RabbitMQ node for tests, ``bridge dev`` and benchmarks.
+
+    with RabbitMQNode.start() as node:
+        connect(node.url)
+
+It shares nothing with a RabbitMQ of the machine: own name, ports, epmd, cookie, configuration and
+data, all of it in a temporary directory; ``RABBITMQ_*`` variables and ``/etc/rabbitmq`` are not
+read. It listens on the loopback interface only. A guardian process (``keeper.py``) ends the node
+and removes the directory when the owner stops it, is interrupted or is killed. Linux only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from tempfile import gettempdir
+from typing import Any, Self
+
+from bridge.core.errors import BridgeError
+from bridge.testing.keeper import Guardian
+
+DEBIAN_SERVER = "/usr/lib/rabbitmq/bin/rabbitmq-server"
+LOOPBACK = "127.0.0.1"
+STARTS = 3
+START_SECONDS = 60.0
+NO_BUSY_WAIT = "+sbwt none +sbwtdcpu none +sbwtdio none"  # leave the cores to the others
+LOG_LINES = 20
+EPMD_NAMES = b"\x00\x01n"  # NAMES_REQ of the Erlang distribution protocol
+AMQP_HEADER = b"AMQP\x00\x00\x09\x01"  # AMQP 0-9-1, section 4.2.2
+ALARMS = "rabbit_alarm:get_alarms()"
+SET_WATERMARK = "ok = vm_memory_monitor:set_vm_memory_high_watermark"
+PORT_TAKEN = re.compile("eaddrinuse|dist_port_already_used")
+
+
+class RabbitMQNotInstalled(BridgeError):
+    """RabbitMQ is not installed: `apt-get install rabbitmq-server`, or `make run`, which does."""
+
+
+class RabbitMQFailed(BridgeError):
+    """The private RabbitMQ node did not do what it was asked."""
+
+
+class _PortTaken(RabbitMQFailed):
+    """Another program has taken one of the node's ports."""
+
+
+def free_port() -> int:
+    """Return a TCP port that is free on 127.0.0.1, until somebody takes it."""
+    with _reserve_port() as reserved:
+        return int(reserved.getsockname()[1])
+
+
+def find_installation() -> Path:
+    """Return the server's directory, the one with ``sbin``, ``escript`` and ``plugins``."""
+    # On Debian the script on the PATH is only a wrapper, which refuses ordinary users.
+    for script in (DEBIAN_SERVER, shutil.which("rabbitmq-server")):
+        home = Path(script or os.devnull).resolve().parent.parent
+        if (home / "escript").is_dir() and (home / "plugins").is_dir():
+            return home
+    raise RabbitMQNotInstalled
+
+
+class RabbitMQNode:
+    """A running RabbitMQ, and what can be done to it.
+
+    ``url`` is ``amqp://guest:guest@127.0.0.1:PORT/``; ``directory`` holds data, configuration and
+    ``server.log``; ``started_in_seconds`` is the time of the last start. Methods block (from
+    asyncio: ``asyncio.to_thread``), can be called from any thread, and raise ``RabbitMQFailed``.
+    """
+
+    def __init__(self, guardian: Guardian, ports: Sequence[int]) -> None:
+        self.port, dist_port, self._epmd_port = ports
+        self.url = f"amqp://guest:guest@{LOOPBACK}:{self.port}/"
+        self.version = ""
+        self.started_in_seconds = 0.0
+        self._guardian = guardian
+        self._resources = contextlib.ExitStack()
+        self.directory = Path(self._ask("directory"))
+        self._name = f"bridge-{secrets.token_hex(4)}"
+        self._sbin = _link_home(self.directory, find_installation()) / "sbin"
+        self._env = _environment(self.directory, self._name, dist_port, self._epmd_port)
+
+    @classmethod
+    def start(
+        cls, directory: Path | None = None, *, config: Mapping[str, str] | None = None
+    ) -> Self:
+        """Start a node and return it once it accepts connections.
+
+        Its own directory is made inside ``directory`` (default: the system's temporary one);
+        ``config`` holds further settings of rabbitmq.conf. Also raises ``RabbitMQNotInstalled``.
+        """
+        parent = directory or Path(gettempdir())
+        if not os.access(parent, os.W_OK | os.X_OK):
+            raise RabbitMQFailed(f"{parent}: not a directory that this user can write")
+        for _ in range(STARTS):
+            with contextlib.suppress(_PortTaken):
+                return cls._start_once(parent, config or {})
+        raise RabbitMQFailed(f"other programs took the node's ports {STARTS} times: try again")
+
+    @classmethod
+    def _start_once(cls, parent: Path, config: Mapping[str, str]) -> Self:
+        with contextlib.ExitStack() as resources:
+            # Held for good: no connection of a load test gets one as its source port meanwhile.
+            held = [resources.enter_context(_reserve_port()) for _ in range(3)]
+            guardian = Guardian(parent)
+            resources.callback(guardian.close)
+            node = cls(guardian, [sock.getsockname()[1] for sock in held])
+            _write_files(node.directory, {"listeners.tcp.1": f"{LOOPBACK}:{node.port}", **config})
+            node.restart()
+            node._resources = resources.pop_all()
+            return node
+
+    def __enter__(self) -> Self:
+        """Return the node itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop the node."""
+        self.stop()
+
+    def __repr__(self) -> str:
+        """Name version and address."""
+        return f"<RabbitMQNode {self.version} at {LOOPBACK}:{self.port}>"
+
+    def stop(self) -> None:
+        """End the node, its epmd and its directory; a second call does nothing."""
+        self._resources.close()
+
+    def kill(self) -> None:
+        """Kill the server with SIGKILL and return when it is dead; ``sync`` what was declared."""
+        self._ask("kill")
+
+    def sync(self) -> None:
+        """Write declarations to disk: a RabbitMQ killed within 2 s forgets queues and exchanges."""
+        self.ctl("eval", "mnesia:sync_log(), [ok = dets:sync(Table) || Table <- dets:all()].")
+
+    def restart(self) -> None:
+        """Start the server again on the same port and data, after killing it if it is alive."""
+        self.kill()
+        begun = time.monotonic()
+        epmd = ["epmd", "-address", LOOPBACK, "-port", str(self._epmd_port)]
+        self._run(epmd, lambda: bool(_exchange(self._epmd_port, EPMD_NAMES)))
+        self._run([str(self._sbin / "rabbitmq-server")], self._is_up)
+        self.started_in_seconds = time.monotonic() - begun
+
+    def freeze(self) -> None:
+        """Stop the server with SIGSTOP: connections stay open and nothing answers."""
+        self._ask("freeze")
+
+    def thaw(self) -> None:
+        """Let a frozen server go on (SIGCONT)."""
+        self._ask("thaw")
+
+    def raise_alarm(self) -> None:
+        """Raise the memory alarm: connections that publish are blocked from now on."""
+        self.ctl("eval", f"{SET_WATERMARK}(0.0), [_ | _] = {ALARMS}.")
+
+    def clear_alarm(self) -> None:
+        """Clear the memory alarm: restore the configured watermark."""
+        configured = "{ok, Configured} = application:get_env(rabbit, vm_memory_high_watermark)"
+        self.ctl("eval", f"{configured}, {SET_WATERMARK}(Configured), [] = {ALARMS}.")
+
+    def ctl(self, *args: str) -> str:
+        """Run ``rabbitmqctl`` on the node and return what it prints."""
+        if not self._ask("running"):
+            raise RabbitMQFailed("the server is not running")
+        command = [str(self._sbin / "rabbitmqctl"), *args]
+        done = subprocess.run(
+            command, env=self._env, cwd=self.directory, capture_output=True, text=True
+        )
+        if done.returncode:
+            raise RabbitMQFailed(f"rabbitmqctl {args[0]} failed:\n{done.stdout}{done.stderr}")
+        return done.stdout
+
+    def _run(self, argv: list[str], is_ready: Callable[[], bool]) -> None:
+        """Start a process of the node and wait until it is ready."""
+        log = self.directory / "server.log"
+        seen = log.stat().st_size
+        self._ask("run", argv, self._env)
+        deadline = time.monotonic() + START_SECONDS
+        while not is_ready():
+            if time.monotonic() > deadline or not self._ask("running"):
+                raise _failed_start(argv[0], log.read_bytes()[seen:].decode(errors="replace"))
+            time.sleep(0.05)
+
+    def _is_up(self) -> bool:
+        greeting = _exchange(self.port, AMQP_HEADER)
+        self.version = _server_property(greeting, "version")
+        return _server_property(greeting, "cluster_name").startswith(f"{self._name}@")
+
+    def _ask(self, *request: object) -> Any:
+        try:
+            return self._guardian.ask(*request)
+        except OSError as error:
+            raise RabbitMQFailed(str(error)) from error
+
+
+def _reserve_port() -> socket.socket:
+    """Bind a free port: until the socket is closed, only who names that port can use it."""
+    reserved = socket.socket()
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    reserved.bind((LOOPBACK, 0))
+    return reserved
+
+
+def _link_home(directory: Path, installation: Path) -> Path:
+    """Make a RabbitMQ home without plugins: to search them takes a third of the start."""
+    plugins = directory / "home" / "plugins"
+    plugins.mkdir(parents=True)
+    for part in ("sbin", "escript"):
+        (plugins.parent / part).symlink_to(installation / part)
+    for library in (installation / "plugins").iterdir():
+        if not library.name.startswith("rabbitmq_") or "prelaunch" in library.name:
+            (plugins / library.name).symlink_to(library)
+    return plugins.parent
+
+
+def _write_files(directory: Path, settings: Mapping[str, str]) -> None:
+    """Write the configuration, and the empty files that keep the machine's from being read."""
+    defaults = {
+        "disk_free_limit.absolute": "1MB",
+        "log.console.level": "info",
+        "vm_memory_calculation_strategy": "allocated",  # the usual one needs /proc
+    }
+    files = {
+        "rabbitmq.conf": "".join(f"{k} = {v}\n" for k, v in {**defaults, **settings}.items()),
+        "advanced.config": "[].\n",
+        "enabled_plugins": "[].\n",
+        "environment": "",
+        "server.log": "",
+        "inetrc": '{lookup, [file]}.\n{host, {127,0,0,1}, ["localhost"]}.\n',
+        ".erlang.cookie": secrets.token_hex(16),
+    }
+    for name, text in files.items():
+        (directory / name).write_text(text)
+    (directory / ".erlang.cookie").chmod(0o400)
+
+
+def _environment(directory: Path, name: str, dist_port: int, epmd_port: int) -> dict[str, str]:
+    """Return the whole environment of epmd, server and rabbitmqctl."""
+    loopback = "-kernel inet_dist_use_interface {127,0,0,1}"
+    return {
+        "PATH": f"{os.environ.get('PATH') or os.defpath}:{os.defpath}",
+        "HOME": f"{directory}",  # of .erlang.cookie
+        "LANG": "C.UTF-8",
+        "ERL_CRASH_DUMP_SECONDS": "0",
+        "ERL_EPMD_ADDRESS": LOOPBACK,
+        "ERL_EPMD_PORT": str(epmd_port),
+        "ERL_FLAGS": "-start_epmd false",
+        "ERL_INETRC": f"{directory}/inetrc",
+        "RABBITMQ_ADVANCED_CONFIG_FILE": f"{directory}/advanced.config",
+        "RABBITMQ_CONFIG_FILE": f"{directory}/rabbitmq.conf",
+        "RABBITMQ_CONFIG_FILES": f"{directory}/conf.d",
+        "RABBITMQ_CONF_ENV_FILE": f"{directory}/environment",
+        "RABBITMQ_CTL_DIST_PORT_MAX": "0",
+        "RABBITMQ_CTL_DIST_PORT_MIN": "0",
+        "RABBITMQ_CTL_ERL_ARGS": loopback,
+        "RABBITMQ_DIST_PORT": str(dist_port),
+        "RABBITMQ_ENABLED_PLUGINS_FILE": f"{directory}/enabled_plugins",
+        "RABBITMQ_LOGS": "-",  # stdout, which is server.log
+        "RABBITMQ_LOG_BASE": f"{directory}",
+        "RABBITMQ_MNESIA_BASE": f"{directory}/data",
+        "RABBITMQ_MOTD_FILE": f"{directory}/motd",
+        "RABBITMQ_NODENAME": f"{name}@localhost",
+        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"{loopback} {NO_BUSY_WAIT}",
+        "RUNNING_UNDER_SYSTEMD": "true",  # no shell stays between the keeper and the Erlang VM
+    }
+
+
+def _exchange(port: int, hello: bytes) -> bytes:
+    """Return what a server answers first; nothing as long as there is no server."""
+    try:
+        with socket.create_connection((LOOPBACK, port), 5.0) as connection:
+            connection.sendall(hello)
+            return connection.recv(4096)
+    except OSError:
+        return b""
+
+
+def _server_property(greeting: bytes, name: str) -> str:
+    """Return a long string of the server-properties table of a Connection.Start frame."""
+    rest = greeting.partition(bytes([len(name)]) + name.encode() + b"S")[2]
+    return rest[4 : 4 + int.from_bytes(rest[:4])].decode()
+
+
+def _failed_start(program: str, log: str) -> RabbitMQFailed:
+    # epmd ends without a word when it cannot bind its port.
+    kind = _PortTaken if program == "epmd" or PORT_TAKEN.search(log) else RabbitMQFailed
+    lines = log.splitlines()
+    telling = [line for line in lines if "[error]" in line][:LOG_LINES] or lines[-LOG_LINES:]
+    return kind("\n".join([f"{Path(program).name} did not start; from its log:", *telling]))
