@@ -24,55 +24,8 @@ from pamqp.body import ContentBody
 from pamqp.header import ContentHeader
 
 from bridge.core.frames import publish_frames
-from bridge.core.message import Message, unrouted_message
-from bridge.ports import Outcome
-
-
-class Publish:
-    """One message on its way: settled once, by the broker or by the loss of the channel."""
-
-    __slots__ = ("_settled", "_waiter", "message", "outcome", "rerouted", "returned")
-
-    def __init__(self, message: Message) -> None:
-        self.message = message
-        self.outcome: Outcome | None = None
-        self.returned = False
-        self.rerouted = False
-        self._waiter: asyncio.Future[Outcome] | None = None
-        self._settled: Callable[[Publish], None] | None = None
-
-    def __repr__(self) -> str:
-        """Show the id and the state."""
-        state = self.outcome.value if self.outcome else "unresolved"
-        return f"<Publish {self.message.message_id} {state}>"
-
-    def settle(self, outcome: Outcome) -> None:
-        """Record the final outcome and tell the waiter, if one still waits."""
-        self.outcome = outcome
-        self.answer(outcome)
-        if self._settled is not None:
-            self._settled(self)
-
-    def answer(self, outcome: Outcome) -> None:
-        """Tell the waiter; ``UNKNOWN`` leaves the publish itself unresolved."""
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(outcome)
-
-    def on_settled(self, callback: Callable[[Publish], None]) -> None:
-        """Call back once, inline, when the outcome is final."""
-        self._settled = callback
-
-    async def within(self, deadline: float) -> Outcome:
-        """Return the outcome, or ``UNKNOWN`` when the loop's clock reaches the deadline."""
-        if self.outcome is not None:
-            return self.outcome
-        loop = asyncio.get_running_loop()
-        self._waiter = loop.create_future()
-        timer = loop.call_at(deadline, self.answer, Outcome.UNKNOWN)
-        try:
-            return await self._waiter
-        finally:
-            timer.cancel()
+from bridge.core.message import unrouted_message
+from bridge.ports import Outcome, Publish
 
 
 class _Inbox:
@@ -149,16 +102,22 @@ class ConfirmChannel:
             self._loop.call_soon(self._flush)
         self._outgoing.append(frames)
 
-    def abandon(self, reason: str) -> None:
-        """Settle everything in flight as unknown: nothing more will be heard of it."""
+    def abandon(self, reason: str, *, by_broker: bool = False) -> None:
+        """Settle everything in flight as unknown: nothing more will be heard of it.
+
+        When the broker closes a channel, one of the messages in flight is the reason. A single
+        one is refused by that; among several each is suspect.
+        """
         if self.is_closed:
             return
         self.is_closed = True
         lost = list(self._in_flight.values())
         self._in_flight.clear()
         self._outgoing.clear()
+        culprit = by_broker and len(lost) == 1
         for publish in lost:
-            publish.settle(Outcome.UNKNOWN)
+            publish.suspect = by_broker and not culprit
+            publish.settle(Outcome.REFUSED if culprit else Outcome.UNKNOWN)
         self._closed(reason)
 
     def _flush(self) -> None:
@@ -186,7 +145,7 @@ class ConfirmChannel:
                     returned, self._return = self._return, None
                     self._on_return(returned)
             case commands.Channel.Close():
-                self.abandon(f"{frame.reply_code} {frame.reply_text}")
+                self.abandon(f"{frame.reply_code} {frame.reply_text}", by_broker=True)
                 return False  # aiormq answers with Channel.CloseOk
             case _:
                 return False

@@ -52,6 +52,10 @@ class Metrics:
         self.parked = self._counter(
             "parked", "Deliveries now in superoffice.parked", "endpoint", "reason"
         )
+        self.drained = self._counter("drained", "Spooled events that the broker has taken")
+        self.late_confirms = self._counter(
+            "late_confirms", "Spooled events that turned out to be confirmed after their deadline"
+        )
         self.oddities = self._counter(
             "oddities", "Odd shapes that were passed on unchanged", "kind"
         )

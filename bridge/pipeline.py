@@ -1,7 +1,7 @@
-"""The whole story of one event: verify, understand, normalize, route, publish.
+"""The whole story of one event: verify, understand, normalize, route, hand over.
 
-A 200 is earned when ``receive`` returns: the broker has confirmed the event, or it is a duplicate
-of one that was, or the sender's test. Everything else is an exception.
+A 200 is earned when ``receive`` returns: the broker has confirmed the event, or it is on disk, or
+it is a duplicate of such a one, or the sender's test. Everything else is an exception.
 """
 
 from __future__ import annotations
@@ -17,10 +17,17 @@ from bridge.core.message import Message, body_id, event_message, parked_message,
 from bridge.core.routing import Router
 from bridge.dedup import Dedup
 from bridge.metrics import Metrics
-from bridge.ports import Outcome, Publisher
+from bridge.ports import Outbox, Outcome
 from bridge.superoffice.normalize import normalize
 from bridge.superoffice.payload import parse
 from bridge.superoffice.signature import verify
+
+_STATUS = {
+    Outcome.CONFIRMED: "published",
+    Outcome.UNROUTED: "unrouted",
+    Outcome.SPOOLED: "spooled",
+}
+"""What a sender is told of an outcome that earned a 200."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +62,15 @@ class Pipeline:
         endpoints: Mapping[str, Endpoint],
         *,
         router: Router,
-        publisher: Publisher,
+        outbox: Outbox,
         dedup: Dedup,
         metrics: Metrics,
-        confirm_deadline: float,
     ) -> None:
         self._endpoints = endpoints
         self._router = router
-        self._publisher = publisher
+        self._outbox = outbox
         self._dedup = dedup
         self._metrics = metrics
-        self._confirm_deadline = confirm_deadline
 
     async def receive(self, delivery: Delivery, *, signatures: Sequence[str]) -> Answer:
         """Accept a delivery or raise.
@@ -113,22 +118,22 @@ class Pipeline:
             target=self._router.target(event),
             source=endpoint.source or source_uri(event.context),
         )
-        outcome = await self._publish(message)
-        return Answer("published" if outcome is Outcome.CONFIRMED else "unrouted", event.id)
+        outcome = await self._hand_over(message)
+        return Answer(_STATUS[outcome], event.id)
 
     async def _park(self, delivery: Delivery, reason: str) -> Answer:
         received = datetime.fromtimestamp(delivery.received_ns / 1e9, UTC)
         time = received.isoformat().replace("+00:00", "Z")
         message = parked_message(delivery, reason=reason, time=time)
-        await self._publish(message)
+        await self._hand_over(message)
         return Answer("parked", message.message_id, reason)
 
-    async def _publish(self, message: Message) -> Outcome:
+    async def _hand_over(self, message: Message) -> Outcome:
         loop = asyncio.get_running_loop()
         started = loop.time()
-        outcome = await self._publisher.publish(message, deadline=started + self._confirm_deadline)
-        self._metrics.stage_seconds.labels("publish").observe(loop.time() - started)
-        if not outcome.accepted:
+        outcome = await self._outbox.deliver(message)
+        self._metrics.stage_seconds.labels("deliver").observe(loop.time() - started)
+        if outcome not in _STATUS:
             raise NotAccepted(outcome.value, message.message_id)
         return outcome
 

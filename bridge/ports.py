@@ -1,7 +1,8 @@
-"""What the pipeline asks of the world, as narrow as it can be."""
+"""What is asked of the world, as narrow as it can be, and what it can answer."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
 from typing import Protocol
 
@@ -17,6 +18,9 @@ class Outcome(Enum):
     UNROUTED = "unrouted"
     """No queue was bound; the broker has confirmed the copy in ``superoffice.unrouted``."""
 
+    SPOOLED = "spooled"
+    """On disk, fsynced; the drain takes it to the broker."""
+
     REFUSED = "refused"
     """The broker said no (``basic.nack``): a queue is at its limit, or faulty."""
 
@@ -28,16 +32,64 @@ class Outcome(Enum):
 
     @property
     def accepted(self) -> bool:
-        """Return whether the broker has taken responsibility for the event."""
+        """Return whether the broker has taken responsibility for the message."""
         return self in (Outcome.CONFIRMED, Outcome.UNROUTED)
 
 
-class Publisher(Protocol):
-    """Takes messages to the broker."""
+class Publish:
+    """One message on its way: settled once, by the broker or by the loss of the channel.
 
-    async def publish(self, message: Message, *, deadline: float) -> Outcome:
-        """Return what became of the message, ``UNKNOWN`` at the deadline (loop time) at the latest.
+    ``suspect``: it was in flight with others when the broker closed the channel, and may be why.
+    """
 
-        Messages of one record are published one after another, in the order of the calls.
-        """
+    __slots__ = ("_settled", "message", "outcome", "rerouted", "returned", "suspect")
+
+    def __init__(self, message: Message) -> None:
+        self.message = message
+        self.outcome: Outcome | None = None
+        self.returned = False
+        self.rerouted = False
+        self.suspect = False
+        self._settled: Callable[[Publish], None] | None = None
+
+    def __repr__(self) -> str:
+        """Show the id and the state."""
+        state = self.outcome.value if self.outcome else "unresolved"
+        return f"<Publish {self.message.message_id} {state}>"
+
+    def settle(self, outcome: Outcome) -> None:
+        """Record the final outcome and tell who asked."""
+        self.outcome = outcome
+        if self._settled is not None:
+            self._settled(self)
+
+    def on_settled(self, callback: Callable[[Publish], None] | None) -> None:
+        """Call back inline when the outcome is final, at once if it is; replaces an earlier one."""
+        self._settled = callback
+        if callback is not None and self.outcome is not None:
+            callback(self)
+
+
+class Sender(Protocol):
+    """Publishes to the broker, or says at once that it cannot."""
+
+    @property
+    def is_up(self) -> bool:
+        """Return whether messages are taken now."""
+        ...
+
+    def takes(self, exchange: str) -> bool:
+        """Return whether an exchange may be published to."""
+        ...
+
+    def submit(self, message: Message) -> Publish:
+        """Put a message on the wire; one that cannot go now is settled as ``AWAY`` at once."""
+        ...
+
+
+class Outbox(Protocol):
+    """Takes responsibility for messages."""
+
+    async def deliver(self, message: Message) -> Outcome:
+        """Return ``CONFIRMED``, ``UNROUTED`` or ``SPOOLED``, or ``AWAY`` if nobody takes it."""
         ...

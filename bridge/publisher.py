@@ -1,4 +1,4 @@
-"""Confirmed publishing: one connection kept alive, one unresolved message per record.
+"""Confirmed publishing on one connection that is kept alive.
 
 ``run`` keeps a connection to the first broker that answers, checks the topology on a connection of
 its own, and opens the channel that ``submit`` writes to. Whatever breaks, the connection is thrown
@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import deque
 from collections.abc import Sequence
 
 import aiormq
 import structlog
 
 from bridge import topology
-from bridge.confirms import ConfirmChannel, Publish
+from bridge.confirms import ConfirmChannel
 from bridge.connection import HEARTBEAT, Connection, broker_errors, connect, connected, safe_url
 from bridge.core.backoff import delay
 from bridge.core.errors import BrokerError, MessageInvalid
-from bridge.core.event import Record
 from bridge.core.message import UNROUTED, Message
-from bridge.ports import Outcome
+from bridge.ports import Outcome, Publish
 from bridge.topology import Mismatch, Mode, Report, Topology
 
 RECHECK_SECONDS = 10.0
@@ -58,7 +56,6 @@ class Publisher:
         self._channel: ConfirmChannel | None = None
         self._gone = asyncio.Event()
         self._blocked = False
-        self._lines: dict[Record, deque[Publish]] = {}
 
     def __repr__(self) -> str:
         """Show the state."""
@@ -67,9 +64,15 @@ class Publisher:
     @property
     def broker(self) -> str:
         """Return ``up``, ``blocked`` (by an alarm of the broker) or ``down``."""
-        if self._channel is None or self._channel.quiet_for() >= self._deadline:
+        channel = self._channel
+        if channel is None or channel.is_closed or channel.quiet_for() >= self._deadline:
             return "down"
         return "blocked" if self._blocked else "up"
+
+    @property
+    def is_up(self) -> bool:
+        """Return whether messages are taken now."""
+        return self.broker == "up"
 
     @property
     def topology(self) -> str:
@@ -87,32 +90,24 @@ class Publisher:
     def is_ready(self) -> bool:
         """Return whether every exchange that messages may go to can be published to now."""
         wanted = {exchange.name for exchange in self._wanted.exchanges}
-        return self.broker == "up" and self._report is not None and wanted <= self._report.verified
+        return self.is_up and self._report is not None and wanted <= self._report.verified
 
     @property
     def in_flight(self) -> int:
         """Return how many messages the broker has neither confirmed nor refused."""
         return self._channel.in_flight if self._channel else 0
 
-    async def publish(self, message: Message, *, deadline: float) -> Outcome:
-        """Return what became of the message, ``UNKNOWN`` at the deadline (loop time)."""
-        publish = self.submit(message)
-        outcome = await publish.within(deadline)
-        if outcome is Outcome.UNKNOWN and self._withdraw(publish):
-            return Outcome.AWAY
-        return outcome
+    def takes(self, exchange: str) -> bool:
+        """Return whether an exchange was verified; nothing is published to another one."""
+        return self._report is not None and exchange in self._report.verified
 
     def submit(self, message: Message) -> Publish:
-        """Send the message, or line it up behind the unresolved one of its record."""
+        """Put the message on the wire; one that cannot go now is settled as ``AWAY`` at once."""
         publish = Publish(message)
-        record = message.record
-        if self.broker != "up" or not self._is_verified(message.exchange):
+        if self.is_up and self.takes(message.exchange):
+            self._send(publish)
+        else:
             publish.settle(Outcome.AWAY)
-        elif record is not None and (line := self._lines.get(record)) is not None:
-            line.append(publish)
-        elif self._send(publish) and record is not None:
-            self._lines[record] = deque()
-            publish.on_settled(self._next_of_record)
         return publish
 
     async def run(self) -> None:
@@ -128,44 +123,17 @@ class Publisher:
             log.info("broker_reconnecting", in_seconds=round(pause, 2))
             await asyncio.sleep(pause)
 
-    def _is_verified(self, exchange: str) -> bool:
-        return self._report is not None and exchange in self._report.verified
-
-    def _send(self, publish: Publish) -> bool:
-        """Put a message on the wire; one that cannot go is settled at once."""
-        if self._channel is None or self._channel.is_closed:
-            publish.settle(Outcome.AWAY)
-            return False
+    def _send(self, publish: Publish) -> None:
+        assert self._channel is not None  # noqa: S101  # the caller has looked
         try:
             self._channel.send(publish)
         except MessageInvalid as invalid:
             log.error("message_invalid", event_id=publish.message.message_id, error=str(invalid))
             publish.settle(Outcome.REFUSED)
-            return False
-        return True
-
-    def _next_of_record(self, settled: Publish) -> None:
-        record = settled.message.record
-        assert record is not None  # noqa: S101  # only records have lines
-        line = self._lines[record]
-        while line:
-            following = line.popleft()
-            if self._send(following):
-                following.on_settled(self._next_of_record)
-                return
-        del self._lines[record]
-
-    def _withdraw(self, publish: Publish) -> bool:
-        """Take a message that was never sent out of its line; return whether it was in one."""
-        line = self._lines.get(publish.message.record) if publish.message.record else None
-        if line is None or publish not in line:
-            return False
-        line.remove(publish)
-        return True
 
     def _reroute(self, publish: Publish) -> None:
         """Send the copy of a returned message to ``superoffice.unrouted``."""
-        if publish.rerouted or not self._is_verified(UNROUTED):
+        if publish.rerouted or not self.takes(UNROUTED) or self._channel is None:
             log.error("unrouted_refused", event_id=publish.message.message_id, exchange=UNROUTED)
             publish.settle(Outcome.REFUSED)
             return

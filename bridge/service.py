@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -12,12 +12,15 @@ import structlog
 from bridge.admin import Admin
 from bridge.core.routing import Route, Router
 from bridge.dedup import Dedup
+from bridge.drain import Drain
 from bridge.http import HttpServer, Listener
 from bridge.metrics import Metrics
+from bridge.outbox import Outbox
 from bridge.pipeline import Endpoint, Pipeline
 from bridge.publisher import Publisher
 from bridge.receiver import Receiver
 from bridge.settings import Settings
+from bridge.spool import Spool, opened
 from bridge.topology import Queue, Topology
 
 _ADMIN_GRACE_SECONDS = 1.0
@@ -28,39 +31,36 @@ log = structlog.get_logger()
 class Service:
     """A running bridge; made by ``running``."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, spool: Spool) -> None:
         self.metrics = Metrics()
+        self.spool = spool
         self.publisher = Publisher(
             settings.broker.connection_urls(),
-            topology_of(settings),
+            topology_of(settings, spooled=spool.exchanges),
             mode=settings.broker.topology,
             confirm_deadline=settings.broker.confirm_deadline_seconds,
+        )
+        self.drain = Drain(
+            spool, self.publisher, self.metrics, refused_tries=settings.spool.refused_tries
+        )
+        self.outbox = Outbox(
+            self.publisher,
+            spool,
+            self.drain,
+            deadline=settings.broker.confirm_deadline_seconds,
         )
         self.dedup = Dedup(
             window=settings.dedup.window_seconds,
             max_events=settings.dedup.max_events,
             clock=asyncio.get_running_loop().time,
         )
-        self.pipeline = _pipeline(settings, self.publisher, self.dedup, self.metrics)
-        server = settings.server
-        receiver = Receiver(
-            {endpoint.path: endpoint.name for endpoint in settings.endpoints},
-            self.pipeline,
-            self.metrics,
-            max_body=server.max_body_bytes,
-            read_timeout=server.read_timeout_seconds,
-        )
-        self.listener = Listener(
-            HttpServer(receiver.handle, max_body=server.max_body_bytes),
-            host=server.host,
-            port=server.port,
-            grace=server.shutdown_grace_seconds,
-        )
+        pipeline = _pipeline(settings, self.outbox, self.dedup, self.metrics)
+        self.listener = _public(settings, pipeline, self.metrics)
         admin = Admin(status=self.status, metrics=self.metrics)
         self.admin = Listener(
             HttpServer(admin.handle, max_body=1),
-            host=server.admin_host,
-            port=server.admin_port,
+            host=settings.server.admin_host,
+            port=settings.server.admin_port,
             grace=_ADMIN_GRACE_SECONDS,
         )
         self._add_gauges()
@@ -68,27 +68,40 @@ class Service:
     def status(self) -> Mapping[str, Any]:
         """Return the members of ``/readyz``; ready means that a 200 can be earned."""
         return {
-            "ready": self.publisher.is_ready,
+            "ready": self.publisher.is_ready or self.spool.accepts,
             "broker": self.publisher.broker,
             "topology": self.publisher.topology,
-            "spool": {"events": 0, "bytes": 0, "oldest_seconds": 0},
+            "spool": {
+                "events": self.spool.events,
+                "bytes": self.spool.bytes,
+                "oldest_seconds": round(self.drain.oldest_seconds, 1),
+            },
         }
 
     def _add_gauges(self) -> None:
-        publisher = self.publisher
-        self.metrics.gauge(
-            "in_flight", "Messages that the broker has not settled yet", lambda: publisher.in_flight
+        gauge, state = self.metrics.gauge, self.metrics.state
+        publisher, spool, drain = self.publisher, self.spool, self.drain
+        gauge("in_flight", "Messages that the broker has not settled", lambda: publisher.in_flight)
+        gauge("dedup_events", "Accepted events remembered", lambda: len(self.dedup))
+        gauge("spool_events", "Events on disk", lambda: spool.events)
+        gauge("spool_bytes", "Bytes that they count against max_bytes", lambda: spool.bytes)
+        gauge(
+            "spool_oldest_seconds", "Age of the oldest event on disk", lambda: drain.oldest_seconds
         )
-        self.metrics.gauge("dedup_events", "Accepted events remembered", lambda: len(self.dedup))
-        self.metrics.state(
+        gauge(
+            "spool_held_records",
+            "Records whose first event the broker refuses",
+            lambda: drain.held_records,
+        )
+        state(
             "broker_state",
-            "State of the broker",
+            "1 for the state that the broker is in",
             ("up", "blocked", "down"),
             lambda: publisher.broker,
         )
-        self.metrics.state(
+        state(
             "topology_state",
-            "State of the topology",
+            "1 for the state that the topology is in",
             ("verified", "pending", "mismatch"),
             lambda: publisher.topology,
         )
@@ -98,37 +111,70 @@ class Service:
 async def running(settings: Settings) -> AsyncIterator[Service]:
     """Run a service for the length of the block.
 
-    Stops in the order that loses nothing: no new requests, the last answers, then the broker.
-    Raises OSError when a port cannot be bound.
+    Stops in the order that loses nothing: no new requests, the last answers, what is unresolved to
+    the disk, then the broker, then the disk. Raises OSError when a port cannot be bound,
+    ``SpoolLocked`` when another process uses the spool, ``SpoolUnusable`` when there can be none.
     """
-    service = Service(settings)
-    publishing = asyncio.create_task(service.publisher.run(), name="publisher")
+    async with opened(
+        settings.spool.path,
+        max_bytes=settings.spool.max_bytes,
+        lock_wait=settings.server.shutdown_grace_seconds,
+    ) as spool:
+        service = Service(settings, spool)
+        async with _task(service.publisher.run()), _task(service.drain.run()):
+            try:
+                await service.admin.start()
+                await service.listener.start()
+                log.info("service_started", url=service.listener.url, admin=service.admin.url)
+                yield service
+            finally:
+                log.info("service_stopping", in_flight=service.publisher.in_flight)
+                await service.listener.stop()
+                service.outbox.spill_all()
+                await service.admin.stop()
+    log.info("service_stopped", spooled=spool.events)
+
+
+@asynccontextmanager
+async def _task(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run a task for the length of the block."""
+    task = asyncio.create_task(work)
     try:
-        await service.admin.start()
-        await service.listener.start()
-        log.info("service_started", url=service.listener.url, admin=service.admin.url)
-        yield service
+        yield
     finally:
-        log.info("service_stopping", in_flight=service.publisher.in_flight)
-        await service.listener.stop()
-        publishing.cancel()
+        task.cancel()
         with suppress(asyncio.CancelledError):
-            await publishing
-        await service.admin.stop()
-        log.info("service_stopped")
+            await task
 
 
-def topology_of(settings: Settings) -> Topology:
-    """Return what the settings ask of the broker."""
+def _public(settings: Settings, pipeline: Pipeline, metrics: Metrics) -> Listener:
+    server = settings.server
+    receiver = Receiver(
+        {endpoint.path: endpoint.name for endpoint in settings.endpoints},
+        pipeline,
+        metrics,
+        max_body=server.max_body_bytes,
+        read_timeout=server.read_timeout_seconds,
+    )
+    return Listener(
+        HttpServer(receiver.handle, max_body=server.max_body_bytes),
+        host=server.host,
+        port=server.port,
+        grace=server.shutdown_grace_seconds,
+    )
+
+
+def topology_of(settings: Settings, *, spooled: Iterable[str] = ()) -> Topology:
+    """Return what the settings ask of the broker, and the exchanges that spooled events need."""
     exchanges = [settings.broker.exchange, *(route.exchange for route in settings.routes)]
     queues = [
         Queue(queue.name, queue.exchange, tuple(queue.bindings), type=queue.type)
         for queue in settings.queues
     ]
-    return Topology.of(exchanges, queues)
+    return Topology.of(exchanges, queues, spooled=spooled)
 
 
-def _pipeline(settings: Settings, publisher: Publisher, dedup: Dedup, metrics: Metrics) -> Pipeline:
+def _pipeline(settings: Settings, outbox: Outbox, dedup: Dedup, metrics: Metrics) -> Pipeline:
     endpoints = {
         endpoint.name: Endpoint(
             name=endpoint.name,
@@ -147,8 +193,7 @@ def _pipeline(settings: Settings, publisher: Publisher, dedup: Dedup, metrics: M
     return Pipeline(
         endpoints,
         router=Router(routes, exchange=settings.broker.exchange),
-        publisher=publisher,
+        outbox=outbox,
         dedup=dedup,
         metrics=metrics,
-        confirm_deadline=settings.broker.confirm_deadline_seconds,
     )

@@ -73,20 +73,32 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """Everything the bridge needs (exchanges, quarantines) or was asked to declare (queues)."""
+    """Everything the bridge needs (exchanges, quarantines) or was asked to declare (queues).
+
+    ``spooled`` are exchanges that an earlier configuration named and events on disk still need:
+    they are looked for, but never declared.
+    """
 
     exchanges: tuple[Exchange, ...]
     quarantines: tuple[Queue, ...]
     queues: tuple[Queue, ...] = ()
+    spooled: tuple[Exchange, ...] = ()
 
     @classmethod
-    def of(cls, exchanges: Iterable[str], queues: Iterable[Queue] = ()) -> Topology:
-        """Build the topology for event exchanges by name and the consumers' queues."""
+    def of(
+        cls,
+        exchanges: Iterable[str],
+        queues: Iterable[Queue] = (),
+        *,
+        spooled: Iterable[str] = (),
+    ) -> Topology:
+        """Build the topology from the names of exchanges and the consumers' queues."""
+        configured = dict.fromkeys(exchanges)
         endless = {"x-delivery-limit": _ENDLESS}
         bounded = {**endless, "x-max-length": UNROUTED_LIMIT, "x-overflow": "drop-head"}
         return cls(
             exchanges=(
-                *(Exchange(name) for name in dict.fromkeys(exchanges)),
+                *(Exchange(name) for name in configured),
                 Exchange(UNROUTED, "fanout"),
                 Exchange(PARKED, "fanout"),
             ),
@@ -95,6 +107,9 @@ class Topology:
                 Queue(PARKED, PARKED, ("",), arguments=endless),
             ),
             queues=tuple(queues),
+            spooled=tuple(
+                Exchange(name) for name in spooled if name not in {*configured, UNROUTED, PARKED}
+            ),
         )
 
 
@@ -112,8 +127,11 @@ async def check(connection: AbstractConnection, topology: Topology, *, mode: Mod
         mismatches.extend(mismatch)
         return not mismatch
 
-    for exchange in topology.exchanges:
-        if await stands(_exchange_steps(exchange, mode)):
+    looked_for: Mode = "verify"
+    exchanges = [(exchange, mode) for exchange in topology.exchanges]
+    exchanges += [(exchange, looked_for) for exchange in topology.spooled]
+    for exchange, how in exchanges:
+        if await stands(_exchange_steps(exchange, how)):
             verified.add(exchange.name)
     for queue in topology.quarantines:
         if not await stands(_queue_steps(queue, mode)):

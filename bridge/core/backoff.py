@@ -11,3 +11,12 @@ def delay(attempt: int, *, base: float, cap: float, spread: float) -> float:
     """
     exponent = min(attempt - 1, 32)  # far beyond any cap, and no float overflow after a long night
     return float(min(cap, base * 2**exponent) * (1 - spread / 2))
+
+
+def refusal_pause(tries: int) -> float:
+    """Return the pause in seconds before a refused event is tried again (0: first refusal).
+
+    1 s, then four times as long each time: seven retries take about an hour and a half. Short
+    pauses would fill the queues that are not full with copies of the event.
+    """
+    return float(4 ** min(tries, 8))

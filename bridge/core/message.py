@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from urllib.parse import quote
 
@@ -128,21 +128,18 @@ def parked_message(delivery: Delivery, *, reason: str, time: str) -> Message:
 
 def unrouted_message(message: Message) -> Message:
     """Build the copy of a returned message that goes to ``superoffice.unrouted``."""
-    origin = {
-        "original_exchange": message.exchange,
-        "original_routing_key": message.routing_key,
-    }
-    return Message(
-        exchange=UNROUTED,
-        routing_key=message.routing_key,
-        body=message.body,
-        content_type=message.content_type,
-        message_id=message.message_id,
-        type=message.type,
-        timestamp=message.timestamp,
-        headers={**message.headers, **origin},
-        record=message.record,
-    )
+    headers = {**message.headers, **_origin(message)}
+    return replace(message, exchange=UNROUTED, headers=headers)
+
+
+def refused_message(message: Message, *, reason: str, time: str) -> Message:
+    """Build the copy of a message that its exchange would not take, for ``superoffice.parked``."""
+    headers = {**message.headers, "reason": reason, "time": time, **_origin(message)}
+    return replace(message, exchange=PARKED, routing_key=reason, headers=headers)
+
+
+def _origin(message: Message) -> Headers:
+    return {"original_exchange": message.exchange, "original_routing_key": message.routing_key}
 
 
 def bounded(text: str) -> str:

@@ -45,6 +45,7 @@ class Lines(Generic[K, T]):
         """End the service of the present item and send everybody in its line away, in order."""
         return list(self._lines.pop(key))
 
-    def clear(self) -> None:
-        """Forget everybody."""
-        self._lines.clear()
+    def drop_waiting(self) -> None:
+        """Send everybody who waits away; who is being served stays."""
+        for line in self._lines.values():
+            line.clear()

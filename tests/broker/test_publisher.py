@@ -4,33 +4,31 @@ import asyncio
 import dataclasses
 from collections import Counter
 
-import pytest
-
 from bridge import publisher as publisher_module
 from bridge.core.message import UNROUTED
 from bridge.ports import Outcome
 from bridge.testing.rabbitmq import free_port
 from tests.helpers import amqp, consumer_queue, drain, eventually, ids, message
 
-RECORD = ("superoffice", "Cust20001", "contact", 4711)
+
+async def outcome_of(publisher, *messages, seconds=20.0):
+    """Publish at once and return the outcomes in order, or the one outcome."""
+    publishes = [publisher.submit(m) for m in messages]
+    await eventually(lambda: all(p.outcome is not None for p in publishes), seconds=seconds)
+    outcomes = [publish.outcome for publish in publishes]
+    return outcomes[0] if len(messages) == 1 else outcomes
 
 
-def soon(seconds=10.0):
-    """Return a deadline in loop time."""
-    return asyncio.get_running_loop().time() + seconds
-
-
-async def publish_all(publisher, messages, *, seconds=20.0):
-    """Publish at once and return the outcomes in order."""
-    deadline = soon(seconds)
-    return await asyncio.gather(*(publisher.publish(m, deadline=deadline) for m in messages))
+async def publish_all(publisher, messages):
+    """Publish a list at once and return the outcomes in order."""
+    return await outcome_of(publisher, *messages)
 
 
 async def test_confirmed_message_is_in_its_queue(publishing, broker):
     """CONFIRMED means that a consumer finds the message, with every property."""
     consumer_queue(broker, "all", "#")
     async with publishing() as publisher:
-        outcome = await publisher.publish(message(7), deadline=soon())
+        outcome = await outcome_of(publisher, message(7))
 
     [(method, properties, body)] = drain(broker, "all")
     assert outcome is Outcome.CONFIRMED
@@ -103,7 +101,7 @@ async def test_returned_messages_that_are_equal_but_for_one_part(publishing, bro
 async def test_unrouted_copy_names_its_origin(publishing, broker):
     """The copy in superoffice.unrouted is the message, plus where it was meant to go."""
     async with publishing() as publisher:
-        outcome = await publisher.publish(message(1, key="sale.sold"), deadline=soon())
+        outcome = await outcome_of(publisher, message(1, key="sale.sold"))
 
     [(method, properties, body)] = drain(broker, UNROUTED)
     assert outcome is Outcome.UNROUTED
@@ -119,62 +117,9 @@ async def test_unrouted_without_its_queue_is_refused(publishing, broker):
     async with publishing() as publisher:
         with amqp(broker) as channel:
             channel.queue_delete(UNROUTED)
-        outcome = await publisher.publish(message(1), deadline=soon())
+        outcome = await outcome_of(publisher, message(1))
 
     assert outcome is Outcome.REFUSED
-
-
-async def test_one_unresolved_message_per_record(publishing, broker):
-    """Of one record one message is in flight at a time, and they arrive in the order of calls."""
-    consumer_queue(broker, "all", "#")
-    messages = [message(n, record=RECORD) for n in range(200)]
-    async with publishing() as publisher:
-        waiting = asyncio.gather(*(publisher.publish(m, deadline=soon()) for m in messages))
-        seen = set()
-        while not waiting.done():
-            seen.add(publisher.in_flight)
-            await asyncio.sleep(0)
-
-    assert set(await waiting) == {Outcome.CONFIRMED}
-    assert seen <= {0, 1}
-    assert ids(broker, "all") == [f"event-{n}" for n in range(200)]
-
-
-async def test_other_records_do_not_wait(publishing, node, broker):
-    """Only the record of the unresolved message waits."""
-    consumer_queue(broker, "all", "#")
-    async with publishing() as publisher:
-        await asyncio.to_thread(node.freeze)
-        try:
-            waiting = [publisher.submit(message(n, record=RECORD)) for n in range(3)]
-            waiting += [publisher.submit(message(n, record=(*RECORD[:3], n))) for n in (3, 4)]
-            waiting += [publisher.submit(message(5))]
-            in_flight = publisher.in_flight
-        finally:
-            await asyncio.to_thread(node.thaw)
-        outcomes = [await publish.within(soon()) for publish in waiting]
-
-    assert in_flight == 4
-    assert outcomes == [Outcome.CONFIRMED] * 6
-
-
-async def test_waiting_message_is_withdrawn_at_its_deadline(publishing, node, broker):
-    """A message that never left its line is not published after its sender was told so."""
-    consumer_queue(broker, "all", "#")
-    async with publishing() as publisher:
-        await asyncio.to_thread(node.freeze)
-        try:
-            first = asyncio.create_task(
-                publisher.publish(message(1, record=RECORD), deadline=soon())
-            )
-            await asyncio.sleep(0)
-            second = await publisher.publish(message(2, record=RECORD), deadline=soon(0.2))
-        finally:
-            await asyncio.to_thread(node.thaw)
-        assert (second, await first) == (Outcome.AWAY, Outcome.CONFIRMED)
-        await publisher.publish(message(3, record=RECORD), deadline=soon())
-
-    assert ids(broker, "all") == ["event-1", "event-3"]
 
 
 async def test_unverified_exchange_is_never_published_to(publishing, broker):
@@ -223,7 +168,7 @@ async def test_second_url_is_used_when_the_first_is_dead(publishing, broker):
     """The list of URLs is tried in order."""
     dead = f"amqp://127.0.0.1:{free_port()}/"
     async with publishing(urls=(dead, broker)) as publisher:
-        assert await publisher.publish(message(1), deadline=soon()) is Outcome.UNROUTED
+        assert await outcome_of(publisher, message(1)) is Outcome.UNROUTED
 
 
 async def test_no_broker_at_start(publishing):
@@ -231,7 +176,7 @@ async def test_no_broker_at_start(publishing):
     dead = f"amqp://127.0.0.1:{free_port()}/"
     async with publishing(urls=(dead,), wait=False) as publisher:
         await asyncio.sleep(0)
-        outcome = await publisher.publish(message(1), deadline=soon())
+        outcome = await outcome_of(publisher, message(1))
 
     assert outcome is Outcome.AWAY
     assert (publisher.broker, publisher.topology, publisher.is_ready) == ("down", "pending", False)
@@ -242,14 +187,13 @@ async def test_killed_broker_comes_back(publishing, node, broker):
     consumer_queue(broker, "all", "#")
     async with publishing() as publisher:
         await asyncio.to_thread(node.freeze)  # so that something is in flight when it dies
-        lost = asyncio.create_task(publisher.publish(message(1), deadline=soon(60)))
-        await asyncio.sleep(0)
+        lost = publisher.submit(message(1))
         await asyncio.to_thread(node.kill)
-        assert await lost is Outcome.UNKNOWN
-        assert await publisher.publish(message(2), deadline=soon()) is Outcome.AWAY
+        await eventually(lambda: lost.outcome is Outcome.UNKNOWN)
+        assert await outcome_of(publisher, message(2)) is Outcome.AWAY
         await asyncio.to_thread(node.restart)
         await eventually(lambda: publisher.is_ready)
-        assert await publisher.publish(message(3), deadline=soon()) is Outcome.CONFIRMED
+        assert await outcome_of(publisher, message(3)) is Outcome.CONFIRMED
 
     assert "event-3" in ids(broker, "all")
 
@@ -262,13 +206,13 @@ async def test_blocked_broker_is_away(publishing, node, broker):
         try:
             first = publisher.submit(message(1))  # the broker tells only those who publish
             await eventually(lambda: publisher.broker == "blocked")
-            second = await publisher.publish(message(2), deadline=soon())
+            second = await outcome_of(publisher, message(2))
         finally:
             await asyncio.to_thread(node.clear_alarm)
-        late = await first.within(soon())
+        await eventually(lambda: first.outcome)
         await eventually(lambda: publisher.is_ready)
 
-    assert (late, second) == (Outcome.CONFIRMED, Outcome.AWAY)
+    assert (first.outcome, second) == (Outcome.CONFIRMED, Outcome.AWAY)
     assert ids(broker, "all") == ["event-1"]
 
 
@@ -279,33 +223,17 @@ async def test_frozen_broker_is_noticed(publishing, node, broker, monkeypatch):
         first = publisher._channel
         await asyncio.to_thread(node.freeze)
         try:
-            unknown = await publisher.publish(message(1), deadline=soon(0.3))
-            away = await publisher.publish(message(2), deadline=soon(10))
+            lost = publisher.submit(message(1))
+            await eventually(lambda: publisher.broker == "down")
+            away = await outcome_of(publisher, message(2))
+            assert lost.outcome is None
             await eventually(lambda: publisher._channel is None)
         finally:
             await asyncio.to_thread(node.thaw)
         await eventually(lambda: publisher.is_ready)
         assert publisher._channel is not first
 
-    assert (unknown, away) == (Outcome.UNKNOWN, Outcome.AWAY)
-
-
-async def test_late_confirm_frees_the_record(publishing, node, broker):
-    """After its deadline a message stays unresolved; its late confirm lets the next one go."""
-    consumer_queue(broker, "all", "#")
-    async with publishing() as publisher:
-        await asyncio.to_thread(node.freeze)
-        try:
-            first = publisher.submit(message(1, record=RECORD))
-            assert await first.within(soon(0.1)) is Outcome.UNKNOWN
-            second = publisher.submit(message(2, record=RECORD))
-            assert publisher.in_flight == 1
-        finally:
-            await asyncio.to_thread(node.thaw)
-        assert await second.within(soon()) is Outcome.CONFIRMED
-
-    assert first.outcome is Outcome.CONFIRMED
-    assert ids(broker, "all") == ["event-1", "event-2"]
+    assert (lost.outcome, away) == (Outcome.UNKNOWN, Outcome.AWAY)
 
 
 async def test_exchange_deleted_while_running(publishing, broker):
@@ -313,11 +241,12 @@ async def test_exchange_deleted_while_running(publishing, broker):
     async with publishing() as publisher:
         with amqp(broker) as channel:
             channel.exchange_delete("superoffice")
-        lost = await publish_all(publisher, [message(n) for n in range(50)])
+        publishes = [publisher.submit(message(n)) for n in range(50)]
+        await eventually(lambda: all(p.outcome for p in publishes))
         await eventually(lambda: publisher.is_ready)
-        outcome = await publisher.publish(message(1), deadline=soon())
+        outcome = await outcome_of(publisher, message(1))
 
-    assert set(lost) == {Outcome.UNKNOWN}
+    assert {(p.outcome, p.suspect) for p in publishes} == {(Outcome.UNKNOWN, True)}
     assert outcome is Outcome.UNROUTED
 
 
@@ -331,27 +260,34 @@ async def test_heartbeat_is_short(publishing, node):
     assert timeouts.split() == ["5"]
 
 
-async def test_stopping_settles_what_is_in_flight(publishing, node, broker):
-    """A publisher that is stopped leaves nobody waiting."""
+async def test_stopping_settles_what_is_in_flight(publishing, node):
+    """A publisher that is stopped leaves nothing unsettled."""
     async with publishing() as publisher:
         await asyncio.to_thread(node.freeze)
-        publish = publisher.submit(message(1, record=RECORD))
-        follower = publisher.submit(message(2, record=RECORD))
+        publishes = [publisher.submit(message(n)) for n in range(3)]
     await asyncio.to_thread(node.thaw)
 
-    assert (publish.outcome, follower.outcome) == (Outcome.UNKNOWN, Outcome.AWAY)
+    assert [publish.outcome for publish in publishes] == [Outcome.UNKNOWN] * 3
 
 
-@pytest.mark.parametrize("count", [1, 2000])
-async def test_long_line_of_a_record_ends_without_recursion(publishing, node, count):
-    """However many wait behind one message, losing the connection settles them all."""
+async def test_settled_publish_calls_back_at_once(publishing):
+    """Who asks after the outcome is final is told it, too."""
+    told = []
     async with publishing() as publisher:
-        await asyncio.to_thread(node.freeze)
-        publishes = [publisher.submit(message(n, record=RECORD)) for n in range(count)]
-    await asyncio.to_thread(node.thaw)
+        publish = publisher.submit(message(1, exchange="missing"))
+        publish.on_settled(told.append)
 
-    assert Counter(p.outcome for p in publishes[1:]) == Counter({Outcome.AWAY: count - 1})
-    assert publishes[0].outcome is Outcome.UNKNOWN
+    assert told == [publish]
+
+
+async def test_single_message_at_the_close_of_a_channel_is_refused(publishing, broker):
+    """When the broker closes the channel with one message in flight, that one is why."""
+    async with publishing() as publisher:
+        with amqp(broker) as channel:
+            channel.exchange_delete("superoffice")
+        outcome = await outcome_of(publisher, message(1))
+
+    assert outcome is Outcome.REFUSED
 
 
 async def test_return_matches_only_what_is_equal(publishing, broker):

@@ -3,8 +3,12 @@
 import asyncio
 import io
 import json
+import os
+
+import pytest
 
 from bridge import log
+from bridge.spool import SpoolLocked
 from bridge.testing.rabbitmq import free_port
 from tests.helpers import amqp, consumer_queue, eventually
 from tests.service.conftest import sign, webhook
@@ -29,19 +33,39 @@ async def test_alive_and_ready(serving):
     assert "Server" not in ready[2]
 
 
-async def test_not_ready_without_a_broker(serving):
-    """Alive, but not ready, while nothing could be confirmed."""
+async def test_ready_without_a_broker(serving):
+    """While the disk takes events the service is ready, and says that the broker is down."""
     dead = f"amqp://127.0.0.1:{free_port()}/"
     async with serving(wait=False, BRIDGE_BROKER__URLS=dead) as client:
-        alive = await client.get("/healthz")
-        ready = await client.get("/readyz")
+        await client.post(webhook())
+        await eventually(lambda: client.service.drain.oldest_seconds > 0)
+        status, text, _ = await client.get("/readyz")
+        counted = await client.metric("spool_events")
 
-    status = json.loads(ready[1])
-    assert (alive[0], ready[0]) == (200, 503)
-    assert (status["ready"], status["broker"], status["topology"]) == (False, "down", "pending")
+    found = json.loads(text)
+    assert (status, found["ready"], found["broker"], found["topology"]) == (
+        200,
+        True,
+        "down",
+        "pending",
+    )
+    assert (found["spool"]["events"], counted) == (1, 1)
+    assert found["spool"]["bytes"] > 300
+    assert found["spool"]["oldest_seconds"] > 0
 
 
-async def test_not_ready_with_a_wrong_exchange(serving, broker):
+async def test_not_ready_when_nothing_can_take_an_event(serving):
+    """Neither broker nor disk: 503."""
+    dead = f"amqp://127.0.0.1:{free_port()}/"
+    small = {"BRIDGE_SPOOL__MAX_BYTES": "1048576"}
+    async with serving(wait=False, BRIDGE_BROKER__URLS=dead, **small) as client:
+        client.service.spool._disk_took_it = False
+        status, text, _ = await client.get("/readyz")
+
+    assert (status, json.loads(text)["ready"]) == (503, False)
+
+
+async def test_wrong_exchange_is_told(serving, broker):
     """A topology that cannot be used is named as such."""
     with amqp(broker) as channel:
         channel.exchange_declare("superoffice", "fanout", durable=True)
@@ -50,7 +74,7 @@ async def test_not_ready_with_a_wrong_exchange(serving, broker):
         ready = await client.get("/readyz")
 
     status = json.loads(ready[1])
-    assert (ready[0], status["broker"], status["topology"]) == (503, "up", "mismatch")
+    assert (ready[0], status["broker"], status["topology"]) == (200, "up", "mismatch")
 
 
 async def test_unknown_page_and_method(serving):
@@ -89,7 +113,7 @@ async def test_metrics_count_what_happened(serving, broker):
         }
         nowhere = await client.metric("rejected_total", endpoint="none", reason="path")
         totals = await client.metric("stage_seconds_count", stage="total")
-        publishes = await client.metric("stage_seconds_count", stage="publish")
+        publishes = await client.metric("stage_seconds_count", stage="deliver")
 
     assert counts == {
         "received_total": 4,
@@ -133,17 +157,24 @@ async def test_log_has_action_and_event_id_and_no_secrets(serving, broker):
         assert hidden not in "".join(lines)
 
 
-async def test_busy_port_is_an_error(serving):
+async def test_busy_port_is_an_error(serving, tmp_path):
     """A port that is taken is the operator's to free: the error is not swallowed."""
     async with serving() as client:
-        port = str(client.service.listener.port)
-        try:
-            async with serving(wait=False, BRIDGE_SERVER__PORT=port):
-                raised = None
-        except OSError as error:
-            raised = error
+        environ = {
+            "BRIDGE_SERVER__PORT": str(client.service.listener.port),
+            "BRIDGE_SPOOL__PATH": str(tmp_path / "other.db"),
+        }
+        with pytest.raises(OSError, match="in use"):
+            async with serving(wait=False, **environ):
+                pass
 
-    assert raised is not None
+
+async def test_one_process_per_spool(serving):
+    """A second service on the same spool waits for a while and then names the first."""
+    async with serving():
+        with pytest.raises(SpoolLocked, match=rf"in use by process {os.getpid()} on "):
+            async with serving(wait=False, BRIDGE_SERVER__SHUTDOWN_GRACE_SECONDS="0"):
+                pass
 
 
 async def test_requests_in_flight_finish_at_shutdown(serving, node, broker):

@@ -339,35 +339,50 @@ async def test_malformed_chunks(serving):
     assert answer.split(b" ")[1] == b"400"
 
 
-async def test_nobody_can_take_it(serving):
-    """Neither broker nor disk: 503 with Retry-After, at once when the broker is known away."""
+async def test_spooled_while_the_broker_is_away(serving):
+    """Broker away: 200 from the disk without waiting for the deadline; a repeat is a duplicate."""
     dead = f"amqp://127.0.0.1:{free_port()}/"
-    async with serving(wait=False, BRIDGE_BROKER__URLS=dead) as client:
-        answer = await client.post(BODY)
-        again = await client.post(BODY)
-        assert await client.metric("rejected_total", endpoint="superoffice", reason="away") == 2
+    environ = {"BRIDGE_BROKER__URLS": dead, "BRIDGE_BROKER__CONFIRM_DEADLINE_SECONDS": "4.9"}
+    async with serving(wait=False, **environ) as client:
+        async with asyncio.timeout(2):
+            answers = [await client.post(BODY), await client.post(BODY), await client.post(b"{")]
+        spooled = client.service.spool.events
 
-    assert (is_problem(*answer), is_problem(*again)) == (503, 503)
-    assert answer[2]["Retry-After"] == "5"
+    assert [status for status, *_ in answers] == [200, 200, 200]
+    assert [content["status"] for _, content, _ in answers] == ["spooled", "duplicate", "parked"]
+    assert spooled == 2
 
 
-async def test_unconfirmed_within_the_deadline(serving, node, broker):
-    """A frozen broker: 503 at the deadline, and the next attempt is not taken for a duplicate."""
+async def test_spooled_at_the_deadline(serving, node, broker):
+    """A frozen broker: 200 from the disk at the deadline; its late confirm empties the spool."""
     consumer_queue(broker, "all", "#")
     async with serving(BRIDGE_BROKER__CONFIRM_DEADLINE_SECONDS="0.3") as client:
         await asyncio.to_thread(node.freeze)
         try:
-            status, *_ = await client.post(BODY)
+            status, content, _ = await client.post(BODY)
+            spooled = client.service.spool.events
         finally:
             await asyncio.to_thread(node.thaw)
-        for _ in range(100):
-            again, content, _ = await client.post(BODY)
-            if again == 200:
-                break
-            await asyncio.sleep(0.1)
+        await eventually(lambda: client.service.spool.events == 0)
+        late = await client.metric("late_confirms_total")
 
-    assert (status, again, content["status"]) == (503, 200, "published")
-    assert set(ids(broker, "all")) == {"event-1"}
+    assert (status, content["status"], spooled, late) == (200, "spooled", 1, 1)
+    assert ids(broker, "all") == ["event-1"]
+
+
+async def test_nobody_can_take_it(serving):
+    """Neither broker nor disk: 503 with Retry-After, and the event is not taken for accepted."""
+    dead = f"amqp://127.0.0.1:{free_port()}/"
+    environ = {"BRIDGE_BROKER__URLS": dead, "BRIDGE_SPOOL__MAX_BYTES": "1048576"}
+    filler = "x" * 500_000
+    async with serving(wait=False, **environ) as client:
+        filling = [await client.post(webhook(Filler=filler)) for _ in range(2)]
+        answers = [await client.post(webhook(Filler=filler, EventId="e")) for _ in range(2)]
+        refused = await client.metric("rejected_total", endpoint="superoffice", reason="away")
+
+    assert [status for status, *_ in filling] == [200, 200]
+    assert [is_problem(*answer) for answer in answers] == [503, 503]
+    assert (answers[0][2]["Retry-After"], refused) == ("5", 2)
 
 
 async def test_expect_continue(serving):

@@ -1,0 +1,249 @@
+"""From the spool to the broker, in the order of acceptance per record, until nothing waits.
+
+``backlog`` counts the rows that new events must queue behind. Two kinds of rows do not count, for
+they hold up nobody but themselves: those of a record whose first row the broker refuses (*held*),
+and those of an exchange that is not there (*gone*). They are set aside by number and stay on disk.
+
+A pass reads rows by ascending number and starts over when the connection is lost; what it meets a
+second time it recognizes. A row leaves the disk when the broker has confirmed it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from bridge.aside import Shelf
+from bridge.core.event import Record
+from bridge.core.message import Message
+from bridge.core.order import Lines
+from bridge.metrics import Metrics
+from bridge.ports import Outcome, Publish, Sender
+from bridge.spool import Row, Spool
+
+WINDOW = 256
+"""Rows in memory at a time, in flight or in line."""
+
+_TICK_SECONDS = 0.1
+_LOOK_SECONDS = 1.0
+
+log = structlog.get_logger()
+
+
+class Drain:
+    """Empties the spool while the broker takes its rows."""
+
+    def __init__(
+        self, spool: Spool, sender: Sender, metrics: Metrics, *, refused_tries: int
+    ) -> None:
+        """Take how often a refused event is retried before it is parked."""
+        self._spool = spool
+        self._sender = sender
+        self._metrics = metrics
+        self._shelf = Shelf(spool, sender, metrics, refused_tries=refused_tries)
+        self._wake = asyncio.Event()
+        self._backlog = spool.events
+        self._cursor = 0
+        self._lines: Lines[Record, Row] = Lines()
+        self._active: set[int] = set()
+        self._waiting: set[int] = set()
+        self._attached: dict[int, Publish] = {}
+        self._suspects: set[int] = set()
+        self._interrupted = False
+        self._probing = True
+        self._looked_at = 0.0
+        self.oldest_seconds = 0.0
+
+    def __repr__(self) -> str:
+        """Show what waits."""
+        return f"<Drain backlog {self._backlog}, {self._shelf!r}>"
+
+    @property
+    def backlog(self) -> int:
+        """Return how many rows new events must queue behind."""
+        return self._backlog
+
+    @property
+    def held_records(self) -> int:
+        """Return how many records wait because the broker refuses their first row."""
+        return self._shelf.records
+
+    def comes_first(self, message: Message) -> bool:
+        """Return whether a new message must go through the spool."""
+        return (
+            self._backlog > 0
+            or not self._sender.is_up
+            or message.record in self._shelf
+            or not self._sender.takes(message.exchange)
+        )
+
+    def take(self, row: Row, publish: Publish | None) -> None:
+        """Take over a row that was just handed to the spool, with its publish if there was one."""
+        self._backlog += 1
+        if publish is None or publish.outcome is Outcome.AWAY:
+            if self._backlog == 1:  # nothing unread lies before it, so its place is known
+                self._set_aside(row)
+        elif publish.outcome is None:
+            self._attached[row.seq] = publish
+            publish.on_settled(lambda settled: self._conclude(row, settled))
+        elif publish.outcome is Outcome.REFUSED:
+            self._hold(row)
+        elif publish.suspect:
+            self._suspects.add(row.seq)
+        self._wake.set()
+
+    def drop(self, row: Row) -> None:
+        """Forget a row that the disk did not take."""
+        publish = self._attached.pop(row.seq, None)
+        if publish is not None:
+            publish.on_settled(None)
+        self._suspects.discard(row.seq)
+        if not self._shelf.remove(row):
+            self._backlog -= 1
+
+    async def run(self) -> None:
+        """Drain until cancelled."""
+        while True:
+            await self._look()
+            if not (self._sender.is_up and await self._step()):
+                await self._idle()
+
+    async def _step(self) -> bool:
+        """Do what can be done now; return whether there was anything."""
+        if self._interrupted:
+            self._start_over()
+        self._release()
+        retried = not self._suspects and await self._shelf.retry_due()
+        room = self._room()
+        if room <= 0 or self._cursor >= self._spool.last_seq:
+            return retried
+        rows = await self._spool.read(after=self._cursor, limit=room)
+        for row in rows:
+            if self._interrupted:
+                break
+            self._cursor = row.seq
+            self._dispatch(row)
+        return bool(rows) or retried
+
+    async def _look(self) -> None:
+        """Note the age of the oldest event, for those who watch."""
+        now = asyncio.get_running_loop().time()
+        if now - self._looked_at >= _LOOK_SECONDS:
+            self._looked_at = now
+            self.oldest_seconds = await self._spool.oldest_seconds()
+
+    async def _idle(self) -> None:
+        """Wait for something to do; the broker's state is looked at again after a moment."""
+        try:
+            async with asyncio.timeout(_TICK_SECONDS):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+        self._wake.clear()
+
+    def _room(self) -> int:
+        """Return how many rows may be read: after trouble only one at a time."""
+        busy = len(self._active) + len(self._waiting)
+        if self._probing or self._suspects:
+            return 0 if busy else 1
+        return WINDOW - busy
+
+    def _start_over(self) -> None:
+        """Read from the first row again, except what is in flight on a live channel."""
+        self._lines.drop_waiting()
+        self._waiting.clear()
+        self._cursor = 0
+        self._probing = True
+        self._interrupted = False
+
+    def _release(self) -> None:
+        """Give rows whose exchange is there again back to the backlog."""
+        for aside in self._shelf.released():
+            self._backlog += len(aside.seqs)
+            self._cursor = min(self._cursor, aside.seqs[0] - 1)
+
+    def _dispatch(self, row: Row) -> None:
+        if row.seq in self._active or row.seq in self._waiting:
+            return
+        if row.seq not in self._attached and self._set_aside(row):
+            return
+        record = row.message.record
+        if record is None or self._lines.enter(record, row):
+            self._serve(row)
+        else:
+            self._waiting.add(row.seq)
+
+    def _serve(self, row: Row) -> None:
+        self._active.add(row.seq)
+        if row.seq not in self._attached:
+            publish = self._sender.submit(row.message)
+            publish.on_settled(lambda settled: self._conclude(row, settled))
+
+    def _conclude(self, row: Row, publish: Publish) -> None:
+        """Take the outcome of a row that is in flight, or was before it was spooled."""
+        late = self._attached.pop(row.seq, None) is not None
+        in_line = row.seq in self._active and row.message.record is not None
+        self._active.discard(row.seq)
+        outcome = publish.outcome
+        if outcome is not None and outcome.accepted:
+            self._finish(row, late=late)
+            if in_line:
+                self._serve_next(row)
+        elif outcome is Outcome.REFUSED:
+            self._hold(row, *self._leave_line(row) if in_line else ())
+        else:
+            self._interrupted = True
+            if in_line:
+                self._leave_line(row)
+            if publish.suspect:
+                self._suspects.add(row.seq)
+        self._wake.set()
+
+    def _finish(self, row: Row, *, late: bool) -> None:
+        self._spool.delete(row)
+        self._suspects.discard(row.seq)
+        self._probing = False
+        self._backlog -= 1
+        self._metrics.drained.inc()
+        if late:
+            self._metrics.late_confirms.inc()
+            log.info("event_confirmed_late", event_id=row.message.message_id)
+        if self._backlog == 0:
+            log.info("spool_drained", held_records=self.held_records)
+            self._spool.compact()
+
+    def _serve_next(self, row: Row) -> None:
+        assert row.message.record is not None  # noqa: S101  # only records have lines
+        following = self._lines.next(row.message.record)
+        if following is not None:
+            self._waiting.discard(following.seq)
+            self._serve(following)
+
+    def _leave_line(self, row: Row) -> list[Row]:
+        """End the line behind a row and return who waited in it."""
+        assert row.message.record is not None  # noqa: S101  # only records have lines
+        followers = self._lines.close(row.message.record)
+        self._waiting.difference_update(follower.seq for follower in followers)
+        return followers
+
+    def _hold(self, row: Row, *followers: Row) -> None:
+        """Hold the record of a refused row back, and nobody else."""
+        self._shelf.hold(row)
+        self._leave_backlog(row)
+        self._probing = False
+        for follower in followers:
+            self._set_aside(follower)
+
+    def _set_aside(self, row: Row) -> bool:
+        """Put a row on the shelf if it belongs there; return whether it does."""
+        aside = self._shelf.place_of(row)
+        if aside is None:
+            return False
+        if aside.add(row.seq):
+            self._leave_backlog(row)
+        return True
+
+    def _leave_backlog(self, row: Row) -> None:
+        self._backlog -= 1
+        self._suspects.discard(row.seq)

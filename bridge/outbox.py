@@ -1,0 +1,130 @@
+"""Direct to the broker while that keeps the order; through the spool otherwise.
+
+Of one record one message is unresolved. A later one waits for its outcome, and when the earlier is
+spooled, the later ones are spooled behind it in the same instant: nothing here awaits between a
+decision and its effect, so no message can slip in between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from bridge.core.event import Record
+from bridge.core.message import Message
+from bridge.core.order import Lines
+from bridge.drain import Drain
+from bridge.ports import Outcome, Publish, Sender
+from bridge.spool import Row, Spool, SpoolFull
+
+_PRESSURE_FROM = 0.1
+"""How full the spool is when answers begin to be slowed, so that it shrinks."""
+
+_PRESSURE_FULL = 0.5
+
+
+class _Ticket:
+    """One message, from its acceptance to its answer."""
+
+    __slots__ = ("answer", "expired", "message", "publish", "timer")
+
+    def __init__(self, message: Message, answer: asyncio.Future[Outcome]) -> None:
+        self.message = message
+        self.answer = answer
+        self.publish: Publish | None = None
+        self.timer: asyncio.TimerHandle | None = None
+        self.expired = False
+
+    def settle(self, outcome: Outcome) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+        if not self.answer.done():
+            self.answer.set_result(outcome)
+
+
+class Outbox:
+    """Takes responsibility for messages: the broker's, or the disk's."""
+
+    def __init__(self, sender: Sender, spool: Spool, drain: Drain, *, deadline: float) -> None:
+        """Take the time in seconds that the broker has to confirm a message."""
+        self._sender = sender
+        self._spool = spool
+        self._drain = drain
+        self._deadline = deadline
+        self._loop = asyncio.get_running_loop()
+        self._lines: Lines[Record, _Ticket] = Lines()
+        self._unresolved: set[_Ticket] = set()
+
+    async def deliver(self, message: Message) -> Outcome:
+        """Return when the message is confirmed, or on disk, or (``AWAY``) neither can take it.
+
+        A caller that is cancelled gives up the answer, not the message.
+        """
+        ticket = _Ticket(message, self._loop.create_future())
+        ticket.timer = self._loop.call_later(self._deadline, self._expire, ticket)
+        if message.record is None or self._lines.enter(message.record, ticket):
+            self._start(ticket)
+        return await ticket.answer
+
+    def spill_all(self) -> None:
+        """Spool everything that is unresolved: the service is about to stop."""
+        for ticket in list(self._unresolved):
+            self._spill(ticket)
+
+    def _start(self, ticket: _Ticket) -> None:
+        if ticket.expired or self._drain.comes_first(ticket.message):
+            self._spill(ticket)
+            return
+        self._unresolved.add(ticket)
+        ticket.publish = self._sender.submit(ticket.message)
+        ticket.publish.on_settled(lambda publish: self._settled(ticket, publish))
+
+    def _settled(self, ticket: _Ticket, publish: Publish) -> None:
+        assert publish.outcome is not None  # noqa: S101  # it is settled
+        if not publish.outcome.accepted:
+            self._spill(ticket)
+            return
+        self._unresolved.discard(ticket)
+        ticket.settle(publish.outcome)
+        record = ticket.message.record
+        if record is not None and (following := self._lines.next(record)) is not None:
+            self._start(following)
+
+    def _expire(self, ticket: _Ticket) -> None:
+        ticket.expired = True
+        if ticket in self._unresolved:  # else it waits behind one that expires in this very turn
+            self._spill(ticket)
+
+    def _spill(self, ticket: _Ticket) -> None:
+        """Spool a message, and behind it all that wait for it."""
+        self._unresolved.discard(ticket)
+        if ticket.publish is not None:
+            ticket.publish.on_settled(None)  # from here on it is the drain's
+        record = ticket.message.record
+        followers = [] if record is None else self._lines.close(record)
+        for each in (ticket, *followers):
+            self._store(each)
+
+    def _store(self, ticket: _Ticket) -> None:
+        try:
+            row, stored = self._spool.append(ticket.message)
+        except SpoolFull:
+            ticket.settle(Outcome.AWAY)
+            return
+        self._drain.take(row, ticket.publish)
+        stored.add_done_callback(lambda done: self._stored(ticket, row, done))
+
+    def _stored(self, ticket: _Ticket, row: Row, stored: asyncio.Future[None]) -> None:
+        if stored.exception() is not None:
+            self._drain.drop(row)
+            ticket.settle(Outcome.AWAY)
+        elif (pause := self._pause()) > 0:
+            self._loop.call_later(pause, ticket.settle, Outcome.SPOOLED)
+        else:
+            ticket.settle(Outcome.SPOOLED)
+
+    def _pause(self) -> float:
+        """Return by how many seconds an answer is slowed: the drain must win over the senders."""
+        if not self._sender.is_up:
+            return 0.0
+        pressure = (self._spool.fullness - _PRESSURE_FROM) / (_PRESSURE_FULL - _PRESSURE_FROM)
+        return self._deadline * 0.9 * min(max(pressure, 0.0), 1.0)

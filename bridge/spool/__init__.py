@@ -1,0 +1,12 @@
+"""Events on disk: accepted, fsynced, and not yet confirmed by the broker.
+
+SQLite in WAL mode with ``synchronous=FULL``: a commit returns after its fsync. One thread writes;
+whatever came in while it was busy goes into the next transaction, so nobody waits for a timer. The
+event loop counts what it hands over and what is deleted, and never asks the database how much.
+"""
+
+from bridge.spool.errors import SpoolFull, SpoolLocked, SpoolUnusable
+from bridge.spool.opening import opened
+from bridge.spool.store import Row, Spool
+
+__all__ = ["Row", "Spool", "SpoolFull", "SpoolLocked", "SpoolUnusable", "opened"]

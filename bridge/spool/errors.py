@@ -1,0 +1,15 @@
+"""What can be wrong with a spool."""
+
+from bridge.core.errors import BridgeError
+
+
+class SpoolFull(BridgeError):
+    """The spool is at max_bytes, or its disk is full."""
+
+
+class SpoolLocked(BridgeError):
+    """Another process uses this spool."""
+
+
+class SpoolUnusable(BridgeError):
+    """The spool cannot be opened or made at its path."""

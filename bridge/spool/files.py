@@ -1,0 +1,111 @@
+"""The files around the database: the lock, the reserve, and what is set aside."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+import structlog
+
+from bridge.spool.errors import SpoolLocked
+
+RESERVE_BYTES = 4 * 1024 * 1024
+"""Room for the WAL of one commit of deletions and the checkpoint that follows it."""
+
+_SPARE_FACTOR = 4
+"""The reserve is taken again when this many times its size is free."""
+
+log = structlog.get_logger()
+
+
+class Reserve:
+    """Blocks that are kept on the disk for the day it is full."""
+
+    def __init__(self, database: Path) -> None:
+        self._path = database.with_name(f"{database.name}.reserve")
+        self._held = False
+
+    def take(self) -> None:
+        """Allocate the reserve if it is not held and the disk has plenty."""
+        if self._held:
+            return
+        disk = os.statvfs(self._path.parent)
+        if disk.f_bavail * disk.f_frsize < _SPARE_FACTOR * RESERVE_BYTES:
+            return
+        with suppress(OSError), self._path.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
+            self._held = True
+
+    def release(self) -> None:
+        """Give the blocks up."""
+        if self._held:
+            log.warning("spool_reserve_released", bytes=RESERVE_BYTES)
+        self._held = False
+        with suppress(OSError):
+            self._path.unlink()
+
+
+class Lock:
+    """The right of one process to use a spool; it ends with the process, however that ends."""
+
+    def __init__(self, database: Path) -> None:
+        self._path = database.with_name(f"{database.name}.lock")
+        self._file: IO[str] | None = None
+
+    def acquire(self, *, wait_seconds: float) -> None:
+        """Take the lock; raises ``SpoolLocked`` naming the holder, and OSError."""
+        file = self._path.open("a+")
+        deadline = time.monotonic() + wait_seconds
+        told = False
+        while not _try_lock(file):
+            holder = self._path.read_text() or "another process"
+            if time.monotonic() >= deadline:
+                file.close()
+                raise SpoolLocked(
+                    f"the spool is in use by {holder}: stop it, or set another spool.path here"
+                )
+            if not told:
+                log.warning("spool_locked", holder=holder, waiting_seconds=wait_seconds)
+            told = True
+            time.sleep(0.1)
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        self._file = file
+
+    def release(self) -> None:
+        """Let others have the spool."""
+        if self._file is not None:
+            self._file.close()
+
+
+def _try_lock(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def set_aside(database: Path) -> Path:
+    """Rename the database with its WAL and shared memory, together, and return the new name."""
+    aside = database.with_name(f"{database.name}.corrupt-{time.strftime('%Y%m%dT%H%M%S')}")
+    for suffix in ("", "-wal", "-shm"):
+        with suppress(FileNotFoundError):
+            os.rename(f"{database}{suffix}", f"{aside}{suffix}")
+    sync_directory(database.parent)
+    return aside
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in a directory durable."""
+    directory = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

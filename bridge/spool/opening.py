@@ -1,0 +1,125 @@
+"""Opening a spool: the lock, the schema, and what to do with a corrupt one."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from bridge.spool.errors import SpoolUnusable
+from bridge.spool.files import Lock, set_aside, sync_directory
+from bridge.spool.store import COLUMNS, Spool
+from bridge.spool.writer import connect, insert
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS event (
+    seq INTEGER PRIMARY KEY,   -- the order of acceptance
+    accepted_at REAL NOT NULL, -- Unix time, seconds
+    size INTEGER NOT NULL,     -- bytes that it counts against max_bytes
+    tries INTEGER NOT NULL,    -- how often it was retried after a refusal
+    exchange TEXT NOT NULL,
+    routing_key TEXT NOT NULL,
+    message_id TEXT NOT NULL,
+    meta BLOB NOT NULL,        -- JSON: the other properties, and the record
+    body BLOB NOT NULL
+)"""
+
+_VERSION = 1
+"""Of the schema, kept as ``user_version``."""
+
+log = structlog.get_logger()
+
+
+@asynccontextmanager
+async def opened(path: Path, *, max_bytes: int, lock_wait: float) -> AsyncIterator[Spool]:
+    """Open the spool for the length of the block.
+
+    Raises ``SpoolLocked`` when another process has it for longer than ``lock_wait`` seconds, and
+    ``SpoolUnusable`` when there can be no spool at this path.
+    """
+    lock = Lock(path)
+    try:
+        await asyncio.to_thread(_prepare, path, lock, lock_wait)
+        spool = Spool(path, max_bytes=max_bytes)
+        try:
+            yield spool
+        finally:
+            await asyncio.to_thread(spool.close)
+    finally:
+        lock.release()
+
+
+def _prepare(path: Path, lock: Lock, lock_wait: float) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(wait_seconds=lock_wait)
+    except OSError as error:
+        raise SpoolUnusable(f"{path}: {error.strerror}: choose a writable spool.path") from error
+    prepare(path)
+
+
+def prepare(path: Path) -> None:
+    """Make sure that there is a sound database; salvage what can be read of a corrupt one."""
+    try:
+        _check(path)
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):
+            raise SpoolUnusable(f"{path}: {error}") from error
+        aside = set_aside(path)
+        log.error("spool_corrupt", error=str(error), set_aside=str(aside))
+        _check(path)
+        salvaged, unreadable = _salvage(aside, path)
+        log.warning("spool_salvaged", events=salvaged, unreadable=unreadable, set_aside=str(aside))
+    sync_directory(path.parent)
+
+
+def _check(path: Path) -> None:
+    with closing(connect(path)) as database:
+        [(version,)] = database.execute("PRAGMA user_version")
+        if version > _VERSION:
+            raise SpoolUnusable(f"{path}: written by a newer bridge (schema {version})")
+        [(verdict,)] = database.execute("PRAGMA quick_check(1)")
+        if verdict != "ok":
+            raise sqlite3.DatabaseError(verdict)
+        database.execute(_SCHEMA)
+        database.execute(f"PRAGMA user_version = {_VERSION}")
+
+
+def _salvage(aside: Path, path: Path) -> tuple[int, int]:
+    """Copy every readable row, in order; return how many, and how many could not be read."""
+    salvaged = unreadable = 0
+    with closing(sqlite3.connect(aside)) as source, closing(connect(path)) as target:
+        target.execute("BEGIN")
+        for row in _readable(source):
+            if row is None:
+                unreadable += 1
+            else:
+                target.execute(insert(1), row)
+                salvaged += 1
+        target.execute("COMMIT")
+    return salvaged, unreadable
+
+
+def _readable(source: sqlite3.Connection) -> Iterator[tuple[Any, ...] | None]:
+    """Yield the rows in order, None for each that is there but cannot be read."""
+    try:
+        [(last,)] = source.execute("SELECT coalesce(max(seq), 0) FROM event")
+    except sqlite3.DatabaseError:
+        return
+    seq = 0
+    while seq < last:
+        try:
+            query = f"SELECT {COLUMNS} FROM event WHERE seq > ? ORDER BY seq"  # noqa: S608
+            for row in source.execute(query, (seq,)):
+                seq = row[0]
+                yield row
+        except sqlite3.DatabaseError:
+            seq += 1
+            yield None
+        else:
+            return

@@ -1,0 +1,208 @@
+"""The store itself: rows in, rows out, counted."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from bridge.core.message import Message
+from bridge.spool.errors import SpoolFull
+from bridge.spool.writer import Delete, NoteTries, Writer
+
+_ROW_BYTES = 128
+"""What a row costs beside its texts, about."""
+
+COLUMNS = "seq, accepted_at, size, tries, exchange, routing_key, message_id, meta, body"
+"""Of a row, in the order of the table."""
+
+_SELECT = f"SELECT {COLUMNS} FROM event"  # noqa: S608  # a constant
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One spooled event.
+
+    ``seq`` is the order of acceptance, ``accepted_at`` Unix time in seconds, ``size`` the bytes
+    that it counts against ``max_bytes``, ``tries`` how often it was retried after a refusal.
+    """
+
+    seq: int
+    accepted_at: float
+    size: int
+    tries: int
+    message: Message
+
+
+class Spool:
+    """The open spool of this process; made by ``bridge.spool.opened``.
+
+    ``events`` and ``bytes`` are counted when something is handed over or deleted. ``exchanges`` are
+    the names that the events found at the start need.
+    """
+
+    def __init__(self, path: Path, *, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._reader = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        totals = "SELECT count(*), coalesce(sum(size), 0), coalesce(max(seq), 0) FROM event"
+        events, size, last = self._reader.execute(totals).fetchone()
+        self.events: int = events
+        self.bytes: int = size
+        self._last_seq: int = last
+        distinct = self._reader.execute("SELECT DISTINCT exchange FROM event")
+        self.exchanges: tuple[str, ...] = tuple(name for (name,) in distinct)
+        self._disk_took_it = True
+        self._reading = asyncio.Lock()
+        self._deleting: set[int] = set()
+        self._writer = Writer(
+            path, asyncio.get_running_loop(), deleted=self._deleting.difference_update
+        )
+
+    def __repr__(self) -> str:
+        """Show how much waits."""
+        return f"<Spool {self.events} events, {self.bytes} bytes>"
+
+    @property
+    def accepts(self) -> bool:
+        """Return whether there is room, and the disk took the latest event."""
+        return self._disk_took_it and self.fullness < 1
+
+    @property
+    def fullness(self) -> float:
+        """Return how full the spool is: 0 is empty, 1 is ``max_bytes``."""
+        return self.bytes / self._max_bytes
+
+    @property
+    def last_seq(self) -> int:
+        """Return the number of the latest event that was handed over."""
+        return self._last_seq
+
+    def append(self, message: Message, *, tries: int = 0) -> tuple[Row, asyncio.Future[None]]:
+        """Hand an event over; it is safe when the future is done. Raises ``SpoolFull``.
+
+        The future raises ``SpoolFull`` when the disk did not take it.
+        """
+        meta = _meta(message)
+        size = len(message.body) + len(meta) + len(message.routing_key) + _ROW_BYTES
+        if self.bytes + size > self._max_bytes:
+            raise SpoolFull(f"the spool holds {self.bytes} bytes: max_bytes is {self._max_bytes}")
+        self._last_seq += 1
+        row = Row(self._last_seq, time.time(), size, tries, message)
+        self._count(1, size)
+        stored = self._writer.append(_values(row, meta))
+        stored.add_done_callback(lambda done: self._note_stored(done, size))
+        return row, stored
+
+    def delete(self, row: Row) -> None:
+        """Delete an event that somebody else is now responsible for; retried until it is done."""
+        self._count(-1, -row.size)
+        self._deleting.add(row.seq)
+        self._writer.put(Delete(row.seq))
+
+    def note_tries(self, row: Row, tries: int) -> None:
+        """Remember across restarts how often an event was refused."""
+        self._writer.put(NoteTries(row.seq, tries))
+
+    def compact(self) -> None:
+        """Give the space of deleted events back to the file system."""
+        self._writer.call("compact")
+
+    async def read(self, *, after: int, limit: int) -> list[Row]:
+        """Return the next events in the order of acceptance.
+
+        One whose deletion is under way, or owed by a full disk, is passed over.
+        """
+        query = f"{_SELECT} WHERE seq > ? ORDER BY seq LIMIT ?"
+        while found := await self._select(query, after, limit):
+            rows = [row for row in found if row.seq not in self._deleting]
+            if rows:
+                return rows
+            after = found[-1].seq
+        return []
+
+    async def get(self, seq: int) -> Row | None:
+        """Return one event, None when it is gone."""
+        found = await self._select(f"{_SELECT} WHERE seq = ?", seq)
+        return found[0] if found else None
+
+    async def oldest_seconds(self) -> float:
+        """Return the age of the oldest event, 0 when there is none."""
+        found = await self.read(after=0, limit=1) if self.events else []
+        return max(0.0, time.time() - found[0].accepted_at) if found else 0.0
+
+    async def flush(self) -> None:
+        """Return when everything handed over so far is on disk."""
+        await self._writer.call("flush")
+
+    def close(self) -> None:
+        """Write what is left and close the files."""
+        self._writer.close()
+        self._reader.close()
+
+    def _note_stored(self, stored: asyncio.Future[None], size: int) -> None:
+        self._disk_took_it = stored.exception() is None
+        if not self._disk_took_it:
+            self._count(-1, -size)
+
+    def _count(self, events: int, size: int) -> None:
+        self.events += events
+        self.bytes += size
+
+    async def _select(self, sql: str, *parameters: int) -> list[Row]:
+        async with self._reading:
+            found = await asyncio.to_thread(_fetch, self._reader, sql, parameters)
+        return [_row(columns) for columns in found]
+
+
+def _meta(message: Message) -> bytes:
+    return orjson.dumps(
+        [
+            message.content_type,
+            message.type,
+            message.timestamp,
+            message.headers,
+            message.record,
+        ]
+    )
+
+
+def _values(row: Row, meta: bytes) -> tuple[object, ...]:
+    message = row.message
+    return (
+        row.seq,
+        row.accepted_at,
+        row.size,
+        row.tries,
+        message.exchange,
+        message.routing_key,
+        message.message_id,
+        meta,
+        message.body,
+    )
+
+
+def _fetch(reader: sqlite3.Connection, sql: str, parameters: tuple[int, ...]) -> list[Any]:
+    return reader.execute(sql, parameters).fetchall()
+
+
+def _row(columns: Sequence[Any]) -> Row:
+    seq, accepted_at, size, tries, exchange, routing_key, message_id, meta, body = columns
+    content_type, kind, timestamp, headers, record = orjson.loads(meta)
+    message = Message(
+        exchange=exchange,
+        routing_key=routing_key,
+        body=body,
+        content_type=content_type,
+        message_id=message_id,
+        type=kind,
+        timestamp=timestamp,
+        headers=headers,
+        record=tuple(record) if record else None,
+    )
+    return Row(seq, accepted_at, size, tries, message)
