@@ -1,7 +1,7 @@
 """Structured logs: every record has an ``action``, one of a fixed vocabulary, and its context.
 
-Bodies, secrets and headers are never logged. Texts that a sender chose are JSON-escaped, or
-``repr``-escaped on a console, so that no input can forge a line.
+Bodies, secrets and signatures are never logged; of the headers only the event id is. Texts that a
+sender chose are JSON-escaped, or ``repr``-escaped on a console, so that no input can forge a line.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import MutableMapping
-from typing import Any, Literal, TextIO
+from contextlib import suppress
+from typing import Any, Literal, TextIO, cast
 
 import orjson
 import structlog
@@ -18,6 +19,8 @@ _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 NOISY_LIBRARIES = ("aiormq", "aio_pika", "aiohttp")
 """They log what the bridge reports in its own words."""
+
+log = structlog.get_logger()
 
 
 def configure(
@@ -30,7 +33,7 @@ def configure(
     stream = stream or sys.stderr
     for name in NOISY_LIBRARIES:
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    logging.basicConfig(stream=stream, level=logging.WARNING, format="%(name)s: %(message)s")
+    logging.basicConfig(level=logging.WARNING, handlers=[_Forward()])
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -40,9 +43,35 @@ def configure(
             _console if format == "console" else _json,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
-        logger_factory=structlog.PrintLoggerFactory(stream),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Unfailing(stream))),
         cache_logger_on_first_use=False,
     )
+
+
+class _Forward(logging.Handler):
+    """Puts what libraries log into the same stream and form."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        name, text, trace = record.name, record.getMessage(), record.exc_info
+        if record.levelno >= logging.ERROR:
+            log.error("library_message", library=name, text=text, exc_info=trace)
+        else:
+            log.warning("library_message", library=name, text=text, exc_info=trace)
+
+
+class _Unfailing:
+    """A stream that drops what cannot be written: no event is lost to a full disk of the log."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.flush()
 
 
 def _json(logger: object, method: str, record: MutableMapping[str, Any]) -> str:

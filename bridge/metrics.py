@@ -40,7 +40,10 @@ class Metrics:
         self.registry = CollectorRegistry()
         self.received = self._counter("received", "Requests for an endpoint's path", "endpoint")
         self.rejected = self._counter(
-            "rejected", "Requests answered with 4xx or 5xx", "endpoint", "reason"
+            "rejected",
+            "Requests refused, and 503; malformed HTTP is only logged",
+            "endpoint",
+            "reason",
         )
         self.accepted = self._counter("accepted", "Requests answered 200", "endpoint", "status")
         self.published = self._counter(
@@ -61,7 +64,7 @@ class Metrics:
         )
         self.stage_seconds = Histogram(
             f"{_PREFIX}_stage_seconds",
-            "Latency by stage: prepare (verify to message), publish (to the confirm), total",
+            "Latency of requests answered 200: deliver (to confirm or fsync), and total",
             ["stage"],
             buckets=_LATENCY_BUCKETS,
             registry=self.registry,

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from bridge.core.errors import ContextRefused, NotAccepted, PayloadInvalid
+from bridge.core.errors import ContextRefused, EndpointUnknown, NotAccepted, PayloadInvalid
 from bridge.core.event import Delivery, Payload
 from bridge.core.message import Message, body_id, event_message, parked_message, source_uri
 from bridge.core.routing import Router
@@ -89,6 +89,17 @@ class Pipeline:
                 raise
             return await self._park(delivery, invalid.reason)
         return await self._accept(endpoint, delivery, payload)
+
+    async def replay(self, delivery: Delivery) -> Answer:
+        """Accept a delivery that was parked, and so was authentic then.
+
+        Raises ``PayloadInvalid`` while nobody can read it, ``ContextRefused``, ``NotAccepted``, and
+        ``EndpointUnknown`` when the configuration has no endpoint of that name any more.
+        """
+        endpoint = self._endpoints.get(delivery.endpoint)
+        if endpoint is None:
+            raise EndpointUnknown(f"no endpoint is called {delivery.endpoint!r}")
+        return await self._accept(endpoint, delivery, parse(delivery.body))
 
     async def _accept(self, endpoint: Endpoint, delivery: Delivery, payload: Payload) -> Answer:
         event_id = payload.event_id or body_id(delivery.body)

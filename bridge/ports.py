@@ -27,7 +27,7 @@ class Outcome(Enum):
     UNKNOWN = "unknown"
     """Published, but neither confirmed nor refused in time; it may be in its queue."""
 
-    AWAY = "away"
+    AWAY = "unavailable"
     """Not published: the broker, or the message's exchange, is not to be had now."""
 
     @property

@@ -32,6 +32,9 @@ _TRACEPARENT = re.compile(
 )
 """https://www.w3.org/TR/trace-context/#traceparent-header"""
 
+NO_ENDPOINT = "-"
+"""The label of requests for unknown paths; no endpoint can be called so."""
+
 log = structlog.get_logger()
 
 
@@ -75,8 +78,8 @@ class Receiver:
         try:
             answer = await self._answer(request, endpoint)
         except _Refusal as refusal:
-            return self._refuse(request, endpoint or "none", refusal)
-        self._count(endpoint or "", answer)
+            return self._refuse(request, endpoint or NO_ENDPOINT, refusal)
+        self._count(endpoint or NO_ENDPOINT, answer)
         self._metrics.stage_seconds.labels("total").observe(time.perf_counter() - started)
         content = {"status": answer.status, "id": answer.id}
         if answer.reason is not None:
@@ -143,18 +146,23 @@ class Receiver:
 
     def _count(self, endpoint: str, answer: Answer) -> None:
         self._metrics.accepted.labels(endpoint, answer.status).inc()
-        if answer.status == "published":
-            self._metrics.published.labels(endpoint).inc()
-            log.debug("event_published", endpoint=endpoint, event_id=answer.id)
-        elif answer.status == "unrouted":
-            self._metrics.unrouted.labels(endpoint).inc()
-            log.warning("event_unrouted", endpoint=endpoint, event_id=answer.id)
-        elif answer.status == "parked":
-            reason = answer.reason or ""
-            self._metrics.parked.labels(endpoint, reason).inc()
-            log.warning("delivery_parked", endpoint=endpoint, event_id=answer.id, reason=reason)
-        else:
-            log.info(f"event_{answer.status}", endpoint=endpoint, event_id=answer.id)
+        match answer.status:
+            case "published":
+                self._metrics.published.labels(endpoint).inc()
+                log.debug("event_published", endpoint=endpoint, event_id=answer.id)
+            case "unrouted":
+                self._metrics.unrouted.labels(endpoint).inc()
+                log.warning("event_unrouted", endpoint=endpoint, event_id=answer.id)
+            case "parked":
+                reason = answer.reason
+                self._metrics.parked.labels(endpoint, reason).inc()
+                log.warning("delivery_parked", endpoint=endpoint, event_id=answer.id, reason=reason)
+            case "spooled":
+                log.info("event_spooled", endpoint=endpoint, event_id=answer.id)
+            case "duplicate":
+                log.info("event_duplicate", endpoint=endpoint, event_id=answer.id)
+            case _:
+                log.info("event_ignored", endpoint=endpoint, event_id=answer.id)
 
 
 def _refusal_of(

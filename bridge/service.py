@@ -6,9 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any
+from urllib.parse import unquote
 
 import structlog
 
+from bridge import ports
 from bridge.admin import Admin
 from bridge.core.routing import Route, Router
 from bridge.dedup import Dedup
@@ -54,7 +56,7 @@ class Service:
             max_events=settings.dedup.max_events,
             clock=asyncio.get_running_loop().time,
         )
-        pipeline = _pipeline(settings, self.outbox, self.dedup, self.metrics)
+        pipeline = pipeline_of(settings, self.outbox, self.dedup, self.metrics)
         self.listener = _public(settings, pipeline, self.metrics)
         admin = Admin(status=self.status, metrics=self.metrics)
         self.admin = Listener(
@@ -150,7 +152,7 @@ async def _task(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 def _public(settings: Settings, pipeline: Pipeline, metrics: Metrics) -> Listener:
     server = settings.server
     receiver = Receiver(
-        {endpoint.path: endpoint.name for endpoint in settings.endpoints},
+        {unquote(endpoint.path): endpoint.name for endpoint in settings.endpoints},
         pipeline,
         metrics,
         max_body=server.max_body_bytes,
@@ -174,7 +176,10 @@ def topology_of(settings: Settings, *, spooled: Iterable[str] = ()) -> Topology:
     return Topology.of(exchanges, queues, spooled=spooled)
 
 
-def _pipeline(settings: Settings, outbox: Outbox, dedup: Dedup, metrics: Metrics) -> Pipeline:
+def pipeline_of(
+    settings: Settings, outbox: ports.Outbox, dedup: Dedup, metrics: Metrics
+) -> Pipeline:
+    """Return the pipeline that the settings describe, in front of any outbox."""
     endpoints = {
         endpoint.name: Endpoint(
             name=endpoint.name,

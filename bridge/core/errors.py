@@ -6,6 +6,7 @@
     |   `-- ContextRefused        403: not one of the endpoint's contexts
     |-- NotAccepted           503: nobody took responsibility for the event
     |-- PayloadInvalid        authentic, but not a webhook: parked, never refused
+    |-- EndpointUnknown       a parked delivery names an endpoint that is not configured
     |-- MessageInvalid        AMQP cannot carry the message: a defect of ours
     |-- ConfigInvalid         the operator's file or environment
     `-- BrokerError           RabbitMQ
@@ -55,7 +56,9 @@ class ContextRefused(RequestRefused):
 class NotAccepted(BridgeError):
     """Nothing can take the event now; the sender must try again.
 
-    ``reason`` says what the broker did: ``away``, ``refused`` or ``unknown``.
+    ``reason`` is ``unavailable`` (neither broker nor disk takes it) or ``earlier_attempt_failed``
+    (it waited for an attempt of the same event, in vain); without a spool also ``refused`` and
+    ``unknown``.
     """
 
     def __init__(self, reason: str, event_id: str) -> None:
@@ -73,6 +76,10 @@ class PayloadInvalid(BridgeError):
     def __init__(self, reason: str) -> None:
         super().__init__()
         self.reason = reason
+
+
+class EndpointUnknown(BridgeError):
+    """The configuration has no such endpoint."""
 
 
 class MessageInvalid(BridgeError):

@@ -6,7 +6,18 @@ event loop counts what it hands over and what is deleted, and never asks the dat
 """
 
 from bridge.spool.errors import SpoolFull, SpoolLocked, SpoolUnusable
+from bridge.spool.looking import Totals, rows, totals
 from bridge.spool.opening import opened
 from bridge.spool.store import Row, Spool
 
-__all__ = ["Row", "Spool", "SpoolFull", "SpoolLocked", "SpoolUnusable", "opened"]
+__all__ = [
+    "Row",
+    "Spool",
+    "SpoolFull",
+    "SpoolLocked",
+    "SpoolUnusable",
+    "Totals",
+    "opened",
+    "rows",
+    "totals",
+]

@@ -22,7 +22,7 @@ _ROW_BYTES = 128
 COLUMNS = "seq, accepted_at, size, tries, exchange, routing_key, message_id, meta, body"
 """Of a row, in the order of the table."""
 
-_SELECT = f"SELECT {COLUMNS} FROM event"  # noqa: S608  # a constant
+SELECT = f"SELECT {COLUMNS} FROM event"  # noqa: S608  # a constant
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ class Spool:
 
         One whose deletion is under way, or owed by a full disk, is passed over.
         """
-        query = f"{_SELECT} WHERE seq > ? ORDER BY seq LIMIT ?"
+        query = f"{SELECT} WHERE seq > ? ORDER BY seq LIMIT ?"
         while found := await self._select(query, after, limit):
             rows = [row for row in found if row.seq not in self._deleting]
             if rows:
@@ -128,7 +128,7 @@ class Spool:
 
     async def get(self, seq: int) -> Row | None:
         """Return one event, None when it is gone."""
-        found = await self._select(f"{_SELECT} WHERE seq = ?", seq)
+        found = await self._select(f"{SELECT} WHERE seq = ?", seq)
         return found[0] if found else None
 
     async def oldest_seconds(self) -> float:
@@ -157,7 +157,7 @@ class Spool:
     async def _select(self, sql: str, *parameters: int) -> list[Row]:
         async with self._reading:
             found = await asyncio.to_thread(_fetch, self._reader, sql, parameters)
-        return [_row(columns) for columns in found]
+        return [row_of(columns) for columns in found]
 
 
 def _meta(message: Message) -> bytes:
@@ -191,7 +191,8 @@ def _fetch(reader: sqlite3.Connection, sql: str, parameters: tuple[int, ...]) ->
     return reader.execute(sql, parameters).fetchall()
 
 
-def _row(columns: Sequence[Any]) -> Row:
+def row_of(columns: Sequence[Any]) -> Row:
+    """Build a row from what ``SELECT`` returns."""
     seq, accepted_at, size, tries, exchange, routing_key, message_id, meta, body = columns
     content_type, kind, timestamp, headers, record = orjson.loads(meta)
     message = Message(

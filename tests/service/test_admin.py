@@ -111,7 +111,7 @@ async def test_metrics_count_what_happened(serving, broker):
                 "dedup_events": {},
             }.items()
         }
-        nowhere = await client.metric("rejected_total", endpoint="none", reason="path")
+        nowhere = await client.metric("rejected_total", endpoint="-", reason="path")
         totals = await client.metric("stage_seconds_count", stage="total")
         publishes = await client.metric("stage_seconds_count", stage="deliver")
 

@@ -1,0 +1,61 @@
+# The bridge on a bare machine: `make run`. Every target first installs what it still needs.
+
+PYTHON  ?= python3
+WORKERS ?= 2
+ARGS    ?=
+EVENT   ?= contact.created
+COUNT   ?= 1
+PATTERN ?= \#
+
+export PYTHON
+
+BRIDGE   := .venv/bin/bridge
+# Whoever names a broker needs no RabbitMQ server on this machine.
+RABBITMQ := $(if $(BRIDGE_BROKER__URLS),,rabbitmq)
+
+.PHONY: help
+help: ## Show this list
+	@echo 'usage: make TARGET [NAME=value]'
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: ## Start RabbitMQ and the bridge, send three events, print what a consumer receives, keep serving
+	@.ci/bootstrap runtime $(RABBITMQ)
+	@$(BRIDGE) dev
+
+.PHONY: demo
+demo: ## The same, then stop: exit status 0 if every event arrived
+	@.ci/bootstrap runtime $(RABBITMQ)
+	@$(BRIDGE) dev --once
+
+.PHONY: send
+send: ## Send signed sample events to the running bridge (EVENT=contact.deleted COUNT=10)
+	@.ci/bootstrap runtime
+	@$(BRIDGE) send '$(EVENT)' --count '$(COUNT)'
+
+.PHONY: listen
+listen: ## Print events as a consumer receives them (PATTERN='contact.* associate.deleted')
+	@.ci/bootstrap runtime
+	@$(BRIDGE) listen $(foreach pattern,$(PATTERN),'$(pattern)')
+
+.PHONY: test
+test: ## Run the tests against a private RabbitMQ (WORKERS=4 ARGS='-k signature')
+	@.ci/bootstrap dev rabbitmq
+	.venv/bin/pytest -n $(WORKERS) $(ARGS)
+
+.PHONY: check
+check: ## Lint, formatting, types, import rules
+	@.ci/bootstrap dev
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/pytest -q tests/test_imports.py
+
+.PHONY: lock
+lock: ## Move both lock files to the newest releases that pyproject.toml allows
+	@.ci/lock
+
+.PHONY: clean
+clean: ## Remove what make and the tools made; a spool in var/ stays, it may hold events
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist var/install.log
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
