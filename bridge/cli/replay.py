@@ -136,5 +136,10 @@ def _finished(found: dict[str, object], body: bytes) -> Message:
         message_id=str(found["message_id"]),
         type=str(found["type"]),
         timestamp=int(str(found["timestamp"] or 0)),
-        headers={name: value for name, value in headers.items() if name not in _ADDED},
+        headers={name: value for name, value in headers.items() if not _is_added(name)},
     )
+
+
+def _is_added(name: str) -> bool:
+    """Return whether a header came with the parking, or (``x-``) from RabbitMQ itself."""
+    return name in _ADDED or name.startswith("x-")

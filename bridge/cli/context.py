@@ -1,0 +1,159 @@
+"""Which configuration a command works with: the file, the environment, a running ``bridge dev``."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, TextIO
+
+import typer
+from yarl import URL
+
+from bridge.cli import output
+from bridge.cli.errors import Unavailable
+from bridge.settings import Settings, load
+
+DEV_FILE = Path("var/dev.json")
+"""What a running ``bridge dev`` says about itself, relative to the working directory."""
+
+URLS = "BRIDGE_BROKER__URLS"
+SECRET = "SUPEROFFICE_SECRET"  # noqa: S105 - the name of a variable
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="PATH",
+        help="The configuration. Default: config/bridge.toml, if it is there.",
+        show_default=False,
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Development:
+    """A running ``bridge dev``; the URLs hold credentials."""
+
+    pid: int
+    url: str
+    admin_url: str
+    amqp_url: str
+    secret: str | None
+
+    def environ(self) -> dict[str, str]:
+        """Return the variables that stand for it."""
+        public, admin = URL(self.url), URL(self.admin_url)
+        secret = {} if self.secret is None else {SECRET: self.secret}
+        return {
+            **broker_variables(self.amqp_url),
+            **secret,
+            "BRIDGE_SERVER__HOST": f"{public.host}",
+            "BRIDGE_SERVER__PORT": f"{public.port}",
+            "BRIDGE_SERVER__ADMIN_HOST": f"{admin.host}",
+            "BRIDGE_SERVER__ADMIN_PORT": f"{admin.port}",
+        }
+
+
+def broker_variables(url: str) -> dict[str, str]:
+    """Return the variables that name a broker, its credentials included."""
+    parsed = URL(url)
+    return {
+        URLS: url,
+        "BRIDGE_BROKER__USERNAME": parsed.user or "guest",
+        "BRIDGE_BROKER__PASSWORD": parsed.password or "guest",
+    }
+
+
+def load_settings(config: Path | None, environ: Mapping[str, str] = os.environ) -> Settings:
+    """Load the settings and print warnings; raises ``ConfigInvalid``."""
+    loaded = load(config, environ)
+    for warning in loaded.warnings:
+        output.notice(f"warning: {warning}")
+    return loaded.settings
+
+
+def client_settings(config: Path | None) -> Settings:
+    """Load the settings of a command that talks to a bridge or a broker.
+
+    Unless a file is named, a running ``bridge dev`` stands in for what the environment leaves
+    open.
+    """
+    development = None if config else running_development()
+    return load_settings(config, _behind(os.environ, development))
+
+
+def running_development() -> Development | None:
+    """Return the ``bridge dev`` of this directory, if it runs: it holds a lock on its file."""
+    try:
+        with DEV_FILE.open() as file:
+            with suppress(BlockingIOError):
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                return None  # nobody holds it: left behind by one that was killed
+            return Development(**json.load(file))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+@contextmanager
+def announced(development: Development) -> Iterator[None]:
+    """Let the commands in this directory find a running ``bridge dev``; the first one counts."""
+    if other := running_development():
+        output.notice(f"send, listen and the others go to the bridge dev with pid {other.pid}")
+        yield
+        return
+    with _written(json.dumps(asdict(development))):
+        try:
+            yield
+        finally:
+            DEV_FILE.unlink(missing_ok=True)
+
+
+def _written(text: str) -> TextIO:
+    """Put a file in the place of ``DEV_FILE``, at once and locked, and return it open."""
+    try:
+        DEV_FILE.parent.mkdir(parents=True, exist_ok=True)
+        new, path = tempfile.mkstemp(prefix=f"{DEV_FILE.name}.", dir=DEV_FILE.parent)  # mode 0600
+        file = open(new, "w")  # noqa: SIM115  # whoever asked for it closes it
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.write(text)
+        file.flush()
+        os.replace(path, DEV_FILE)
+    except OSError as error:
+        remedy = "run the command in a directory that you may write to"
+        raise Unavailable(f"cannot write {DEV_FILE}: {error.strerror}: {remedy}") from error
+    return file
+
+
+def overlaid(environ: Mapping[str, str], variables: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment with these variables in place of any that say the same.
+
+    BRIDGE_ variables may be written in either case.
+    """
+    kept = {name: value for name, value in environ.items() if name.upper() not in variables}
+    return {**kept, **variables}
+
+
+def is_set(environ: Mapping[str, str], variable: str) -> bool:
+    """Return whether the environment sets a BRIDGE_ variable, in either case, to something."""
+    return any(name.upper() == variable and value for name, value in environ.items())
+
+
+def _behind(environ: Mapping[str, str], development: Development | None) -> Mapping[str, str]:
+    """Return the environment, completed where it says nothing by a running ``bridge dev``."""
+    if development is None:
+        return environ
+    missing = {
+        name: value
+        for name, value in development.environ().items()
+        if not is_set(environ, URLS if name.startswith("BRIDGE_BROKER__") else name)
+    }
+    if f"{SECRET}_FILE" in environ:
+        missing.pop(SECRET, None)
+    return overlaid(environ, missing)

@@ -1,0 +1,136 @@
+"""``bridge dev``: everything on this machine, up within seconds."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bridge import log
+from bridge.cli import output
+from bridge.cli.broker import first_reachable
+from bridge.cli.context import (
+    URLS,
+    ConfigOption,
+    Development,
+    announced,
+    broker_variables,
+    is_set,
+    load_settings,
+)
+from bridge.cli.demonstration import Viewer, demonstrate
+from bridge.cli.errors import CommandFailed
+from bridge.cli.local import local_environ, on_free_ports
+from bridge.cli.runtime import beside, run_until_stopped
+from bridge.cli.serve import serving
+from bridge.service import Service
+from bridge.settings import Settings
+from bridge.testing.rabbitmq import RabbitMQNode
+
+_READY_SECONDS = 30.0
+_POLL_SECONDS = 0.05
+
+
+def dev(
+    once: Annotated[
+        bool, typer.Option("--once", help="Stop when the three events have arrived.")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Show all of the service's log.")
+    ] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Run a private RabbitMQ, the bridge, and a consumer that prints what arrives.
+
+    With BRIDGE_BROKER__URLS set it uses that broker instead. The bridge listens on 127.0.0.1,
+    with a random secret unless SUPEROFFICE_SECRET is set; a busy port moves to the next free one.
+    It sends itself three signed events and prints them as a consumer receives them. While it
+    runs, the other commands in this directory use it. Exit code 1 if an event does not arrive.
+    """
+    log.configure(level="info" if verbose else "warning", format="console")
+    run_until_stopped(_dev(config, once=once))
+
+
+async def _dev(config: Path | None, *, once: bool) -> None:
+    async with _broker(os.environ) as variables:
+        environ = local_environ(os.environ, variables)
+        settings = on_free_ports(load_settings(config, environ))
+        url = await first_reachable(settings.broker.connection_urls())
+        async with serving(settings) as service:
+            await _ready(service)
+            development = _development(settings, service, amqp_url=url)
+            viewer = Viewer(url, settings)
+            with announced(development):
+                async with beside(viewer.run()):
+                    await demonstrate(viewer, development.url, settings.endpoints[0])
+                    if not once:
+                        _say_ready(development)
+                        await asyncio.Event().wait()
+
+
+@asynccontextmanager
+async def _broker(environ: Mapping[str, str]) -> AsyncIterator[Mapping[str, str]]:
+    """Start a private RabbitMQ unless the environment names one; yield what configures it."""
+    if is_set(environ, URLS):
+        output.line("using the RabbitMQ of BRIDGE_BROKER__URLS")
+        yield {}
+        return
+    async with _private_node() as node:
+        output.line(
+            f"RabbitMQ {node.version} is up after {node.started_in_seconds:.1f} s at {node.url}"
+        )
+        yield {**broker_variables(node.url), "BRIDGE_BROKER__TOPOLOGY": "declare"}
+
+
+@asynccontextmanager
+async def _private_node() -> AsyncIterator[RabbitMQNode]:
+    starting = asyncio.create_task(asyncio.to_thread(RabbitMQNode.start))
+    try:
+        with output.waiting("starting a private RabbitMQ"):
+            await asyncio.wait({starting})
+        yield starting.result()
+    finally:
+        # A thread cannot be cancelled: what it is about to start is ours to stop.
+        await asyncio.wait({starting})
+        if starting.exception() is None:
+            await asyncio.to_thread(starting.result().stop)
+
+
+async def _ready(service: Service) -> None:
+    """Return when events can be accepted; raises ``CommandFailed`` if that takes too long."""
+    try:
+        async with asyncio.timeout(_READY_SECONDS):
+            while not service.status()["ready"]:  # noqa: ASYNC110  # it tells only when asked
+                await asyncio.sleep(_POLL_SECONDS)
+    except TimeoutError:
+        status = service.status()
+        raise CommandFailed(
+            f"the bridge is not ready: broker {status['broker']}, topology {status['topology']}:"
+            " see the log above and `bridge topology apply`"
+        ) from None
+
+
+def _development(settings: Settings, service: Service, *, amqp_url: str) -> Development:
+    """Describe what runs; it is signed with the first secret of the first endpoint."""
+    endpoint = settings.endpoints[0]
+    secret = next(iter(endpoint.secret_keys), None)
+    return Development(
+        pid=os.getpid(),
+        url=f"{service.listener.url}{endpoint.path}",
+        admin_url=service.admin.url,
+        amqp_url=amqp_url,
+        secret=None if secret is None else secret.decode(errors="surrogateescape"),
+    )
+
+
+def _say_ready(development: Development) -> None:
+    admin = development.admin_url
+    output.line("ready", style="bold green")
+    output.line("make send EVENT=contact.deleted    sends one more event to the bridge")
+    output.line("make listen PATTERN='contact.*'    prints events in another terminal")
+    output.line(f"{admin}/readyz and {admin}/metrics    tell how the bridge is")

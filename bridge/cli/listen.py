@@ -1,0 +1,78 @@
+"""``bridge listen``: events as a consumer receives them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from aio_pika.abc import AbstractIncomingMessage
+
+from bridge.cli import broker, output
+from bridge.cli.context import ConfigOption, JsonOption, client_settings
+from bridge.cli.errors import CommandFailed
+from bridge.cli.runtime import run_until_stopped
+from bridge.connection import safe_url
+
+
+def listen(
+    patterns: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PATTERN...",
+            help="Topic patterns, such as contact.* or associate.deleted: * is one word,"
+            " # any number of words.",
+        ),
+    ],
+    exchange: Annotated[
+        str | None,
+        typer.Option(help="Default: [broker] exchange of the configuration.", show_default=False),
+    ] = None,
+    count: Annotated[
+        int | None,
+        typer.Option(min=1, help="End after so many; without it, with Ctrl-C.", show_default=False),
+    ] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print events as they arrive, from a temporary queue.
+
+    The queue is bound to the exchange by each pattern and gone with the command. Exit code 1 if
+    it ends before --count events have arrived.
+    """
+    settings = client_settings(config)
+    source = exchange or settings.broker.exchange
+    bindings = [(source, pattern) for pattern in patterns]
+    urls = settings.broker.connection_urls()
+    complete = run_until_stopped(_listen(urls, bindings, count, as_json=as_json))
+    if count and not complete:
+        raise CommandFailed(f"stopped before {count} events had arrived")
+
+
+async def _listen(
+    urls: Sequence[str], bindings: Sequence[broker.Binding], count: int | None, *, as_json: bool
+) -> bool:
+    """Print what arrives; return True when enough has arrived."""
+    url = await broker.first_reachable(urls)
+    async with broker.subscribed(url, bindings) as messages:
+        where = f"{bindings[0][0]} at {safe_url(url)}"
+        output.notice(f"listening for {' '.join(pattern for _, pattern in bindings)} on {where}")
+        arrived = 0
+        async for message in messages:
+            show(message, as_json=as_json)
+            arrived += 1
+            if arrived == count:
+                break
+    return True
+
+
+def show(message: AbstractIncomingMessage, *, as_json: bool = False) -> None:
+    """Print one message: routing key and body, or all of it as JSON."""
+    if as_json:
+        output.document(broker.as_json(message))
+    elif output.is_terminal():
+        output.line(output.printable(message.routing_key or ""), style="bold cyan")
+        output.line(broker.body_text(message.body))
+    else:
+        key = output.printable(message.routing_key or "")
+        output.line(f"{key}\t{broker.body_text(message.body)}")

@@ -1,0 +1,108 @@
+"""Running a command on the event loop, and ending it when it is told to."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import signal
+import stat
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
+from typing import Any, TypeVar
+
+import uvloop
+
+from bridge.cli.errors import OutputClosed
+
+_Result = TypeVar("_Result")
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_Main = Coroutine[Any, Any, _Result]
+
+
+def run(main: _Main[_Result]) -> _Result:
+    """Run the coroutine to its end on uvloop."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(main)
+
+
+def run_until_stopped(main: _Main[_Result]) -> _Result | None:
+    """Run the coroutine, or cancel it and return None once INT, TERM or HUP arrives.
+
+    It is stopped as well when standard output is a pipe that nobody reads any more, and then
+    ``OutputClosed`` is raised. Whatever comes while it cleans up changes nothing.
+    """
+    return run(_until_stopped(main))
+
+
+async def _until_stopped(main: _Main[_Result]) -> _Result | None:
+    signalled, closed = asyncio.Event(), asyncio.Event()
+    _on_signals(signalled.set)
+    _on_closed_output(closed.set)
+    task = asyncio.create_task(main)
+    stops = {asyncio.create_task(event.wait()) for event in (signalled, closed)}
+    await asyncio.wait({task, *stops}, return_when=asyncio.FIRST_COMPLETED)
+    for stop in stops:
+        stop.cancel()
+    if not task.done():
+        _ignore_signals()
+        task.cancel()
+        await asyncio.wait({task})
+    if not task.cancelled():
+        return task.result()
+    if closed.is_set():
+        raise OutputClosed
+    return None
+
+
+def _on_signals(stop: Callable[[], None]) -> None:
+    loop = asyncio.get_running_loop()
+    for number in _SIGNALS:
+        if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            loop.add_signal_handler(number, stop)
+
+
+def _ignore_signals() -> None:
+    """Keep impatience from interrupting the cleanup, or the interpreter's own end."""
+    loop = asyncio.get_running_loop()
+    for number in _SIGNALS:
+        loop.remove_signal_handler(number)
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _on_closed_output(stop: Callable[[], None]) -> None:
+    """Call ``stop`` when the reader of our output ends, not only when we next write."""
+    with suppress(OSError, ValueError):
+        output = sys.stdout.fileno()
+        if stat.S_ISFIFO(os.fstat(output).st_mode):
+            loop = asyncio.get_running_loop()
+            threading.Thread(target=_watch, args=(output, loop, stop), daemon=True).start()
+
+
+def _watch(output: int, loop: asyncio.AbstractEventLoop, stop: Callable[[], None]) -> None:
+    poll = select.poll()
+    poll.register(output, 0)  # an error is always reported
+    poll.poll()
+    with suppress(RuntimeError):  # the loop is closed already
+        loop.call_soon_threadsafe(stop)
+
+
+@asynccontextmanager
+async def task_group() -> AsyncIterator[asyncio.TaskGroup]:
+    """Open a task group that raises the first error itself, not a group of errors."""
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            yield tasks
+    except BaseExceptionGroup as group:
+        raise group.exceptions[0] from None
+
+
+@asynccontextmanager
+async def beside(work: _Main[None]) -> AsyncIterator[None]:
+    """Run work beside the block and end it with the block; an error of either ends both."""
+    async with task_group() as tasks:
+        task = tasks.create_task(work)
+        yield
+        task.cancel()

@@ -1,0 +1,62 @@
+"""``bridge serve``: the service itself."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import structlog
+
+from bridge import log
+from bridge.cli.context import ConfigOption
+from bridge.cli.errors import Unavailable
+from bridge.cli.runtime import run_until_stopped
+from bridge.service import Service, running
+from bridge.settings import ServerSettings, Settings, load
+
+
+def serve(config: ConfigOption = None) -> None:
+    """Run the service until INT, TERM or HUP.
+
+    It logs to standard output, and starts whether or not RabbitMQ is there. When it is told to
+    stop it takes no new requests and finishes those it has.
+    """
+    loaded = load(config, os.environ)
+    settings = loaded.settings
+    log.configure(level=settings.log.level, format=settings.log.format, stream=sys.stdout)
+    for warning in loaded.warnings:
+        structlog.get_logger().warning("config_warning", detail=warning)
+    run_until_stopped(_serve(settings))
+
+
+async def _serve(settings: Settings) -> None:
+    async with serving(settings):
+        await asyncio.Event().wait()
+
+
+@asynccontextmanager
+async def serving(settings: Settings) -> AsyncIterator[Service]:
+    """Run the service for the length of the block; raises ``Unavailable`` for a busy port."""
+    async with AsyncExitStack() as stack:
+        try:
+            service = await stack.enter_async_context(running(settings))
+        except OSError as error:
+            raise Unavailable(_why_not(error, settings.server)) from error
+        yield service
+
+
+def _why_not(error: OSError, server: ServerSettings) -> str:
+    addresses = f"{server.host} {server.port} and {server.admin_host} {server.admin_port}"
+    if error.errno != errno.EADDRINUSE:
+        return (
+            f"cannot listen on {addresses}: {error.strerror}: change [server] host and port,"
+            " or admin_host and admin_port"
+        )
+    return (
+        f"{error.strerror}: stop the program that has the port, or choose another in [server]"
+        " port or admin_port (BRIDGE_SERVER__PORT, BRIDGE_SERVER__ADMIN_PORT)"
+    )

@@ -1,0 +1,77 @@
+"""bridge serve, as a process of its own."""
+
+import json
+import signal
+import socket
+
+import pytest
+
+from tests.cli.conftest import alive, family, invoke, running
+
+SECRET = {"SUPEROFFICE_SECRET": "x"}
+NO_BROKER = {"BRIDGE_BROKER__URLS": "amqp://127.0.0.1:1/"}
+
+
+def actions(command):
+    """Return the actions of all records that were logged."""
+    return [json.loads(line)["action"] for line in command.lines]
+
+
+def until_started(command):
+    """Read the log until the service has started."""
+    while '"service_started"' not in command.read_until('{"timestamp"'):
+        pass
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_it_runs_without_a_broker_until_a_signal(directory, number):
+    """It starts and logs JSON to standard output, and each signal ends it with 0."""
+    with running("serve", cwd=directory, **SECRET, **NO_BROKER) as command:
+        until_started(command)
+        pids = family(command.pid)
+        command.process.send_signal(number)
+
+        assert (0, "") == command.end(number)
+        assert "service_stopped" == actions(command)[-1]
+        assert not alive(pids)
+
+
+def test_a_log_that_nobody_reads_ends_it(directory):
+    """It stops as it does for a signal, but with a code for which it is started again."""
+    with running("serve", cwd=directory, **SECRET, **NO_BROKER) as command:
+        until_started(command)
+        command.stdout.close()
+
+        assert 141 == command.process.wait(timeout=30)
+        assert "" == command.stderr.read()
+
+
+def test_a_busy_port_is_69(directory):
+    """The error names the port and what to do about it."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        env = {**SECRET, **NO_BROKER, "BRIDGE_SERVER__PORT": f"{port}"}
+        result = invoke("serve", env=env)
+
+    assert 69 == result.exit_code
+    assert f"{port}" in result.stderr
+    assert "BRIDGE_SERVER__PORT" in result.stderr
+
+
+def test_an_address_that_is_not_ours_is_69(directory):
+    """Other reasons for not listening have their own remedy."""
+    env = {**SECRET, **NO_BROKER, "BRIDGE_SERVER__HOST": "192.0.2.1", "BRIDGE_SERVER__PORT": "0"}
+    result = invoke("serve", env=env)
+
+    assert 69 == result.exit_code
+    assert "192.0.2.1" in result.stderr
+
+
+def test_warnings_of_the_configuration_are_logged(directory):
+    """What looks like a mistake is in the log, not beside it."""
+    with running("serve", cwd=directory, **SECRET, **NO_BROKER, BRIDGE_PORT="1") as command:
+        warning = json.loads(command.read_until('{"timestamp"'))
+        command.end()
+
+    assert ("warning", "config_warning") == (warning["level"], warning["action"])
+    assert "BRIDGE_PORT" in warning["detail"]

@@ -1,0 +1,85 @@
+"""bridge spool status / list / export: looking at the spool, in use or not."""
+
+import asyncio
+import json
+
+import pytest
+
+from bridge.spool import opened
+from tests.cli.conftest import invoke
+from tests.helpers import message
+
+
+@pytest.fixture
+def spooled(directory, monkeypatch):
+    """Return a function that runs something while, and something after, a spool is in use."""
+    monkeypatch.setenv("SUPEROFFICE_SECRET", "x")
+    monkeypatch.setenv("BRIDGE_SPOOL__PATH", "spool.db")
+    path = directory / "spool.db"
+
+    def run(count, look):
+        async def fill():
+            async with opened(path, max_bytes=1 << 24, lock_wait=0) as spool:
+                for number in range(count):
+                    body = b"\xff" if number == 1 else b'{"number":%d}' % number
+                    await spool.append(message(number, body=body), tries=number % 2)[1]
+                return await asyncio.to_thread(look)
+
+        return asyncio.run(fill()), look()
+
+    return run
+
+
+def test_status(spooled):
+    """How much, how old, how many refused, and the size of the files."""
+    during, after = spooled(3, lambda: json.loads(invoke("spool", "status", "--json").stdout))
+
+    assert [(s["path"], s["events"], s["refused"]) for s in (during, after)] == [
+        ("spool.db", 3, 1)
+    ] * 2
+    assert during["bytes"] == after["bytes"] > 600
+    assert during["file_bytes"] > 4096
+    assert during["oldest_seconds"] <= after["oldest_seconds"]
+
+
+def test_list_in_pages(spooled):
+    """The oldest first; a full page says how to get the next."""
+    first, _ = spooled(5, lambda: invoke("spool", "list", "--limit", "2"))
+    second = invoke("spool", "list", "--limit", "2", "--after", "2", "--json")
+
+    rows = [line.split("\t") for line in first.stdout.splitlines()]
+    assert [(row[0], row[2], row[3], row[4], row[5]) for row in rows] == [
+        ("1", "0", "superoffice", "contact.created", "event-0"),
+        ("2", "1", "superoffice", "contact.created", "event-1"),
+    ]
+    assert "--after 2" in first.stderr
+    assert [row["seq"] for row in json.loads(second.stdout)] == [3, 4]
+
+
+def test_export(spooled):
+    """Every event whole; what is no text is base64; nothing is removed."""
+    during, after = spooled(3, lambda: invoke("spool", "export").stdout)
+
+    found = [json.loads(line) for line in during.splitlines()]
+    assert during == after
+    assert [event["message_id"] for event in found] == ["event-0", "event-1", "event-2"]
+    assert [event["body"] for event in found] == ['{"number":0}', None, '{"number":2}']
+    assert found[1]["body_base64"] == "/w=="
+    assert found[0]["headers"] == {"entity": "contact", "endpoint": "superoffice", "primary_key": 0}
+
+
+def test_more_than_a_page_in_memory(spooled):
+    """An export goes on over many pages."""
+    during, _ = spooled(1203, lambda: invoke("spool", "export").stdout)
+
+    assert [json.loads(line)["seq"] for line in during.splitlines()] == list(range(1, 1204))
+
+
+@pytest.mark.parametrize("command", ["status", "list", "export"])
+def test_no_spool(directory, monkeypatch, command):
+    """Where nothing was spooled, the command says where it looked."""
+    monkeypatch.setenv("SUPEROFFICE_SECRET", "x")
+    result = invoke("spool", command)
+
+    assert result.exit_code == 78
+    assert "there is no spool at var/spool.db" in result.stderr
