@@ -378,7 +378,9 @@ async def test_nobody_can_take_it(serving):
     async with serving(wait=False, **environ) as client:
         filling = [await client.post(webhook(Filler=filler)) for _ in range(2)]
         answers = [await client.post(webhook(Filler=filler, EventId="e")) for _ in range(2)]
-        refused = await client.metric("rejected_total", endpoint="superoffice", reason="unavailable")
+        refused = await client.metric(
+            "rejected_total", endpoint="superoffice", reason="unavailable"
+        )
 
     assert [status for status, *_ in filling] == [200, 200]
     assert [is_problem(*answer) for answer in answers] == [503, 503]
