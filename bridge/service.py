@@ -117,24 +117,28 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
     the disk, then the broker, then the disk. Raises OSError when a port cannot be bound,
     ``SpoolLocked`` when another process uses the spool, ``SpoolUnusable`` when there can be none.
     """
-    async with opened(
-        settings.spool.path,
-        max_bytes=settings.spool.max_bytes,
-        lock_wait=settings.server.shutdown_grace_seconds,
-    ) as spool:
-        service = Service(settings, spool)
-        async with _task(service.publisher.run()), _task(service.drain.run()):
-            try:
-                await service.admin.start()
-                await service.listener.start()
-                log.info("service_started", url=service.listener.url, admin=service.admin.url)
-                yield service
-            finally:
-                log.info("service_stopping", in_flight=service.publisher.in_flight)
-                await service.listener.stop()
-                service.outbox.spill_all()
-                await service.admin.stop()
-    log.info("service_stopped", spooled=spool.events)
+    spool: Spool | None = None
+    try:
+        async with opened(
+            settings.spool.path,
+            max_bytes=settings.spool.max_bytes,
+            lock_wait=settings.server.shutdown_grace_seconds,
+        ) as spool:
+            service = Service(settings, spool)
+            async with _task(service.publisher.run()), _task(service.drain.run()):
+                try:
+                    await service.admin.start()
+                    await service.listener.start()
+                    log.info("service_started", url=service.listener.url, admin=service.admin.url)
+                    yield service
+                finally:
+                    log.info("service_stopping", in_flight=service.publisher.in_flight)
+                    await service.listener.stop()
+                    service.outbox.spill_all()
+                    await service.admin.stop()
+    finally:  # the usual end is a cancellation
+        if spool is not None:
+            log.info("service_stopped", spooled=spool.events)
 
 
 @asynccontextmanager

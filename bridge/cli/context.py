@@ -45,6 +45,7 @@ class Development:
     url: str
     admin_url: str
     amqp_url: str
+    spool_path: str
     secret: str | None
 
     def environ(self) -> dict[str, str]:
@@ -54,6 +55,7 @@ class Development:
         return {
             **broker_variables(self.amqp_url),
             **secret,
+            "BRIDGE_SPOOL__PATH": self.spool_path,
             "BRIDGE_SERVER__HOST": f"{public.host}",
             "BRIDGE_SERVER__PORT": f"{public.port}",
             "BRIDGE_SERVER__ADMIN_HOST": f"{admin.host}",

@@ -84,7 +84,12 @@ async def _broker(environ: Mapping[str, str]) -> AsyncIterator[Mapping[str, str]
         output.line(
             f"RabbitMQ {node.version} is up after {node.started_in_seconds:.1f} s at {node.url}"
         )
-        yield {**broker_variables(node.url), "BRIDGE_BROKER__TOPOLOGY": "declare"}
+        yield {
+            **broker_variables(node.url),
+            "BRIDGE_BROKER__TOPOLOGY": "declare",
+            # The configured one may hold events for another broker: they would end in this one.
+            "BRIDGE_SPOOL__PATH": f"{node.directory / 'spool.db'}",
+        }
 
 
 @asynccontextmanager
@@ -102,15 +107,18 @@ async def _private_node() -> AsyncIterator[RabbitMQNode]:
 
 
 async def _ready(service: Service) -> None:
-    """Return when events can be accepted; raises ``CommandFailed`` if that takes too long."""
+    """Return when the broker has all that is needed; raises ``CommandFailed`` after a while.
+
+    The service itself is ready earlier: it can spool.
+    """
+    publisher = service.publisher
     try:
         async with asyncio.timeout(_READY_SECONDS):
-            while not service.status()["ready"]:  # noqa: ASYNC110  # it tells only when asked
+            while not publisher.is_ready:  # noqa: ASYNC110  # it tells only when asked
                 await asyncio.sleep(_POLL_SECONDS)
     except TimeoutError:
-        status = service.status()
         raise CommandFailed(
-            f"the bridge is not ready: broker {status['broker']}, topology {status['topology']}:"
+            f"the bridge is not ready: broker {publisher.broker}, topology {publisher.topology}:"
             " see the log above and `bridge topology apply`"
         ) from None
 
@@ -124,6 +132,7 @@ def _development(settings: Settings, service: Service, *, amqp_url: str) -> Deve
         url=f"{service.listener.url}{endpoint.path}",
         admin_url=service.admin.url,
         amqp_url=amqp_url,
+        spool_path=f"{settings.spool.path.absolute()}",
         secret=None if secret is None else secret.decode(errors="surrogateescape"),
     )
 

@@ -2,6 +2,8 @@
 
 import json
 import os
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +22,7 @@ DEVELOPMENT = Development(
     url="http://127.0.0.1:9000/webhook",
     admin_url="http://127.0.0.1:9001",
     amqp_url="amqp://dev:p%40ss@127.0.0.1:9002/",
+    spool_path="/dev-spool/spool.db",
     secret="random",
 )
 
@@ -66,7 +69,7 @@ def test_a_stale_file_is_replaced(directory):
 
 def test_the_first_dev_counts(announcement, capsys):
     """A second one says so, and takes nothing from the first."""
-    with announced(Development(1, "http://other/", "http://other/", "amqp://other/", None)):
+    with announced(replace(DEVELOPMENT, pid=1)):
         assert DEVELOPMENT == running_development()
     assert DEVELOPMENT == running_development()
     assert f"pid {os.getpid()}" in capsys.readouterr().err
@@ -79,6 +82,7 @@ def test_a_running_dev_fills_in_the_configuration(announcement):
     assert (DEVELOPMENT.amqp_url,) == settings.broker.connection_urls()
     assert ("127.0.0.1", 9000) == (settings.server.host, settings.server.port)
     assert (b"random",) == settings.endpoints[0].secret_keys
+    assert Path("/dev-spool/spool.db") == settings.spool.path
 
 
 def test_the_environment_wins_over_a_running_dev(announcement, monkeypatch):
