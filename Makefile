@@ -6,6 +6,9 @@ ARGS    ?=
 EVENT   ?= contact.created
 COUNT   ?= 1
 PATTERN ?= \#
+REQUESTS ?= 200000
+MINUTES ?= 20
+SEED    ?=
 
 export PYTHON
 
@@ -50,6 +53,16 @@ check: ## Lint, formatting, types, import rules
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/pytest -q tests/test_imports.py
+
+.PHONY: fuzz
+fuzz: ## Throw random and mutated requests at a bridge (REQUESTS=200000 SEED=7)
+	@.ci/bootstrap dev rabbitmq
+	@.venv/bin/python -m bench.fuzz --requests '$(REQUESTS)' $(if $(SEED),--seed '$(SEED)')
+
+.PHONY: soak
+soak: ## Steady load and random faults, then the counts (MINUTES=20 SEED=7)
+	@.ci/bootstrap dev rabbitmq
+	@.venv/bin/python -m bench.soak --minutes '$(MINUTES)' $(if $(SEED),--seed '$(SEED)')
 
 .PHONY: lock
 lock: ## Move both lock files to the newest releases that pyproject.toml allows

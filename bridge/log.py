@@ -6,6 +6,7 @@ sender chose are JSON-escaped, or ``repr``-escaped on a console, so that no inpu
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from collections.abc import MutableMapping
@@ -75,8 +76,11 @@ class _Unfailing:
 
 
 def _json(logger: object, method: str, record: MutableMapping[str, Any]) -> str:
-    first = {key: record.pop(key) for key in ("timestamp", "level", "action")}
-    return orjson.dumps({**first, **record}, default=str).decode()
+    ordered = {key: record.pop(key) for key in ("timestamp", "level", "action")} | dict(record)
+    try:
+        return orjson.dumps(ordered, default=str).decode()
+    except orjson.JSONEncodeError:  # bytes of a header that are no text, which orjson refuses
+        return json.dumps(ordered, default=str)
 
 
 def _console(logger: object, method: str, record: MutableMapping[str, Any]) -> str:

@@ -2,10 +2,12 @@
 
 import asyncio
 import gzip
+import io
 import json
 
 import pytest
 
+from bridge import log
 from bridge.core.message import PARKED, UNROUTED
 from bridge.testing.rabbitmq import free_port
 from tests.helpers import consumer_queue, drain, eventually, ids
@@ -421,6 +423,19 @@ async def test_client_that_hangs_up(serving, broker):
         await eventually(lambda: counter._value.get() == 1)
 
     assert ids(broker, "all") == ["event-1"]
+
+
+@pytest.mark.parametrize("format", ["json", "console"])
+async def test_header_that_is_no_text(serving, format):
+    """Bytes that are no UTF-8 in a header reach the log as escapes, and break nothing."""
+    stream = io.StringIO()
+    log.configure(level="debug", format=format, stream=stream)
+    head = b"POST /webhook HTTP/1.1\r\nHost: x\r\nX-SuperOffice-EventId: \xff\xfe\r\n"
+    async with serving() as client:
+        answer = await raw(client.service, head + b"Content-Length: 0\r\n\r\n")
+
+    assert answer.startswith(b"HTTP/1.1 401 ")
+    assert "\\udcff\\udcfe" in stream.getvalue()
 
 
 async def test_trace_and_retry_headers_travel(serving, broker):
