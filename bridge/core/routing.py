@@ -77,7 +77,10 @@ def routing_key(name: str) -> str:
 
 
 def render_key(template: str, event: Event) -> str:
-    """Fill a route's template; an event name without a dot has no ``.{action}``."""
+    """Fill a route's template; an event name without a dot has no ``.{action}``.
+
+    A key that would be empty is the default one.
+    """
     if "." not in event.name:
         template = template.replace(".{action}", "")
     filled = template.format(
@@ -87,7 +90,7 @@ def render_key(template: str, event: Event) -> str:
         action=event.action,
         primary_key="none" if event.primary_key is None else event.primary_key,
     )
-    return shorten(encode(filled))
+    return shorten(encode(filled or topic(event)))
 
 
 def encode(name: str) -> str:

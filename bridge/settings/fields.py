@@ -145,12 +145,17 @@ Contexts = Annotated[
     tuple[Context, ...],
     Field(description='a list of ContextIdentifier values, such as ["Cust12345"]; [] takes any'),
 ]
-_UriReference = StringConstraints(pattern=r"^[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+$")
-"""The characters of RFC 3986; CloudEvents wants a source to be such a reference."""
+_PCHAR = r"(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})"
+_ABSOLUTE = rf"/(?:{_PCHAR}+(?:/{_PCHAR}*)*)?"
+_AUTHORITY = rf"//[A-Za-z0-9.-]+(?::[0-9]+)?(?:/{_PCHAR}*)*"
+_SCHEME = rf"[A-Za-z][A-Za-z0-9+.-]*:(?:{_AUTHORITY}|{_ABSOLUTE}|{_PCHAR}+(?:/{_PCHAR}*)*)"
+_REST = rf"(?:\?(?:{_PCHAR}|[/?])*)?(?:#(?:{_PCHAR}|[/?])*)?"
+_UriReference = StringConstraints(pattern=rf"^(?:{_SCHEME}|{_ABSOLUTE}){_REST}$")
+"""Of RFC 3986: a URI, or an absolute path. CloudEvents wants a source to be a URI reference."""
 
 Source = Annotated[
     Annotated[str, _UriReference] | None,
-    Field(description='a URI reference without blanks, such as "/superoffice/oslo"'),
+    Field(description='a URI, or a path such as "/superoffice/oslo", percent-encoded'),
 ]
 Username = Annotated[
     Annotated[str, _Text] | None, Field(description="a user name of the broker, not empty")

@@ -33,6 +33,8 @@ def read_file(path: Path, report: Report, *, optional: bool) -> dict[str, Any] |
         report.add((position,), f"valid TOML; {reason}")
     except UnicodeDecodeError as error:
         report.add((f"byte {error.start + 1}",), "valid TOML, which is UTF-8")
+    except RecursionError:
+        report.add(("file",), "TOML that is not nested so deeply")
     except OSError as error:
         if optional and isinstance(error, FileNotFoundError):
             return {}
@@ -111,6 +113,8 @@ class Environment(EnvSettingsSource):
         except ValueError as error:
             hint = _BRACES if path == _PASSWORD else ""
             self._report.add(path, f"JSON{hint}; {error}")
+        except RecursionError:
+            self._report.add(path, "JSON that is not nested so deeply")
         else:
             yield _variable(path), text
 

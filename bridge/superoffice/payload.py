@@ -24,7 +24,7 @@ _DEEPEST: Final = 250
 # https://www.rfc-editor.org/rfc/rfc3339#section-5.6, in capitals: most parsers want them.
 _DATE_TIME = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})(\.[0-9]+)?"
-    r"(Z|[+-][0-9]{2}:[0-9]{2})"
+    r"(Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
 )
 _DECIMAL = re.compile(r"0|-?[1-9][0-9]{0,18}")
 _STATE_EVENT = re.compile(r"(webhook)([0-9]+)\.([^.]+)", re.ASCII | re.IGNORECASE)

@@ -1,0 +1,113 @@
+"""The memory of accepted events against one that keeps everything and searches."""
+
+from __future__ import annotations
+
+import asyncio
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
+
+from bridge.dedup import Claim, Dedup, Key
+
+KEYS: list[Key] = [("superoffice", None, None, "contact.created", str(n)) for n in range(6)]
+
+
+class Memory(RuleBasedStateMachine):
+    """Deliveries begin, succeed, fail and are waited for while time passes."""
+
+    claims: Bundle[Claim] = Bundle("claims")
+
+    @initialize(window=st.sampled_from((0, 1, 5, 600)), max_events=st.integers(0, 4))
+    def start(self, window: int, max_events: int) -> None:
+        """Begin with an empty memory."""
+        self.now = 1000
+        self.window, self.max_events = window, max_events
+        self.dedup = Dedup(
+            window=float(window), max_events=max_events, clock=lambda: float(self.now)
+        )
+        self.accepted: list[tuple[int, Key]] = []
+        self.under_way: dict[Key, Claim] = {}
+        self.waiting: dict[Key, list[asyncio.Task[bool]]] = {}
+        self.loop = asyncio.new_event_loop()
+
+    @rule(seconds=st.integers(0, 7) | st.just(600))
+    def pass_time(self, seconds: int) -> None:
+        """Let time pass."""
+        self.now += seconds
+
+    @precondition(lambda self: len(self.under_way) < len(KEYS))
+    @rule(target=claims, data=st.data())
+    def begin(self, data: st.DataObject) -> Claim:
+        """Begin the delivery of an event that is not under way."""
+        key = data.draw(st.sampled_from([key for key in KEYS if key not in self.under_way]))
+        claim = self.dedup.claim(key)
+        self.under_way[key] = claim.__enter__()
+        return claim
+
+    @rule(claim=consumes(claims), succeeded=st.booleans())
+    def end(self, claim: Claim, succeeded: bool) -> None:
+        """End a delivery; all who wait for it hear the result."""
+        claim.succeeded = succeeded
+        claim.__exit__(None, None, None)
+        del self.under_way[claim.key]
+        if succeeded:
+            self.accepted.append((self.now, claim.key))
+        tasks = self.waiting.pop(claim.key, [])
+        heard = self.loop.run_until_complete(asyncio.wait_for(_all(tasks), timeout=5))
+
+        assert [None if task.cancelled() else succeeded for task in tasks] == heard
+
+    @rule(claim=claims)
+    def wait(self, claim: Claim) -> None:
+        """Have a repeat wait for the first delivery's result."""
+        first = self.dedup.under_way(claim.key)
+        assert first is claim
+        task = self.loop.create_task(first.result())
+        self.loop.run_until_complete(asyncio.sleep(0))
+        self.waiting.setdefault(claim.key, []).append(task)
+
+    @rule(claim=claims)
+    def hang_up(self, claim: Claim) -> None:
+        """Have one who waits give up."""
+        for task in self.waiting.get(claim.key, [])[:1]:
+            task.cancel()
+
+    @invariant()
+    def it_remembers_what_the_model_does(self) -> None:
+        """The last success of a key counts while it is recent, and among the latest few."""
+        latest = {key: at for at, key in self.accepted}
+        order = sorted(latest, key=lambda key: self._last(key), reverse=True)
+        kept = [key for key in order[: self.max_events] if self.now - latest[key] < self.window]
+
+        assert kept == [key for key in order if self.dedup.was_accepted(key)]
+        assert len(kept) <= len(self.dedup) <= self.max_events
+        assert self.under_way == {key: at for key in KEYS if (at := self.dedup.under_way(key))}
+
+    def _last(self, key: Key) -> int:
+        return max(index for index, (_, other) in enumerate(self.accepted) if other == key)
+
+    def teardown(self) -> None:
+        """Leave no task and no loop behind."""
+        for key in list(self.under_way):
+            with self.under_way.pop(key):
+                pass
+            self.loop.run_until_complete(_all(self.waiting.pop(key, [])))
+        self.loop.close()
+
+
+async def _all(tasks: list[asyncio.Task[bool]]) -> list[bool | None]:
+    found = await asyncio.gather(*tasks, return_exceptions=True)
+    return [None if isinstance(result, BaseException) else result for result in found]
+
+
+TestMemory = Memory.TestCase
+TestMemory.settings = settings(max_examples=settings().max_examples // 2, stateful_step_count=30)

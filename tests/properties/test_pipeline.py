@@ -1,0 +1,186 @@
+"""Whatever is sent, the sender gets one of our answers, and 200 only for what somebody took."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from bridge.core.errors import ContextRefused, NotAccepted, PayloadInvalid, SignatureInvalid
+from bridge.core.event import Delivery
+from bridge.core.message import PARKED, Message
+from bridge.core.routing import Route, Router
+from bridge.dedup import Dedup
+from bridge.metrics import Metrics
+from bridge.pipeline import Answer, Endpoint, Pipeline
+from bridge.ports import Outcome
+from bridge.superoffice.signature import sign
+from tests.properties.json_texts import joined, strings, texts, values
+from tests.properties.oracles import is_key, read
+from tests.properties.webhooks import bodies, deliveries, header_values
+
+SECRET = b"Something Super Secret"
+REFUSALS = (SignatureInvalid, ContextRefused, PayloadInvalid, NotAccepted)
+TAKEN = (Outcome.CONFIRMED, Outcome.UNROUTED, Outcome.SPOOLED)
+
+ENDPOINTS = st.builds(
+    Endpoint,
+    name=st.just("superoffice"),
+    secrets=st.just([SECRET]),
+    allow_unsigned=st.booleans(),
+    contexts=st.frozensets(st.sampled_from(("Cust20001", "Default")), max_size=2),
+    publish_test_events=st.booleans(),
+    source=st.sampled_from((None, "/superoffice/oslo")),
+)
+
+CONTEXTS = st.builds(
+    lambda context: joined((("Event", '"contact.changed"'), ("ContextIdentifier", context))),
+    strings() | values() | st.sampled_from(('"Cust20001"', '""', "[]", "{}", "null")),
+).map(str.encode)
+
+BODIES = bodies() | st.binary(max_size=99) | CONTEXTS
+
+DELIVERIES = deliveries(body=BODIES).map(
+    lambda delivery: dataclasses.replace(delivery, endpoint="superoffice")
+)
+
+
+class Memory:
+    """An outbox that keeps what it is given and answers as it was told."""
+
+    def __init__(self, *outcomes: Outcome) -> None:
+        self.messages: list[Message] = []
+        self._outcomes = list(outcomes)
+
+    async def deliver(self, message: Message) -> Outcome:
+        """Keep a message."""
+        self.messages.append(message)
+        return self._outcomes.pop(0)
+
+
+def answers(
+    endpoint: Endpoint,
+    outbox: Memory,
+    *attempts: tuple[Delivery, list[str]],
+    routes: tuple[Route, ...] = (),
+) -> list[Answer | Exception]:
+    """Return what the attempts, one after another, are answered; only our refusals are caught."""
+    pipeline = Pipeline(
+        {endpoint.name: endpoint},
+        router=Router(routes, exchange="superoffice"),
+        outbox=outbox,
+        dedup=Dedup(window=600, max_events=100, clock=lambda: 0.0),
+        metrics=METRICS,
+    )
+
+    async def receive(delivery: Delivery, signatures: list[str]) -> Answer | Exception:
+        try:
+            return await pipeline.receive(delivery, signatures=signatures)
+        except REFUSALS as refusal:
+            return refusal
+
+    async def receive_all() -> list[Answer | Exception]:
+        return [await receive(*attempt) for attempt in attempts]
+
+    return asyncio.run(receive_all())
+
+
+METRICS = Metrics()
+
+
+@given(ENDPOINTS, DELIVERIES, st.lists(header_values(), max_size=2))
+def test_nothing_unsigned_gets_in(endpoint, delivery, headers):
+    """Without the right signature nothing happens, and the refusal is of our kind."""
+    endpoint = dataclasses.replace(endpoint, allow_unsigned=False)
+    outbox = Memory()
+    (answer,) = answers(endpoint, outbox, (delivery, headers))
+
+    assert isinstance(answer, SignatureInvalid)
+    assert [] == outbox.messages
+
+
+@given(ENDPOINTS, DELIVERIES, st.sampled_from(list(Outcome)))
+def test_every_authentic_delivery_has_an_answer(endpoint, delivery, outcome):
+    """Any body: taken and answered 200, or refused for its context, or try again."""
+    endpoint = dataclasses.replace(endpoint, allow_unsigned=False)
+    outbox = Memory(outcome)
+    (answer,) = answers(endpoint, outbox, (delivery, [sign(delivery.body, secret=SECRET)]))
+
+    if isinstance(answer, Answer):
+        assert outcome in TAKEN or "ignored" == answer.status
+        assert answer.id
+        assert [answer.id] * (answer.status != "ignored") == [
+            message.message_id for message in outbox.messages
+        ]
+    elif isinstance(answer, ContextRefused):
+        assert endpoint.contexts
+        assert [] == outbox.messages
+    else:
+        assert isinstance(answer, NotAccepted)
+        assert outcome not in TAKEN
+
+
+@given(ENDPOINTS, DELIVERIES)
+def test_what_cannot_be_understood_is_parked_or_refused(endpoint, delivery):
+    """Signed: parked with its bytes and the reason. Unsigned: refused with the same reason."""
+    try:
+        read(delivery.body)
+        assume(False)
+    except ValueError as error:
+        reason = str(error)
+    outbox = Memory(Outcome.CONFIRMED)
+    (answer,) = answers(endpoint, outbox, (delivery, [sign(delivery.body, secret=SECRET)]))
+
+    if endpoint.allow_unsigned:
+        assert isinstance(answer, PayloadInvalid)
+        assert reason == answer.reason
+        assert [] == outbox.messages
+    else:
+        (message,) = outbox.messages
+        assert Answer("parked", message.message_id, reason) == answer
+        assert (PARKED, delivery.body) == (message.exchange, message.body)
+
+
+@given(ENDPOINTS, CONTEXTS)
+def test_a_foreign_context_is_refused(endpoint, body):
+    """A ContextIdentifier of any type and value passes only if the endpoint names it."""
+    context = read(body)["ContextIdentifier"]
+    named = type(context) is str and context in endpoint.contexts
+    delivery = Delivery("superoffice", body, 0)
+    attempt = (delivery, [sign(body, secret=SECRET)])
+    (answer,) = answers(endpoint, Memory(Outcome.CONFIRMED), attempt)
+
+    assert (named or context is None or not endpoint.contexts) == isinstance(answer, Answer)
+
+
+@given(ENDPOINTS, DELIVERIES, st.sampled_from(list(Outcome)))
+def test_a_repeat_is_a_duplicate_once_somebody_took_the_event(endpoint, delivery, outcome):
+    """The second attempt does the work if the first one failed, and else none."""
+    outbox = Memory(outcome, Outcome.CONFIRMED)
+    attempt = (delivery, [sign(delivery.body, secret=SECRET)])
+    first, second = answers(endpoint, outbox, attempt, attempt)
+
+    if isinstance(first, Answer) and first.status in ("published", "unrouted", "spooled"):
+        assert Answer("duplicate", first.id) == second
+        assert 1 == len(outbox.messages)
+    elif isinstance(first, NotAccepted):
+        assert isinstance(second, Answer)
+        assert second.status in ("published", "parked")
+        assert outbox.messages[0] == outbox.messages[1]
+
+
+@given(DELIVERIES, st.none() | texts())
+def test_a_raw_route_keeps_the_bytes(delivery, source):
+    """From request to message the body is identical, and its key is legal all the same."""
+    endpoint = Endpoint("superoffice", [SECRET], publish_test_events=True, source=source)
+    outbox = Memory(Outcome.CONFIRMED)
+    attempt = (delivery, [sign(delivery.body, secret=SECRET)])
+    (answer,) = answers(endpoint, outbox, attempt, routes=(Route("#", "raw", raw=True),))
+    assert isinstance(answer, Answer)
+    (message,) = outbox.messages
+
+    assert delivery.body == message.body
+    assert ("parked" == answer.status) == (PARKED == message.exchange)
+    assert is_key(message.routing_key)
