@@ -3,11 +3,13 @@
 import asyncio
 import dataclasses
 from collections import Counter
+from typing import Any
 
 from bridge import publisher as publisher_module
 from bridge.core.message import UNROUTED
-from bridge.ports import Outcome
+from bridge.ports import Outcome, Publish
 from bridge.testing.rabbitmq import free_port
+from bridge.topology import Topology
 from tests.helpers import amqp, consumer_queue, drain, eventually, ids, message
 
 
@@ -46,7 +48,7 @@ async def test_confirmed_message_is_in_its_queue(publishing, broker):
 async def test_outcomes_under_concurrency(publishing, broker):
     """Of 300 at once, a third is unroutable and a third refused: each is told its own outcome."""
     consumer_queue(broker, "all", "contact.created")
-    full = {"x-max-length": 0, "x-overflow": "reject-publish"}
+    full: dict[str, Any] = {"x-max-length": 0, "x-overflow": "reject-publish"}
     consumer_queue(broker, "full", "full.created", **full)
     keys = ("contact.created", "nobody.bound", "full.created")
     messages = [message(n, key=keys[n % 3]) for n in range(300)]
@@ -79,7 +81,7 @@ async def test_returned_messages_that_are_equal_but_for_one_part(publishing, bro
     """Headers, bodies and exchanges tell returned messages apart, not the id alone."""
     consumer_queue(broker, "all", "#")
     consumer_queue(broker, "contacts", "nothing", exchange="other")
-    wanted = publisher_module.Topology.of(["superoffice", "other"])
+    wanted = Topology.of(["superoffice", "other"])
     variants = [
         message(1),
         message(1, exchange="other"),
@@ -226,14 +228,14 @@ async def test_frozen_broker_is_noticed(publishing, node, broker, monkeypatch):
             lost = publisher.submit(message(1))
             await eventually(lambda: publisher.broker == "down")
             away = await outcome_of(publisher, message(2))
-            assert lost.outcome is None
+            unresolved = lost.outcome
             await eventually(lambda: publisher._channel is None)
         finally:
             await asyncio.to_thread(node.thaw)
         await eventually(lambda: publisher.is_ready)
         assert publisher._channel is not first
 
-    assert (lost.outcome, away) == (Outcome.UNKNOWN, Outcome.AWAY)
+    assert (unresolved, lost.outcome, away) == (None, Outcome.UNKNOWN, Outcome.AWAY)
 
 
 async def test_exchange_deleted_while_running(publishing, broker):
@@ -272,7 +274,7 @@ async def test_stopping_settles_what_is_in_flight(publishing, node):
 
 async def test_settled_publish_calls_back_at_once(publishing):
     """Who asks after the outcome is final is told it, too."""
-    told = []
+    told: list[Publish] = []
     async with publishing() as publisher:
         publish = publisher.submit(message(1, exchange="missing"))
         publish.on_settled(told.append)

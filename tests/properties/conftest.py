@@ -15,6 +15,6 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 settings.register_profile(
-    "quick", settings.get_profile("thorough"), max_examples=60, derandomize=True, database=None
+    "quick", settings.get_profile("thorough"), max_examples=50, derandomize=True, database=None
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))

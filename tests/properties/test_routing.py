@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -50,7 +51,9 @@ OFTEN = settings(max_examples=5 * settings().max_examples)
 """For what is cheap to try."""
 
 
-def event_of(name: str, *, primary_key: int | str | None = None, context: str | None = None):
+def event_of(
+    name: str, *, primary_key: int | str | None = None, context: str | None = None
+) -> Event:
     """Return an event of this entity and action, and of hardly more."""
     entity, dot, action = name.rpartition(".")
     return Event(
@@ -149,7 +152,7 @@ def test_the_first_route_that_matches_decides(event, routes):
 @given(SMALL_EVENTS, TEMPLATES)
 def test_a_template_is_filled_with_what_it_names(event, template):
     """Values that look like placeholders are text; a key that would be empty is the default."""
-    values = {
+    values: dict[Any, str] = {
         "{context}": event.context or "unknown",
         "{endpoint}": event.endpoint,
         "{entity}": event.entity,
@@ -158,7 +161,7 @@ def test_a_template_is_filled_with_what_it_names(event, template):
     }
     if "." not in event.name:
         template = template.replace(".{action}", "")
-    filled = "".join(values.get(part, part) for part in re.split(r"(\{[a-z_]+\})", template))
+    filled = "".join(str(values.get(part, part)) for part in re.split(r"(\{[a-z_]+\})", template))
     router = Router([Route("#", "one", template)], exchange="superoffice")
 
     assert routing_key(filled or topic(event)) == router.target(event).routing_key

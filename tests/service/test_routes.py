@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from typing import Any
 
 from bridge.core.message import UNROUTED
 from bridge.ports import Outcome
@@ -126,7 +127,7 @@ async def test_missing_exchange_holds_only_its_own_events(serving, broker):
 
 async def test_refused_event_holds_only_its_record(serving, broker):
     """A full queue refuses one record's event: it waits and comes later, others go on."""
-    full = {"x-max-length": 1, "x-overflow": "reject-publish"}
+    full: dict[str, Any] = {"x-max-length": 1, "x-overflow": "reject-publish"}
     consumer_queue(broker, "full", "sale.sold", **full)
     consumer_queue(broker, "all", "contact.#")
     async with serving() as client:
