@@ -41,7 +41,9 @@ class Drain:
         self._spool = spool
         self._sender = sender
         self._metrics = metrics
-        self._shelf = Shelf(spool, sender, metrics, refused_tries=refused_tries)
+        self._shelf = Shelf(
+            spool, sender, metrics, refused_tries=refused_tries, answered=self._answered
+        )
         self._wake = asyncio.Event()
         self._backlog = spool.events
         self._cursor = 0
@@ -73,8 +75,9 @@ class Drain:
         """Return whether a new message must go through the spool."""
         return (
             self._backlog > 0
+            or self._shelf.has_suspects
             or not self._sender.is_up
-            or message.record in self._shelf
+            or self._shelf.holds_up(message)
             or not self._sender.takes(message.exchange)
         )
 
@@ -86,18 +89,22 @@ class Drain:
                 self._set_aside(row)
         elif publish.outcome is None:
             self._attached[row.seq] = publish
-            publish.on_settled(lambda settled: self._conclude(row, settled))
         elif publish.outcome is Outcome.REFUSED:
             self._hold(row)
         elif publish.suspect:
             self._suspects.add(row.seq)
         self._wake.set()
 
+    def stored(self, row: Row) -> None:
+        """Take note that a row is on disk: the outcome of its publish counts from now on."""
+        publish = self._attached.get(row.seq)
+        if publish is not None:
+            publish.on_settled(lambda settled: self._conclude(row, settled))
+        self._wake.set()
+
     def drop(self, row: Row) -> None:
         """Forget a row that the disk did not take."""
-        publish = self._attached.pop(row.seq, None)
-        if publish is not None:
-            publish.on_settled(None)
+        self._attached.pop(row.seq, None)
         self._suspects.discard(row.seq)
         if not self._shelf.remove(row):
             self._backlog -= 1
@@ -106,17 +113,21 @@ class Drain:
         """Drain until cancelled."""
         while True:
             await self._look()
-            if not (self._sender.is_up and await self._step()):
-                await self._idle()
+            if not self._sender.is_up:
+                self._probing = True
+            elif await self._step():
+                continue
+            await self._idle()
 
     async def _step(self) -> bool:
         """Do what can be done now; return whether there was anything."""
         if self._interrupted:
             self._start_over()
         self._release()
-        retried = not self._suspects and await self._shelf.retry_due()
-        room = self._room()
-        if room <= 0 or self._cursor >= self._spool.last_seq:
+        half = (self._free() + 1) // 2
+        retried = not self._suspects and await self._shelf.retry_due(half)
+        room = min(self._free(), WINDOW - len(self._active) - len(self._waiting))
+        if room <= 0 or self._cursor >= self._spool.last_seq or self._is_busy(room):
             return retried
         rows = await self._spool.read(after=self._cursor, limit=room)
         for row in rows:
@@ -142,12 +153,16 @@ class Drain:
             pass
         self._wake.clear()
 
-    def _room(self) -> int:
-        """Return how many rows may be read: after trouble only one at a time."""
-        busy = len(self._active) + len(self._waiting)
-        if self._probing or self._suspects:
-            return 0 if busy else 1
-        return WINDOW - busy
+    def _free(self) -> int:
+        """Return how many rows may be published: after trouble only one at a time."""
+        in_flight = len(self._active - self._attached.keys()) + self._shelf.under_way
+        trouble = self._probing or self._suspects or self._shelf.has_suspects
+        return (1 if trouble else WINDOW) - in_flight
+
+    def _is_busy(self, room: int) -> bool:
+        """Return whether to wait before reading: few large reads are cheaper than many small."""
+        in_flight = len(self._active - self._attached.keys())
+        return room < WINDOW // 2 and in_flight >= WINDOW // 4
 
     def _start_over(self) -> None:
         """Read from the first row again, except what is in flight on a live channel."""
@@ -159,12 +174,12 @@ class Drain:
 
     def _release(self) -> None:
         """Give rows whose exchange is there again back to the backlog."""
-        for aside in self._shelf.released():
-            self._backlog += len(aside.seqs)
-            self._cursor = min(self._cursor, aside.seqs[0] - 1)
+        for seqs in self._shelf.released():
+            self._backlog += len(seqs)
+            self._cursor = min(self._cursor, min(seqs) - 1)
 
     def _dispatch(self, row: Row) -> None:
-        if row.seq in self._active or row.seq in self._waiting:
+        if row.seq in self._active or row.seq in self._waiting or row in self._shelf:
             return
         if row.seq not in self._attached and self._set_aside(row):
             return
@@ -237,12 +252,15 @@ class Drain:
 
     def _set_aside(self, row: Row) -> bool:
         """Put a row on the shelf if it belongs there; return whether it does."""
-        aside = self._shelf.place_of(row)
-        if aside is None:
+        if not self._shelf.put(row):
             return False
-        if aside.add(row.seq):
-            self._leave_backlog(row)
+        self._leave_backlog(row)
         return True
+
+    def _answered(self) -> None:
+        """Take note that the broker answers."""
+        self._probing = False
+        self._wake.set()
 
     def _leave_backlog(self, row: Row) -> None:
         self._backlog -= 1

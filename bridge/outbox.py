@@ -25,14 +25,20 @@ _PRESSURE_FULL = 0.5
 class _Ticket:
     """One message, from its acceptance to its answer."""
 
-    __slots__ = ("answer", "expired", "message", "publish", "timer")
+    __slots__ = ("answer", "due", "expired", "message", "publish", "timer")
 
-    def __init__(self, message: Message, answer: asyncio.Future[Outcome]) -> None:
+    def __init__(self, message: Message, answer: asyncio.Future[Outcome], *, due: float) -> None:
         self.message = message
         self.answer = answer
+        self.due = due
         self.publish: Publish | None = None
         self.timer: asyncio.TimerHandle | None = None
         self.expired = False
+
+    @property
+    def confirmed(self) -> Outcome | None:
+        outcome = self.publish.outcome if self.publish is not None else None
+        return outcome if outcome is not None and outcome.accepted else None
 
     def settle(self, outcome: Outcome) -> None:
         if self.timer is not None:
@@ -59,8 +65,9 @@ class Outbox:
 
         A caller that is cancelled gives up the answer, not the message.
         """
-        ticket = _Ticket(message, self._loop.create_future())
-        ticket.timer = self._loop.call_later(self._deadline, self._expire, ticket)
+        due = self._loop.time() + self._deadline
+        ticket = _Ticket(message, self._loop.create_future(), due=due)
+        ticket.timer = self._loop.call_at(due, self._expire, ticket)
         if message.record is None or self._lines.enter(message.record, ticket):
             self._start(ticket)
         return await ticket.answer
@@ -116,15 +123,17 @@ class Outbox:
     def _stored(self, ticket: _Ticket, row: Row, stored: asyncio.Future[None]) -> None:
         if stored.exception() is not None:
             self._drain.drop(row)
-            ticket.settle(Outcome.AWAY)
-        elif (pause := self._pause()) > 0:
+            ticket.settle(ticket.confirmed or Outcome.AWAY)
+            return
+        self._drain.stored(row)
+        if (pause := self._pause(ticket)) > 0:
             self._loop.call_later(pause, ticket.settle, Outcome.SPOOLED)
         else:
             ticket.settle(Outcome.SPOOLED)
 
-    def _pause(self) -> float:
+    def _pause(self, ticket: _Ticket) -> float:
         """Return by how many seconds an answer is slowed: the drain must win over the senders."""
         if not self._sender.is_up:
             return 0.0
         pressure = (self._spool.fullness - _PRESSURE_FROM) / (_PRESSURE_FULL - _PRESSURE_FROM)
-        return self._deadline * 0.9 * min(max(pressure, 0.0), 1.0)
+        return (ticket.due - self._loop.time()) * 0.9 * min(max(pressure, 0.0), 1.0)

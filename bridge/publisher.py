@@ -65,9 +65,11 @@ class Publisher:
     def broker(self) -> str:
         """Return ``up``, ``blocked`` (by an alarm of the broker) or ``down``."""
         channel = self._channel
-        if channel is None or channel.is_closed or channel.quiet_for() >= self._deadline:
+        if channel is None or channel.is_closed:
             return "down"
-        return "blocked" if self._blocked else "up"
+        if self._blocked:  # then it is silent too
+            return "blocked"
+        return "down" if channel.quiet_for() >= self._deadline else "up"
 
     @property
     def is_up(self) -> bool:

@@ -125,8 +125,9 @@ class Receiver:
             raise _Refusal(408, "timeout", detail, close=True) from None
         except web.HTTPRequestEntityTooLarge:
             raise self._too_large() from None
-        except web.RequestPayloadError:
-            raise _Refusal(400, "malformed", "The body is not valid HTTP.", close=True) from None
+        except (web.RequestPayloadError, ConnectionError):  # or the client hung up
+            detail = "The body is not valid HTTP, or ended early."
+            raise _Refusal(400, "malformed", detail, close=True) from None
 
     def _too_large(self) -> _Refusal:
         detail = f"The body is larger than {self._max_body} bytes."
@@ -158,7 +159,7 @@ class Receiver:
                 self._metrics.parked.labels(endpoint, reason).inc()
                 log.warning("delivery_parked", endpoint=endpoint, event_id=answer.id, reason=reason)
             case "spooled":
-                log.info("event_spooled", endpoint=endpoint, event_id=answer.id)
+                log.debug("event_spooled", endpoint=endpoint, event_id=answer.id)
             case "duplicate":
                 log.info("event_duplicate", endpoint=endpoint, event_id=answer.id)
             case _:

@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,11 +59,11 @@ class Spool:
         distinct = self._reader.execute("SELECT DISTINCT exchange FROM event")
         self.exchanges: tuple[str, ...] = tuple(name for (name,) in distinct)
         self._disk_took_it = True
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="spool-reader")
         self._reading = asyncio.Lock()
         self._deleting: set[int] = set()
-        self._writer = Writer(
-            path, asyncio.get_running_loop(), deleted=self._deleting.difference_update
-        )
+        self._deleted: set[int] = set()
+        self._writer = Writer(path, asyncio.get_running_loop(), deleted=self._deleted.update)
 
     def __repr__(self) -> str:
         """Show how much waits."""
@@ -143,6 +144,7 @@ class Spool:
     def close(self) -> None:
         """Write what is left and close the files."""
         self._writer.close()
+        self._thread.shutdown()
         self._reader.close()
 
     def _note_stored(self, stored: asyncio.Future[None], size: int) -> None:
@@ -155,8 +157,11 @@ class Spool:
         self.bytes += size
 
     async def _select(self, sql: str, *parameters: int) -> list[Row]:
+        loop = asyncio.get_running_loop()
         async with self._reading:
-            found = await asyncio.to_thread(_fetch, self._reader, sql, parameters)
+            self._deleting -= self._deleted  # what goes while we look can still be in the answer
+            self._deleted.clear()
+            found = await loop.run_in_executor(self._thread, _fetch, self._reader, sql, parameters)
         return [row_of(columns) for columns in found]
 
 

@@ -1,0 +1,149 @@
+"""The bridge as an operator runs it: a process of its own, the environment, a log file."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import bridge
+from tests.faults.client import Connection
+from tests.faults.webhooks import SECRET
+
+ROOT = Path(bridge.__file__).parents[1]
+START_SECONDS = 60.0
+
+
+class BridgeFailed(Exception):
+    """The bridge did not start, or ended by itself; its log says why."""
+
+
+class Bridge:
+    """Can be killed and started again on the same ports and the same spool.
+
+    ``log`` is the file with what all its processes have logged.
+    """
+
+    def __init__(self, directory: Path, broker_url: str) -> None:
+        """Take where spool and log shall be, and the broker."""
+        # Held for good: nobody else gets the ports while the bridge is down.
+        self._held = [_reserve_port() for _ in range(2)]
+        self.port, self._admin_port = (held.getsockname()[1] for held in self._held)
+        self.log = directory / "bridge.log"
+        self._directory = directory
+        self._environ = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(ROOT),
+            "SUPEROFFICE_SECRET": SECRET.decode(),
+            "BRIDGE_BROKER__URLS": broker_url,
+            "BRIDGE_SERVER__HOST": "127.0.0.1",
+            "BRIDGE_SERVER__PORT": str(self.port),
+            "BRIDGE_SERVER__ADMIN_PORT": str(self._admin_port),
+            "BRIDGE_SPOOL__PATH": str(directory / "spool.db"),
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+
+    async def start(self) -> None:
+        """Start it and return when it answers; raises ``BridgeFailed``."""
+        process = self._process = await asyncio.to_thread(self._spawn)
+        deadline = time.monotonic() + START_SECONDS
+        while await self._ask("/healthz") is None:
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise BridgeFailed(f"the bridge does not answer: {self.tail()}")
+            await asyncio.sleep(0.05)
+
+    async def is_publishing(self) -> bool:
+        """Return whether it publishes directly."""
+        status = await self._ask("/readyz") or b""
+        return b'"broker":"up"' in status and b'"topology":"verified"' in status
+
+    def check(self) -> subprocess.Popen[bytes]:
+        """Return the process; raises ``BridgeFailed`` when it is not there any more."""
+        code = self._process.poll() if self._process else 0
+        if self._process is None or code is not None:
+            raise BridgeFailed(f"the bridge ended by itself with {code}: {self.tail()}")
+        return self._process
+
+    async def kill(self) -> None:
+        """Kill it with SIGKILL."""
+        await self._end(signal.SIGKILL)
+
+    async def terminate(self) -> int:
+        """Stop it with SIGTERM and return its exit code."""
+        return await self._end(signal.SIGTERM)
+
+    def end(self) -> None:
+        """End it in any case."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def close(self) -> None:
+        """End it in any case, and give up the ports."""
+        self.end()
+        for held in self._held:
+            held.close()
+
+    async def metric(self, name: str) -> float | None:
+        """Return the sum of all samples of a metric; None while it does not answer."""
+        reply = await self._ask("/metrics")
+        if reply is None:
+            return None
+        wanted = f"superoffice_bridge_{name}".encode()
+        found = (line.rpartition(b" ") for line in reply.splitlines())
+        return sum(float(value) for key, _, value in found if key.partition(b"{")[0] == wanted)
+
+    def rss(self) -> float:
+        """Return the resident memory of the process that runs, in MiB; 0 if none does."""
+        try:
+            status = Path(f"/proc/{self._process.pid if self._process else 0}/status").read_text()
+        except OSError:
+            return 0.0
+        found = [line.split()[1] for line in status.splitlines() if line.startswith("VmRSS:")]
+        return round(int(found[0]) / 1024, 1) if found else 0.0  # a zombie has no memory
+
+    def tail(self, lines: int = 20) -> str:
+        """Return the end of the log."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+    def mentions(self, texts: list[str]) -> Iterator[str]:
+        """Yield the lines of the log that contain one of the texts."""
+        with self.log.open(errors="replace") as log:
+            yield from (line.rstrip() for line in log if any(text in line for text in texts))
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        with self.log.open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "bridge", "serve"],
+                cwd=self._directory,  # where there is no config/bridge.toml
+                env=self._environ,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                process_group=0,  # Ctrl-C is for the program that counts
+            )
+
+    async def _ask(self, path: str) -> bytes | None:
+        connection = Connection(self._admin_port, seconds=5.0)
+        reply = await connection.get(path)
+        connection.close()
+        return reply.body if reply else None
+
+    async def _end(self, number: signal.Signals) -> int:
+        process = self.check()
+        process.send_signal(number)
+        return await asyncio.to_thread(process.wait)
+
+
+def _reserve_port() -> socket.socket:
+    """Bind a free port: until the socket is closed, only who names that port can use it."""
+    reserved = socket.socket()
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    reserved.bind(("127.0.0.1", 0))
+    return reserved

@@ -1,0 +1,17 @@
+"""Spools in directories of their own; how hard hypothesis tries is set for all property tests."""
+
+import pytest
+
+from bridge import log
+from bridge.spool import writer
+from tests.properties import conftest as profiles
+from tests.spool.stepping import NoThread
+
+__all__ = ["profiles"]
+
+
+@pytest.fixture
+def without_threads(monkeypatch):
+    """Do the work of the writer's thread in steps, and log only errors."""
+    log.configure(level="error", format="console")
+    monkeypatch.setattr(writer.threading, "Thread", NoThread)

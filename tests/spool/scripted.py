@@ -1,0 +1,217 @@
+"""A broker that does what a test says, and holds the bridge to the rules of the wire."""
+
+from collections import Counter
+
+from bridge.core.message import PARKED
+from bridge.ports import Outcome, Publish
+
+
+class Flight:
+    """One publish on the channel; ``fate`` is what the broker did with it, once it has."""
+
+    def __init__(self, publish, *, from_spool):
+        self.publish = publish
+        self.from_spool = from_spool
+        self.fate = None
+
+    def __repr__(self):
+        """Show id, exchange and fate."""
+        return f"<{self.id} {self.publish.message.exchange} {self.fate}>"
+
+    @property
+    def id(self):
+        """Return the message id."""
+        return self.publish.message.message_id
+
+    @property
+    def message(self):
+        """Return the message."""
+        return self.publish.message
+
+
+class ScriptedBroker:
+    """Implements ``Sender``. Broken rules are collected in ``broken``.
+
+    ``routed`` has what reached an exchange, in order: (exchange, id). Queues of the records in
+    ``full`` refuse, ids in ``poison`` make the broker close the channel, ids in ``unbound`` find no
+    queue. What is known of a message ends with the process that knew it: ``new_process``.
+    """
+
+    def __init__(self, exchanges):
+        self.exchanges = {*exchanges, PARKED}
+        self.connected = False
+        self.blocked = False
+        self.routed = []
+        self.parked = {}
+        self.unrouted = set()
+        self.full = set()
+        self.poison = set()
+        self.unbound = set()
+        self.refusals = Counter()
+        self.broken = []
+        self.new_process()
+
+    def new_process(self):
+        """Forget what a process that was killed had known."""
+        self.connected = False
+        self.in_flight = []
+        self.spooled = set()
+        self.dropped = set()
+        self.confirmed = set()
+        self.suspects = set()
+        self._begin()
+
+    def _begin(self):
+        self._verdicts = self._from_spool = 0
+
+    # What the bridge sees
+
+    @property
+    def is_up(self):
+        """Return whether messages are taken now."""
+        return self.connected and not self.blocked
+
+    def takes(self, exchange):
+        """Return whether an exchange is there."""
+        return exchange in self.exchanges
+
+    def submit(self, message):
+        """Take a message onto the wire."""
+        publish = Publish(message)
+        if not (self.is_up and self.takes(message.exchange)):
+            publish.settle(Outcome.AWAY)
+            return publish
+        flight = Flight(publish, from_spool=message.message_id in self.spooled)
+        self._check(flight)
+        self.in_flight.append(flight)
+        return publish
+
+    # What the script does
+
+    def connect(self, *, proven=False):
+        """Bring a connection up; ``proven`` does not ask for a first batch of one."""
+        if not self.connected:
+            self.connected, self.blocked = True, False
+            self._begin()
+            self._verdicts += proven
+
+    def lose(self, processed=0):
+        """Lose the connection after some of what was on the wire had been processed."""
+        self.process(processed)
+        self._abandon(by_broker=False)
+
+    def close_channel(self):
+        """Close the channel because of something in flight."""
+        self._abandon(by_broker=True)
+
+    def process(self, count):
+        """Work on what is on the wire, in its order, up to the given place."""
+        for flight in self.in_flight[:count]:
+            if flight.fate is None and not self._work_on(flight):
+                return
+
+    def confirm(self, index):
+        """Ack or nack one publish, whichever it deserves."""
+        flight = self.in_flight[index]
+        self.process(index + 1)
+        if flight in self.in_flight:
+            self._settle(flight)
+
+    def nack(self, index):
+        """Refuse a publish, unless a queue has it already."""
+        flight = self.in_flight[index]
+        self.process(index)
+        if flight in self.in_flight:
+            flight.fate = flight.fate or "refused"
+            self._settle(flight)
+
+    def confirm_all(self):
+        """Settle everything on the wire."""
+        while self.in_flight:
+            self.confirm(0)
+
+    def gone(self, exchange):
+        """Take an exchange away."""
+        self.exchanges.discard(exchange)
+        self.suspects.clear()  # those of the exchange leave the line; the others stay, unproven
+
+    # How it does it
+
+    def _work_on(self, flight):
+        message = flight.message
+        to_parked = message.exchange == PARKED
+        if flight.id in self.poison and not to_parked:
+            self._abandon(by_broker=True)
+            return False
+        if message.record in self.full and not to_parked:
+            flight.fate = "refused"
+        elif flight.id in self.unbound and not to_parked:
+            flight.fate = "returned"
+            self.unrouted.add(flight.id)
+        else:
+            flight.fate = "routed"
+            self.routed.append((message.exchange, flight.id))
+            if to_parked:
+                self.parked[flight.id] = message.headers["reason"]
+        return True
+
+    def _settle(self, flight):
+        outcomes = {
+            "routed": Outcome.CONFIRMED,
+            "returned": Outcome.UNROUTED,
+            "refused": Outcome.REFUSED,
+        }
+        self.in_flight.remove(flight)
+        self._verdicts += 1
+        self.suspects.discard(flight.id)
+        if flight.fate == "refused":
+            self._note_refused(flight)
+        else:
+            self.confirmed.add(flight.id)
+        flight.publish.settle(outcomes[flight.fate])
+
+    def _note_refused(self, flight):
+        self.refusals[flight.id] += 1
+
+    def _abandon(self, *, by_broker):
+        lost, self.in_flight = self.in_flight, []
+        self.connected = False
+        culprit = by_broker and len(lost) == 1
+        for flight in lost:
+            self._note_lost(flight, culprit=culprit, suspect=by_broker and not culprit)
+        for flight in lost:
+            flight.publish.suspect = by_broker and not culprit
+            flight.publish.settle(Outcome.REFUSED if culprit else Outcome.UNKNOWN)
+
+    def _note_lost(self, flight, *, culprit, suspect):
+        if culprit:
+            self._note_refused(flight)
+            self.suspects.discard(flight.id)
+        elif suspect and flight.message.exchange != PARKED and flight.id not in self.dropped:
+            self.suspects.add(flight.id)
+
+    # The rules of the wire
+
+    def _check(self, flight):
+        others = [other for other in self.in_flight if other.id not in self.dropped]
+        if flight.message.exchange != PARKED:
+            self._check_record(flight, others)
+            self._check_suspects(flight, others)
+        if flight.id in {other.id for other in others}:
+            self.broken.append(f"{flight} is unresolved and published again")
+        if flight.id in self.confirmed:
+            self.broken.append(f"{flight} was confirmed and is published again")
+        self._from_spool += flight.from_spool
+        if flight.from_spool and not self._verdicts and self._from_spool > 1:
+            self.broken.append(f"{flight}: more than one before the connection proved itself")
+
+    def _check_record(self, flight, others):
+        record = flight.message.record
+        for other in others:
+            if record and other.message.record == record and other.message.exchange != PARKED:
+                self.broken.append(f"{flight} and {other}: two unresolved of one record")
+
+    def _check_suspects(self, flight, others):
+        for other in others:
+            if flight.id in self.suspects or other.id in self.suspects:
+                self.broken.append(f"{flight} and {other}: a suspect is not alone")

@@ -1,0 +1,170 @@
+"""A process whose clock, disk and threads move only when a test says so.
+
+Everything of the bridge is real: event loop, outbox, drain, spool, SQLite. Only the two threads of
+the spool are replaced, by steps that a test takes itself, and the clock by a number. So a test can
+put anything between asking the disk and its answer, and a night passes in no time.
+"""
+
+import asyncio
+import selectors
+from types import SimpleNamespace
+
+from bridge.spool import Spool, writer
+from bridge.spool.opening import prepare
+
+
+class _Selector(selectors.SelectSelector):
+    """Never waits: asks the loop what comes next instead."""
+
+    loop: "SteppedLoop"
+
+    def select(self, timeout=None):
+        if timeout is None or timeout > 0:
+            self.loop.idle(timeout)
+        return super().select(0)
+
+
+class SteppedLoop(asyncio.SelectorEventLoop):
+    """An event loop whose clock stands still until it is moved."""
+
+    def __init__(self):
+        selector = _Selector()
+        selector.loop = self
+        super().__init__(selector)
+        self._now = self._until = 1000.0
+        self.jobs = []
+        self.work = lambda: False
+        """Asked whenever there is nothing else to do; returns whether it did something."""
+        self.failures = []
+        self.set_exception_handler(lambda _, context: self.failures.append(context))
+
+    def time(self):
+        """Return the seconds on the clock of the test."""
+        return self._now
+
+    def run_in_executor(self, executor, func, *args):
+        """Leave a job for the test to do; return the future of its result."""
+        future = self.create_future()
+        self.jobs.append((future, lambda: func(*args)))
+        return future
+
+    def idle(self, timeout):
+        """Do other work, go on to the next timer, or stop."""
+        if self.work():
+            return
+        if timeout is not None and self._now + timeout <= self._until:
+            self._now += timeout + 1e-9
+        else:
+            self.stop()
+
+    def settle(self):
+        """Run until nothing more can happen at this instant."""
+        self.advance(0)
+
+    def advance(self, seconds):
+        """Let time pass, every timer in its turn."""
+        self._until = self._now + seconds
+        self.run_forever()
+        self._now = max(self._now, self._until)
+
+    def jump(self, seconds):
+        """Let time pass at once, as when the machine was suspended."""
+        self.settle()
+        self._now += seconds
+        self.settle()
+
+    def end(self):
+        """Cancel everything and close."""
+        self.work = lambda: False
+        for task in asyncio.all_tasks(self):
+            task.cancel()
+        self.settle()
+        self.close()
+
+    def _write_to_self(self):
+        """Nobody sleeps in a selector that would have to be woken."""
+
+
+class SteppedSpool:
+    """A spool in a directory, and the disk below it, for the length of one process.
+
+    ``flows`` makes the disk work whenever the event loop has nothing else to do.
+    """
+
+    def __init__(self, loop, path, *, max_bytes=10**9):
+        self._loop = loop
+        self._answers = []
+        self.flows = True
+        self.refuses = False
+        loop.work = lambda: self.flows and self.work()
+        prepare(path)
+        self.spool = loop.run_until_complete(_spool(path, max_bytes))
+        self._writer = self.spool._writer
+        self._writer._reserve = SimpleNamespace(take=lambda: None, release=lambda: None)
+        self._database = writer.connect(path)
+
+    def work(self):
+        """Do all there is to do; return whether there was anything."""
+        done = [self.commit(), self.select(), self.answer()]
+        return any(done)
+
+    def commit(self):
+        """Write one group, or what is owed; return whether there was anything."""
+        queue, owed = self._writer._operations, self._writer._owed and not self.refuses
+        if queue.empty() and not owed:
+            return False
+        batch = [] if queue.empty() else self._writer._next_batch()
+        self._writer._write(self._database, batch)
+        return True
+
+    def select(self):
+        """Let the reader look at the database; its answer stays on the way."""
+        if not self._loop.jobs:
+            return False
+        future, job = self._loop.jobs.pop(0)
+        self._answers.append((future, job()))
+        return True
+
+    def answer(self):
+        """Let the oldest answer of the reader arrive."""
+        if not self._answers:
+            return False
+        future, result = self._answers.pop(0)
+        if not future.cancelled():
+            future.set_result(result)
+        return True
+
+    def refuse(self, refuses):
+        """Make every write fail, or work again."""
+        self.refuses = refuses
+        self._database.execute(f"PRAGMA query_only = {int(refuses)}")
+
+    def fill(self, full):
+        """Let the file not grow any more, or grow again."""
+        self._database.execute(f"PRAGMA max_page_count = {1 if full else 10**9}")
+
+    def counted(self):
+        """Return what the database holds: rows and the bytes that they count."""
+        return self._database.execute("SELECT count(*), ifnull(sum(size), 0) FROM event").fetchone()
+
+    def close(self):
+        """Close the files without writing what is queued: the process was killed."""
+        self.spool._reader.close()
+        self._database.close()
+
+
+class NoThread:
+    """Stands in for the writer's thread, whose work is done in steps."""
+
+    def __init__(self, **_):
+        pass
+
+    def start(self):
+        """Do nothing."""
+
+    def join(self):
+        """Do nothing."""
+
+
+async def _spool(path, max_bytes):
+    return Spool(path, max_bytes=max_bytes)

@@ -1,0 +1,254 @@
+"""Interleavings that once went wrong, each as short as it can be told."""
+
+import pytest
+
+from bridge.ports import Outcome
+from tests.spool.bridge_under_test import Bridge
+
+RECORD = ("superoffice", "Cust1", "contact", 1)
+ANOTHER = ("superoffice", "Cust1", "contact", 2)
+
+
+@pytest.fixture
+def bridge(tmp_path, without_threads):
+    """Return a bridge that is connected."""
+    bridge = Bridge(tmp_path)
+    bridge.broker.connect()
+    bridge.loop.settle()
+    yield bridge
+    assert not bridge.broker.broken
+    assert not bridge.loop.failures
+    bridge.kill()
+
+
+def routed(bridge, exchange="superoffice"):
+    """Return the numbers that reached an exchange, in order."""
+    return [int(id.removeprefix("event-")) for to, id in bridge.broker.routed if to == exchange]
+
+
+def finish(bridge, **options):
+    """Let everything that waits be published."""
+    bridge.quiesce(**options)
+    assert (0, 0) == (bridge.drain.backlog, bridge.spool.events)
+
+
+def test_held_record_with_rows_of_a_lost_exchange(bridge):
+    """When an exchange returns, its rows wait behind those of their record that are held."""
+    bridge.broker.gone("other")
+    bridge.send(1, record=RECORD, exchange="other")
+    bridge.loop.settle()
+    bridge.send(2, record=RECORD)
+    bridge.loop.settle()
+    bridge.live()
+    bridge.broker.full.add(RECORD)
+    bridge.send(3, record=RECORD)
+    bridge.live(0)
+    bridge.live(0)
+    bridge.heal()
+    bridge.live()
+    bridge.broker.full.clear()
+    finish(bridge, jump=5.0)
+
+    assert [1] == routed(bridge, "other")
+
+
+def test_new_event_behind_those_of_a_returned_exchange(bridge):
+    """In the instant in which an exchange returns, new events still wait for the old ones."""
+    bridge.broker.gone("other")
+    bridge.send(1, record=RECORD, exchange="other")
+    bridge.loop.settle()
+    bridge.heal()
+    bridge.send(2, record=RECORD, exchange="other")
+    bridge.loop.settle()
+    finish(bridge)
+
+    assert [1, 2] == routed(bridge, "other")
+
+
+def test_given_up_rows_are_read_again(bridge):
+    """Rows that are being parked are neither published nor counted again after an interruption."""
+    bridge.broker.gone("other")
+    bridge.send(1, record=RECORD, exchange="other")
+    bridge.loop.settle()
+    bridge.loop.jump(601)
+    bridge.send(2, record=ANOTHER)
+    bridge.loop.settle()
+    bridge.broker.lose()
+    bridge.heal()
+    bridge.broker.connect()
+    bridge.loop.advance(0.2)
+
+    finish(bridge, jump=1.1)
+    assert "exchange_gone" == bridge.broker.parked["event-1"]
+    assert [] == routed(bridge, "other")
+
+
+def test_late_confirm_while_its_row_is_read(bridge):
+    """A row that is deleted between the reader's look and its answer is not published again."""
+    disk = bridge.disk
+    disk.flows = False
+    bridge.send(1, record=RECORD)
+    bridge.loop.advance(2.0)
+    disk.commit()
+    bridge.loop.settle()
+    disk.select()  # the age of the oldest event
+    disk.answer()
+    bridge.loop.settle()
+    disk.select()  # the next rows
+    bridge.broker.confirm(0)
+    disk.commit()
+    bridge.loop.settle()
+    disk.flows = True
+    finish(bridge)
+
+    assert [1] == routed(bridge)
+
+
+def test_late_confirm_of_a_row_that_the_disk_does_not_take(bridge):
+    """Confirmed while the disk is still busy, and then refused by it: counted once, and a 200."""
+    bridge.disk.flows = False
+    sent = bridge.send(1, record=RECORD)
+    bridge.loop.advance(2.0)
+    bridge.disk.refuse(True)
+    bridge.broker.confirm(0)
+    bridge.disk.commit()
+    bridge.loop.settle()
+
+    assert Outcome.CONFIRMED is sent.outcome
+    assert (0, 0, 0) == (bridge.drain.backlog, bridge.spool.events, bridge.spool.bytes)
+
+
+def test_refused_row_that_the_disk_does_not_take(bridge):
+    """What is left of its place in the line of retries does not count for the record's next."""
+    bridge.broker.full.add(RECORD)
+    bridge.disk.refuse(True)
+    first = bridge.send(1, record=RECORD)
+    bridge.live(0)
+    bridge.disk.refuse(False)
+    for number in (2, 3):
+        bridge.send(number, record=RECORD)
+    bridge.live(0.5)
+    bridge.broker.full.clear()
+    bridge.loop.jump(2)
+
+    assert Outcome.AWAY is first.outcome
+    assert 1 == len(bridge.broker.in_flight)
+    finish(bridge, jump=5.0)
+    assert [2, 3] == routed(bridge)
+
+
+def test_first_batch_after_a_loss_of_direct_publishes(bridge):
+    """The first batch on a new connection is one message, whoever lost the others."""
+    bridge.broker.blocked = True
+    bridge.send(1)
+    bridge.loop.settle()
+    finish(bridge)
+    for number in (2, 3, 4):
+        bridge.send(number)
+    bridge.loop.settle()
+    bridge.broker.lose()
+    bridge.loop.settle()
+    bridge.broker.connect()
+    bridge.loop.advance(0.2)
+
+    assert 1 == len(bridge.broker.in_flight)
+
+
+def test_retries_after_a_reconnect(bridge):
+    """Retries of refused rows are part of the first batch, and that is one message."""
+    for number in range(4):
+        bridge.send(number)
+    bridge.loop.settle()
+    for _ in range(4):
+        bridge.broker.nack(0)
+    bridge.loop.settle()
+    bridge.broker.lose()
+    bridge.loop.advance(1.5)
+    bridge.broker.connect()
+    bridge.loop.advance(0.2)
+
+    assert 1 == len(bridge.broker.in_flight)
+    finish(bridge, jump=1.1)
+
+
+def test_unresolved_row_does_not_stop_the_others(bridge):
+    """A row that a queue without a majority never confirms holds up its own record only."""
+    bridge.send(1, record=RECORD)
+    bridge.loop.advance(1.5)
+    bridge.send(2, record=ANOTHER)
+    bridge.loop.settle()
+    bridge.broker.confirm(1)
+    bridge.loop.advance(0.6)
+    for number in (3, 4):
+        bridge.send(number, record=RECORD)
+        bridge.send(number + 10, record=ANOTHER)
+    for _ in range(9):
+        bridge.loop.advance(0.2)
+        while len(bridge.broker.in_flight) > 1:
+            bridge.broker.confirm(1)
+
+    assert [1, 2, 13, 14] == routed(bridge)
+    finish(bridge)
+
+
+def test_slowed_answer_is_given_by_the_deadline(tmp_path, without_threads):
+    """Under pressure answers are slowed, but not beyond the deadline."""
+    bridge = Bridge(tmp_path, max_bytes=2000)
+    bridge.broker.connect()
+    for number in range(5):
+        bridge.send(number)
+    bridge.loop.advance(2.01)
+
+    assert [Outcome.SPOOLED] * 5 == [sent.outcome for sent in bridge.sent]
+    bridge.kill()
+
+
+def test_held_record_whose_exchange_is_gone(bridge):
+    """A refused event whose exchange does not come back is parked after ten minutes, too."""
+    bridge.send(1, record=RECORD, exchange="other")
+    bridge.loop.settle()
+    bridge.broker.nack(0)
+    bridge.loop.settle()
+    bridge.broker.gone("other")
+    for _ in range(20):
+        bridge.loop.jump(61)
+        bridge.live()
+
+    assert "exchange_gone" == bridge.broker.parked["event-1"]
+    assert 0 == bridge.spool.events
+
+
+def test_tries_that_were_used_up_before_a_restart(bridge):
+    """A row that was to be parked is, after the next refusal."""
+    bridge.broker.full.add(RECORD)
+    bridge.send(1, record=RECORD)
+    bridge.live()
+    bridge.broker.gone("superoffice.parked")
+    for _ in range(7):
+        bridge.loop.jump(4096)
+        bridge.live(0)
+    bridge.kill()
+    bridge.start()
+    bridge.heal()
+    for _ in range(20):
+        bridge.live()
+
+    assert "refused" == bridge.broker.parked["event-1"]
+    assert 0 == bridge.spool.events
+
+
+def test_followers_of_a_held_row_do_not_wait_for_a_tick(bridge):
+    """When the first row of a held record is taken, the next goes out at once."""
+    bridge.broker.full.add(RECORD)
+    for number in range(5):
+        bridge.send(number, record=RECORD)
+    bridge.live()
+    bridge.broker.full.clear()
+    bridge.loop.jump(1.0)
+    bridge.loop.settle()
+    for _ in range(5):
+        bridge.broker.confirm_all()
+        bridge.loop.settle()
+
+    assert [0, 1, 2, 3, 4] == routed(bridge)
+    finish(bridge)
