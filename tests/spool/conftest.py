@@ -3,7 +3,6 @@
 import pytest
 
 from bridge import log
-from bridge.spool import writer
 from tests.properties import conftest as profiles
 from tests.spool.stepping import NoThread
 
@@ -14,4 +13,4 @@ __all__ = ["profiles"]
 def without_threads(monkeypatch):
     """Do the work of the writer's thread in steps, and log only errors."""
     log.configure(level="error", format="console")
-    monkeypatch.setattr(writer.threading, "Thread", NoThread)
+    monkeypatch.setattr("bridge.spool.writer.threading.Thread", NoThread)

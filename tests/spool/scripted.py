@@ -47,7 +47,7 @@ class ScriptedBroker:
         self.full = set()
         self.poison = set()
         self.unbound = set()
-        self.refusals = Counter()
+        self.refusals: Counter[str] = Counter()
         self.broken = []
         self.new_process()
 

@@ -35,14 +35,14 @@ class SteppedLoop(asyncio.SelectorEventLoop):
         self.jobs = []
         self.work = lambda: False
         """Asked whenever there is nothing else to do; returns whether it did something."""
-        self.failures = []
+        self.failures: list[object] = []
         self.set_exception_handler(lambda _, context: self.failures.append(context))
 
     def time(self):
         """Return the seconds on the clock of the test."""
         return self._now
 
-    def run_in_executor(self, executor, func, *args):
+    def run_in_executor(self, executor, func, *args):  # type: ignore[override]
         """Leave a job for the test to do; return the future of its result."""
         future = self.create_future()
         self.jobs.append((future, lambda: func(*args)))

@@ -4,8 +4,8 @@ import shutil
 import tempfile
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
-import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -17,12 +17,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from bridge import log
 from bridge.core.message import PARKED
 from bridge.ports import Outcome
-from bridge.spool import writer
 from tests.spool.bridge_under_test import DEADLINE, EXCHANGES, REFUSED_TRIES, Bridge
-from tests.spool.stepping import NoThread
 
 RECORDS = [None, *(("superoffice", "Cust1", "contact", key) for key in (1, 2, "x"))]
 WHICH = st.integers(0, 7)
@@ -37,7 +34,7 @@ class Interleavings(RuleBasedStateMachine):
         memory = MEMORY if MEMORY.is_dir() else None
         self.directory = Path(tempfile.mkdtemp(prefix="spool-model-", dir=memory))
         self.numbers = 0
-        self.bridge = None
+        self.bridge: Any = None
         self.sound = True
 
     @initialize(max_bytes=st.sampled_from([10**9, 4000]), connected=st.booleans())
@@ -285,15 +282,15 @@ class Interleavings(RuleBasedStateMachine):
 
     def order_is_kept(self):
         """First copies in an exchange are in the order of acceptance, record by record."""
-        first = {}
+        first: dict[object, int] = {}
         for place, copy in enumerate(self.broker.routed):
             first.setdefault(copy, place)
         places = defaultdict(list)
         for sent in self.bridge.sent:
             exchange, record = sent.message.exchange, sent.message.record
-            if sent.accepted and record and sent.id not in self.broker.parked:
-                if (exchange, sent.id) in first:
-                    places[exchange, record].append((first[exchange, sent.id], sent.id))
+            copy = (exchange, sent.id)
+            if sent.accepted and record and sent.id not in self.broker.parked and copy in first:
+                places[exchange, record].append((first[copy], sent.id))
         for copies in places.values():
             assert sorted(copies) == copies
 
@@ -312,6 +309,6 @@ class Interleavings(RuleBasedStateMachine):
 
 def test_interleavings(without_threads):
     """Whatever callers, broker, disk and clock do, and in whatever order, the rules hold."""
-    run_state_machine_as_test(
-        Interleavings, settings=settings(max_examples=settings().max_examples, stateful_step_count=40)
-    )
+    examples = settings().max_examples
+    bounded = settings(max_examples=examples, stateful_step_count=40)
+    run_state_machine_as_test(Interleavings, settings=bounded)
