@@ -9,6 +9,7 @@ PATTERN ?= \#
 REQUESTS ?= 200000
 MINUTES ?= 20
 SEED    ?=
+FAULTS  ?= short
 
 export PYTHON
 
@@ -44,7 +45,13 @@ listen: ## Print events as a consumer receives them (PATTERN='contact.* associat
 .PHONY: test
 test: ## Run the tests against a private RabbitMQ (WORKERS=4 ARGS='-k signature')
 	@.ci/bootstrap dev rabbitmq
-	.venv/bin/pytest -n $(WORKERS) $(ARGS)
+	.venv/bin/pytest -n $(WORKERS) --ignore tests/faults $(ARGS)
+
+.PHONY: faults
+faults: ## Run the fault matrix with real processes and print its counts (FAULTS=full for the long form)
+	@.ci/bootstrap dev rabbitmq
+	FAULTS=$(FAULTS) .venv/bin/pytest -n $(WORKERS) tests/faults $(ARGS)
+	@.venv/bin/python -m tests.faults
 
 .PHONY: check
 check: ## Lint, formatting, types, import rules

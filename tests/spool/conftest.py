@@ -1,5 +1,7 @@
 """Spools in directories of their own; how hard hypothesis tries is set for all property tests."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from bridge import log
@@ -13,4 +15,4 @@ __all__ = ["profiles"]
 def without_threads(monkeypatch):
     """Do the work of the writer's thread in steps, and log only errors."""
     log.configure(level="error", format="console")
-    monkeypatch.setattr("bridge.spool.writer.threading.Thread", NoThread)
+    monkeypatch.setattr("bridge.spool.writer.threading", SimpleNamespace(Thread=NoThread))

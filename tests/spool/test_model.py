@@ -21,9 +21,18 @@ from bridge.core.message import PARKED
 from bridge.ports import Outcome
 from tests.spool.bridge_under_test import DEADLINE, EXCHANGES, REFUSED_TRIES, Bridge
 
-RECORDS = [None, *(("superoffice", "Cust1", "contact", key) for key in (1, 2, "x"))]
+RECORDS = [("superoffice", "Cust1", "contact", 1), ("superoffice", "Cust1", "contact", "x"), None]
 WHICH = st.integers(0, 7)
+BACK = st.sampled_from([True, True, False])
 MEMORY = Path("/dev/shm")  # noqa: S108  # where an fsync costs nothing
+
+
+TROUBLES = ("channel", "exchange", "refusal", "block", "disk", "space", "process", "callers")
+
+
+def trouble(kind):
+    """Let a rule apply only where this kind of trouble was chosen: few kinds go deeper than all."""
+    return precondition(lambda self: kind in self.troubles)
 
 
 class Interleavings(RuleBasedStateMachine):
@@ -36,10 +45,16 @@ class Interleavings(RuleBasedStateMachine):
         self.numbers = 0
         self.bridge: Any = None
         self.sound = True
+        self.troubles: frozenset[str] = frozenset()
 
-    @initialize(max_bytes=st.sampled_from([10**9, 4000]), connected=st.booleans())
-    def begin(self, max_bytes, connected):
+    @initialize(
+        max_bytes=st.sampled_from([10**9, 10**9, 4000]),
+        connected=st.sampled_from([True, True, False]),
+        troubles=st.frozensets(st.sampled_from(TROUBLES), min_size=1, max_size=3),
+    )
+    def begin(self, max_bytes, connected, troubles):
         """Start a process on an empty spool, large or small."""
+        self.troubles = troubles
         self.bridge = Bridge(self.directory, max_bytes=max_bytes)
         self.broker = self.bridge.broker
         if connected:
@@ -64,6 +79,7 @@ class Interleavings(RuleBasedStateMachine):
             self.bridge.send(self.numbers, record=record, exchange=exchange)
         self.turn(run)
 
+    @trouble("callers")
     @precondition(lambda self: any(not sent.task.done() for sent in self.bridge.sent))
     @rule(which=WHICH)
     def hang_up(self, which):
@@ -81,6 +97,7 @@ class Interleavings(RuleBasedStateMachine):
         self.broker.confirm(which % len(self.broker.in_flight))
         self.turn(run)
 
+    @trouble("refusal")
     @precondition(lambda self: self.broker.in_flight)
     @rule(which=WHICH, run=st.booleans())
     def nack(self, which, run):
@@ -95,28 +112,34 @@ class Interleavings(RuleBasedStateMachine):
         self.broker.confirm_all()
         self.turn(run)
 
+    @trouble("channel")
     @precondition(lambda self: self.broker.connected)
-    @rule(processed=WHICH, run=st.booleans())
-    def lose(self, processed, run):
+    @rule(processed=WHICH, back=BACK, run=st.booleans())
+    def lose(self, processed, back, run):
         """The connection goes, after some of what was on the wire had been processed."""
         self.broker.lose(processed)
-        self.turn(run)
+        self.turn(run or back)
+        self.connect(back)
 
+    @trouble("channel")
     @precondition(lambda self: self.broker.connected)
-    @rule(run=st.booleans())
-    def close_channel(self, run):
+    @rule(back=BACK, run=st.booleans())
+    def close_channel(self, back, run):
         """The broker closes the channel, with everything on it."""
         self.broker.close_channel()
-        self.turn(run)
+        self.turn(run or back)
+        self.connect(back)
 
     @precondition(lambda self: not self.broker.connected)
-    @rule(run=st.booleans())
-    def connect(self, run):
+    @rule(back=st.just(True))
+    def connect(self, back):
         """The next connection, after some time: only who waits for the disk may not notice."""
-        self.bridge.loop.settle()
-        self.broker.connect(proven=not self.bridge.disk.flows)
-        self.turn(run)
+        if back:
+            self.bridge.loop.settle()
+            self.broker.connect(proven=not self.bridge.disk.flows)
+            self.bridge.loop.advance(0.11)
 
+    @trouble("block")
     @precondition(lambda self: self.broker.connected)
     @rule(run=st.booleans())
     def block(self, run):
@@ -124,6 +147,7 @@ class Interleavings(RuleBasedStateMachine):
         self.broker.blocked = not self.broker.blocked
         self.turn(run)
 
+    @trouble("exchange")
     @rule(exchange=st.sampled_from([*EXCHANGES, PARKED]), run=st.booleans())
     def toggle_exchange(self, exchange, run):
         """An exchange is deleted, or declared again."""
@@ -133,11 +157,13 @@ class Interleavings(RuleBasedStateMachine):
             self.broker.exchanges.add(exchange)
         self.turn(run)
 
-    @rule(record=st.sampled_from(RECORDS[1:]))
+    @trouble("refusal")
+    @rule(record=st.sampled_from(RECORDS[:2]))
     def toggle_full(self, record):
         """A queue begins or ends to refuse a record."""
         self.broker.full ^= {record}
 
+    @trouble("channel")
     @precondition(lambda self: self.bridge.sent)
     @rule(which=WHICH, what=st.sampled_from(["poison", "unbound"]))
     def spoil(self, which, what):
@@ -159,10 +185,14 @@ class Interleavings(RuleBasedStateMachine):
 
     # Disk
 
-    @rule()
-    def hold_disk(self):
-        """The disk does from now on only what it is told."""
+    @trouble("disk")
+    @rule(step=st.sampled_from(["commit", "select", "answer", None]), run=st.booleans())
+    def step_disk(self, step, run):
+        """The disk is slow: it does one thing, and nothing more until it is told."""
         self.bridge.disk.flows = False
+        if step is not None:
+            getattr(self.bridge.disk, step)()
+        self.turn(run)
 
     @precondition(lambda self: not self.bridge.disk.flows)
     @rule()
@@ -171,25 +201,16 @@ class Interleavings(RuleBasedStateMachine):
         self.bridge.disk.flows = True
         self.bridge.loop.settle()
 
-    @precondition(lambda self: not self.bridge.disk.flows)
-    @rule(step=st.sampled_from(["commit", "select", "answer"]), run=st.booleans())
-    def step_disk(self, step, run):
-        """The disk does one thing."""
-        getattr(self.bridge.disk, step)()
-        self.turn(run)
-
-    @rule(refuses=st.booleans())
-    def refuse_writes(self, refuses):
-        """Every write fails, or works again."""
-        self.bridge.disk.refuse(refuses)
-
-    @rule(full=st.booleans())
-    def fill_disk(self, full):
-        """The file cannot grow, or can again."""
-        self.bridge.disk.fill(full)
+    @trouble("space")
+    @rule(state=st.sampled_from(["well", "well", "refuses", "full"]))
+    def disk_space(self, state):
+        """Every write fails, or the file cannot grow, or all is well again."""
+        self.bridge.disk.refuse(state == "refuses")
+        self.bridge.disk.fill(state == "full")
 
     # Process
 
+    @trouble("process")
     @rule()
     def kill(self):
         """The process is killed and started again on the same spool."""
@@ -243,8 +264,11 @@ class Interleavings(RuleBasedStateMachine):
     def all_goes_well(self):
         """First the others are served, while some queues still refuse; then everybody."""
         self.bridge.heal()
-        for _ in range(60):
+        for rounds in range(60):
+            self.bridge.loop.jump(1.1)
             self.bridge.live()
+            if rounds > 3 and self.bridge.drain.backlog == 0:
+                break
         self.refused_hold_up_only_themselves()
         self.broker.full.clear()
         self.bridge.quiesce(jump=20_000.0)

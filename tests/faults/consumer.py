@@ -1,0 +1,89 @@
+"""A consumer that shares no code with the bridge and outlives restarts of the broker."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter
+from typing import Any
+
+from pika.adapters.blocking_connection import BlockingChannel
+from pika.exceptions import AMQPError
+
+from tests.faults.ledger import Ledger
+from tests.helpers import amqp
+
+_OPTIONS = "?heartbeat=0&socket_timeout=5&stack_timeout=5"
+_ACK_EVERY = 50
+
+
+class Consumer:
+    """Takes everything out of one queue, on a thread of its own.
+
+    ``taken`` is how many messages; ``reasons`` counts them by the header ``reason``, which parked
+    ones have.
+    """
+
+    def __init__(self, url: str, queue: str, ledger: Ledger, *, per_second: float = 0) -> None:
+        """Take how many messages to take a second, 0 for as many as come."""
+        self._url = f"{url}{_OPTIONS}"
+        self._queue = queue
+        self._ledger = ledger
+        self._pause = 1 / per_second if per_second else 0.0
+        self._finishing = threading.Event()
+        self._stopping = threading.Event()
+        self.taken = 0
+        self.reasons: Counter[str] = Counter()
+        logging.getLogger("pika").setLevel(logging.CRITICAL)
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def finish(self) -> None:
+        """Return when the queue is empty and everything taken out of it is noted."""
+        self._pause = 0.0
+        self._finishing.set()
+        self._thread.join()
+
+    def stop(self) -> None:
+        """Stop in any case."""
+        self._stopping.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                with amqp(self._url) as channel:
+                    self._consume(channel)
+                    return
+            except (AMQPError, OSError):
+                self._stopping.wait(0.1)
+
+    def _consume(self, channel: BlockingChannel) -> None:
+        channel.basic_qos(prefetch_count=1 if self._pause else 4 * _ACK_EVERY)
+        unacked = empty = 0
+        for method, properties, body in channel.consume(self._queue, inactivity_timeout=0.1):
+            if method is not None and body is not None:
+                self._take(method, properties, body)
+                unacked += 1
+            if unacked and (method is None or unacked >= _ACK_EVERY or self._pause):
+                channel.basic_ack(0, multiple=True)
+                unacked = 0
+            # What left the queue before the first time was here before the second answer.
+            empty = empty + 1 if method is None and self._is_empty(channel) else 0
+            if self._stopping.is_set() or (self._finishing.is_set() and empty > 1):
+                return
+
+    def _take(self, method: Any, properties: Any, body: bytes) -> None:
+        self._stopping.wait(self._pause)
+        self._ledger.deliver(
+            self._queue, properties.message_id, body, redelivered=method.redelivered
+        )
+        self.taken += 1
+        if reason := properties.headers.get("reason"):
+            self.reasons[reason] += 1
+
+    def _is_empty(self, channel: BlockingChannel) -> bool:
+        if not self._finishing.is_set():
+            return False
+        ready = channel.queue_declare(self._queue, passive=True).method.message_count
+        return not ready and not channel.get_waiting_message_count()

@@ -1,0 +1,74 @@
+"""Stands between the bridge and the broker, and does what networks do."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import struct
+from types import TracebackType
+
+
+class Proxy:
+    """Forwards every connection to a port on this machine."""
+
+    def __init__(self, target: int) -> None:
+        self._target = target
+        self._server: asyncio.Server | None = None
+        self._passing = asyncio.Event()
+        self._passing.set()
+        self._writers: set[asyncio.StreamWriter] = set()
+
+    async def __aenter__(self) -> Proxy:
+        """Listen on a free port."""
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        """Cut everything."""
+        assert self._server is not None
+        self._server.close()
+        self.restore()
+        self.reset()
+        await self._server.wait_closed()
+
+    @property
+    def url(self) -> str:
+        """Return the AMQP URL of the broker behind the proxy."""
+        assert self._server is not None
+        return f"amqp://guest:guest@127.0.0.1:{self._server.sockets[0].getsockname()[1]}/"
+
+    def reset(self) -> None:
+        """End every connection, on both sides, with a TCP reset."""
+        for writer in self._writers:
+            raw = writer.get_extra_info("socket")
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            writer.transport.abort()
+
+    def swallow(self) -> None:
+        """Let nothing through any more, and tell nobody: a black hole."""
+        self._passing.clear()
+
+    def restore(self) -> None:
+        """Let everything through again."""
+        self._passing.set()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
+        with contextlib.suppress(OSError):
+            await self._passing.wait()
+            theirs, ours = await asyncio.open_connection("127.0.0.1", self._target)
+            self._writers.add(ours)
+            await asyncio.gather(self._pump(reader, ours), self._pump(theirs, writer))
+            self._writers.discard(ours)
+        self._writers.discard(writer)
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65536):
+                await self._passing.wait()
+                writer.write(data)
+                await writer.drain()
+        writer.close()

@@ -1,0 +1,121 @@
+"""What senders do: hang up, repeat themselves, crowd on one record, or say nothing at all."""
+
+import asyncio
+import random
+import resource
+from contextlib import asynccontextmanager, contextmanager, suppress
+
+import pytest
+
+from tests.faults.client import Connection
+from tests.faults.ledger import CONCURRENT
+from tests.faults.webhooks import Webhooks
+from tests.faults.world import FULL, PATIENT, size
+
+pytestmark = pytest.mark.timeout(900 if FULL else 120)
+
+
+async def test_hang_ups(world):
+    """A client that hangs up in mid-request disturbs nobody, and is not answered for."""
+    async with world() as row:
+        async with row.senders() as senders:
+            await hang_up(row, times=size(300, 10_000))
+        counts = await row.counts("client disconnects in mid-request")
+
+        assert counts.is_clean
+        assert senders.never_failed
+        assert 0 == row.bridge.log.counts["request_failed"]
+        assert 0 == row.bridge.log.counts["not_json"]
+
+
+async def hang_up(row, *, times):
+    """Send requests up to some byte, sometimes the last one, and hang up without reading."""
+    for _ in range(times):
+        event_id, number = row.ledger.issue(CONCURRENT, 999)
+        request = Webhooks().request(event_id, key=999, number=number)
+        _, writer = await asyncio.open_connection("127.0.0.1", row.bridge.port)
+        writer.write(request[: random.randrange(1, len(request) * 5 // 4)])
+        with suppress(ConnectionError):
+            await writer.drain()
+        if random.random() < 0.5:
+            writer.close()
+        else:
+            writer.transport.abort()
+
+
+async def test_three_attempts_at_once(world):
+    """Three attempts of one event at the same time make one message and three 200s."""
+    async with world() as row:
+        clients = [Connection(row.bridge.port) for _ in range(3)]
+        statuses = [await thrice(row, clients, key) for key in range(size(100, 1000))]
+        for client in clients:
+            client.close()
+        counts = await row.counts("one event three times in parallel")
+
+        assert counts.is_clean
+        assert 0 == counts.duplicates
+        assert {("duplicate", "duplicate", "published")} == set(statuses)
+
+
+async def thrice(row, clients, key):
+    """Send an event three times at once; return what was answered."""
+    event_id, number = row.ledger.issue(CONCURRENT, key)
+    request = Webhooks().request(event_id, key=key, number=number)
+    replies = await asyncio.gather(*(client.send(request) for client in clients))
+    row.ledger.accept(number)
+    return tuple(sorted(reply.body.split(b'"')[3].decode() for reply in replies))
+
+
+async def test_hot_record(world):
+    """Sixty-four senders of one record: all of it arrives, each once."""
+    async with world() as row:
+        async with row.senders(sequential=0, concurrent=1, at_once=64) as senders:
+            await row.accepts(500)
+        counts = await row.counts("a hot record, 64 senders")
+
+        assert counts.is_clean
+        assert 0 == counts.duplicates
+        assert senders.never_failed
+
+
+async def test_idle_and_slow_connections(world):
+    """A thousand connections that say nothing, or too little, take nothing from the others."""
+    with many_files_open():
+        async with world(**PATIENT) as row:
+            async with crowd(row.bridge.port, 1000), row.senders() as senders:
+                await row.accepts(500)
+            counts = await row.counts("1,000 idle or slow connections")
+
+        assert counts.is_clean
+        assert {"published"} == set(senders.statuses)
+
+
+@asynccontextmanager
+async def crowd(port, number):
+    """Hold connections open; every other one sends a byte of a request now and then."""
+    request = Webhooks().request("crowd", key=1, number=1)
+    streams = [await asyncio.open_connection("127.0.0.1", port) for _ in range(number)]
+    writers = [writer for _, writer in streams]
+
+    async def trickle():
+        for index in range(len(request)):
+            for writer in writers[::2]:
+                writer.write(request[index : index + 1])
+                await asyncio.sleep(0.002)
+
+    trickling = asyncio.create_task(trickle())
+    try:
+        yield
+    finally:
+        trickling.cancel()
+        for writer in writers:
+            writer.transport.abort()
+
+
+@contextmanager
+def many_files_open():
+    """Let this process and those it starts open files for a thousand connections."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4096)), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -1,0 +1,133 @@
+"""Exchanges and queues that are full, missing or refuse a message."""
+
+import asyncio
+
+import pytest
+
+from bridge.core.message import PARKED, UNROUTED
+from tests.faults.process import until
+from tests.faults.world import FULL, PATIENT, QUORUM, size
+from tests.helpers import amqp
+
+pytestmark = pytest.mark.timeout(900 if FULL else 120)
+
+LIMIT = {"x-overflow": "reject-publish"}
+
+
+async def test_hovering_at_the_limit(world):
+    """A queue at its limit, with a slow consumer, holds up nobody else and loses nothing."""
+    async with world(queue=False, **PATIENT) as row:
+        await row.bind("contacts", "contact.#")
+        await row.bind("sales", "sale.#", **LIMIT, **{"x-max-length": 30})
+        row.consume("contacts")
+        row.consume("sales", per_second=60)
+        sales = row.senders(event="sale.changed", first_key=1000, rate=80)
+        async with row.senders() as contacts, sales:
+            await row.logs("event_refused", times=size(10, 200))
+        counts = await row.counts("a queue hovering at its reject-publish limit")
+
+        assert counts.is_clean
+        assert {"published"} == set(contacts.statuses)
+        assert {"published", "spooled"} == set(sales.statuses)
+        assert 0 == row.consumers[PARKED].taken
+
+
+async def test_full_for_too_long(world):
+    """What a full queue refuses at every try is parked, and nobody else is held up."""
+    tries = size(2, 3)
+    async with world(queue=False, BRIDGE_SPOOL__REFUSED_TRIES=f"{tries}", **PATIENT) as row:
+        await row.bind("contacts", "contact.#")
+        await row.bind("sales", "sale.#", **LIMIT, **{"x-max-length": 1})
+        row.consume("contacts")
+        sales = row.senders(event="sale.changed", first_key=1000, sequential=20, most=1)
+        async with row.senders() as contacts, sales:
+            await row.counts_to("parked_total", 15)
+        row.consume("sales")
+        counts = await row.counts("a queue full for longer than the tries")
+
+        assert counts.is_clean
+        assert {"published"} == set(contacts.statuses)
+        parked = sales.statuses.total() - row.consumers["sales"].taken
+        assert {"refused": parked} == row.consumers[PARKED].reasons
+
+
+async def test_nobody_bound(world):
+    """What no queue is bound for is in superoffice.unrouted, and the sender is told."""
+    async with world(queue=False) as row:
+        async with row.senders() as senders:
+            await row.accepts(300)
+        counts = await row.counts("nobody bound")
+
+        assert counts.is_clean
+        assert {"unrouted"} == set(senders.statuses)
+        assert counts.accepted == row.consumers[UNROUTED].taken
+
+
+async def test_exchange_deleted(world, node):
+    """The bridge declares it again; what comes before the consumer has bound again is unrouted."""
+    async with world() as row:
+        async with row.senders() as senders:
+            await row.accepts(200)
+            await asyncio.to_thread(delete_exchange, node.url)
+            await row.logs("broker_connected", times=2)
+            await row.counts_to("unrouted_total", 50)
+            await row.bind("everything", "#", **QUORUM)
+            await row.recovers()
+        counts = await row.counts("exchange deleted while running")
+
+        assert counts.is_clean
+        assert row.consumers[UNROUTED].taken > 0
+        assert senders.never_failed
+
+
+def delete_exchange(url):
+    """Delete the exchange that the bridge publishes to."""
+    with amqp(url) as channel:
+        channel.exchange_delete("superoffice")
+
+
+ONE = {"event": "sale.changed", "first_key": 1000, "sequential": 1, "concurrent": 0, "most": 1}
+HUNDRED = {"sequential": 100, "concurrent": 0, "most": 1}
+
+
+async def test_channel_closed_by_one_message(world, node):
+    """Of a hundred good messages and one that makes the broker close the channel, one is parked."""
+    only_contacts = ["guest", "superoffice", r"^contact\.", ".*"]
+    async with world(BRIDGE_SPOOL__REFUSED_TRIES="2") as row:
+        await asyncio.to_thread(node.ctl, "set_topic_permissions", *only_contacts)
+        try:
+            async with row.senders(**HUNDRED) as good, row.senders(**ONE) as bad:
+                pass
+            counts = await row.counts("one message that closes the channel among 100 good ones")
+        finally:
+            await asyncio.to_thread(node.ctl, "clear_topic_permissions", "guest")
+
+        assert counts.is_clean
+        assert good.never_failed
+        assert bad.never_failed
+        assert 101 == counts.delivered
+        assert {"refused": 1} == row.consumers[PARKED].reasons
+
+
+@pytest.mark.skipif(not FULL, reason="takes minutes: FAULTS=full")
+async def test_too_large_for_the_broker(world, node):
+    """What is too large even to be parked waits on disk until the broker's limit is raised."""
+    await asyncio.to_thread(limit_messages, node, 10_000)
+    try:
+        async with world(BRIDGE_SPOOL__REFUSED_TRIES="2") as row:
+            async with row.senders(**HUNDRED), row.senders(**ONE, padding=20_000):
+                pass
+            await until(lambda: row.consumers["everything"].taken == 100, what="100 delivered")
+            await row.logs("event_refused", times=3)
+            await asyncio.to_thread(limit_messages, node, 128 * 1024 * 1024)
+            counts = await row.counts("one message that is too large for the broker")
+
+            assert counts.is_clean
+            assert {"refused": 1} == row.consumers[PARKED].reasons
+    finally:
+        await asyncio.to_thread(limit_messages, node, 128 * 1024 * 1024)
+
+
+def limit_messages(node, size):
+    """Let the broker close a channel (406) on which a larger message is published."""
+    node.ctl("eval", f"application:set_env(rabbit, max_message_size, {size}).")

@@ -1,0 +1,161 @@
+"""One row of the fault matrix: a broker, a bridge, senders and consumers, and the counts."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from bridge.core.message import PARKED, UNROUTED
+from bridge.testing.rabbitmq import RabbitMQNode
+from tests.faults.consumer import Consumer
+from tests.faults.ledger import Counts, Ledger
+from tests.faults.process import ROOT, BridgeProcess, until
+from tests.faults.senders import Senders, Traffic
+from tests.helpers import consumer_queue, wipe
+
+FULL = os.environ.get("FAULTS") == "full"
+"""The long form: longer outages, more repetitions, the settings of production."""
+
+RESULTS = ROOT / "var" / "faults"
+"""One file per row, with the counts of its latest run; ``python -m tests.faults`` prints them."""
+
+DEADLINE = "BRIDGE_BROKER__CONFIRM_DEADLINE_SECONDS"
+PATIENT = {DEADLINE: "4"}
+"""For rows in which nothing slow may be taken for an outage."""
+
+QUORUM = {"x-queue-type": "quorum"}
+QUEUES = ("everything", "contacts", "sales")
+
+
+def size(short: int, full: int) -> int:
+    """Return a number for the form that runs."""
+    return full if FULL else short
+
+
+class World:
+    """What a row acts on; made by ``running``."""
+
+    def __init__(self, node: RabbitMQNode, bridge: BridgeProcess) -> None:
+        self.node = node
+        self.bridge = bridge
+        self.ledger = Ledger()
+        self.consumers: dict[str, Consumer] = {}
+        self._begun = time.monotonic()
+
+    async def bind(self, queue: str, *keys: str, **arguments: Any) -> None:
+        """Declare a consumer's queue and bind it to ``superoffice``."""
+        await asyncio.to_thread(consumer_queue, self.node.url, queue, *keys, **arguments)
+
+    def consume(self, queue: str, *, per_second: float = 0) -> Consumer:
+        """Start a consumer of a queue."""
+        consumer = Consumer(self.node.url, queue, self.ledger, per_second=per_second)
+        self.consumers[queue] = consumer
+        return consumer
+
+    def senders(self, **traffic: Any) -> Senders:
+        """Return senders, to be started with ``async with``."""
+        defaults = {"rate": size(200, 1000), "pace": 1 if FULL else 0.25}
+        return Senders(self.bridge.port, self.ledger, Traffic(**{**defaults, **traffic}))
+
+    async def is_up(self) -> bool:
+        """Return whether the bridge publishes directly."""
+        status = await self.bridge.status()
+        return bool(status["broker"] == "up" and status["topology"] == "verified")
+
+    async def accepts(self, short: int, full: int = 0) -> None:
+        """Return when so many more events were accepted."""
+        wanted = self.ledger.accepted + size(short, full or 10 * short)
+        await until(lambda: self.ledger.accepted >= wanted, what=f"{wanted} events accepted")
+
+    async def spools(self, events: int) -> None:
+        """Return when so many events wait on disk."""
+        await self.counts_to("spool_events", events)
+
+    async def counts_to(self, metric: str, value: float) -> None:
+        """Return when a metric is at least so much."""
+
+        async def holds() -> bool:
+            return await self.bridge.metric(metric) >= value
+
+        await until(holds, what=f"{metric} is {value}")
+
+    async def recovers(self) -> None:
+        """Return when the spool is drained under load and events go to the broker directly."""
+        await until(self._is_drained, what="the spool is drained under load")
+        await self.counts_to("published_total", await self.bridge.metric("published_total") + 50)
+
+    async def logs(self, action: str, *, times: int = 1) -> None:
+        """Return when the bridge has logged an action so often."""
+        await until(lambda: self.bridge.log.counts[action] >= times, what=f"log of {action}")
+
+    async def counts(self, row: str) -> Counts:
+        """Wait until everything has come out; note the counts under the row's name."""
+        await until(self._is_idle, what="the spool is empty", seconds=size(60, 300))
+        for queue in (PARKED, UNROUTED):
+            self.consume(queue)
+        with suppress(AssertionError):  # what is lost in the end is counted below
+            await until(self._is_complete, what="everything came out", seconds=5)
+        finishing = (asyncio.to_thread(each.finish) for each in self.consumers.values())
+        await asyncio.gather(*finishing)
+        counts = self.ledger.counts()
+        seconds = round(time.monotonic() - self._begun, 1)
+        _note(row, {"form": "full" if FULL else "short", "seconds": seconds, **asdict(counts)})
+        return counts
+
+    def _is_complete(self) -> bool:
+        return self.ledger.counts().lost == 0
+
+    async def _is_drained(self) -> bool:
+        return await self.bridge.metric("spool_events") == 0
+
+    async def _is_idle(self) -> bool:
+        return await self._is_drained() and await self.bridge.metric("in_flight") == 0
+
+
+@asynccontextmanager
+async def running(
+    node: RabbitMQNode,
+    directory: Path,
+    *,
+    broker_url: str | None = None,
+    queue: bool = True,
+    **environ: str,
+) -> AsyncIterator[World]:
+    """Run a bridge for the length of the block, on an empty broker; it is ready.
+
+    Unless ``queue`` is false, there is a queue ``everything``, bound with ``#`` and consumed.
+    ``environ`` are settings of the bridge.
+    """
+    settings = {DEADLINE: "2" if FULL else "0.5", **environ}
+    bridge = BridgeProcess(directory, broker_url or node.url, **settings)
+    world = World(node, bridge)
+    try:
+        await asyncio.to_thread(wipe, node.url, queues=QUEUES)
+        if queue:
+            await world.bind("everything", "#", **QUORUM)
+            world.consume("everything")
+        await bridge.start()
+        await until(world.is_up, what="the bridge has found the broker")
+        yield world
+    except BaseException:
+        print(f"{bridge.log}\n{world.ledger}")
+        await asyncio.to_thread(node.restart)  # for the next row
+        raise
+    finally:
+        bridge.close()
+        for consumer in world.consumers.values():
+            await asyncio.to_thread(consumer.stop)
+
+
+def _note(row: str, found: dict[str, Any]) -> None:
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    name = re.sub(r"[^a-z0-9]+", "-", row.lower()).strip("-")
+    (RESULTS / f"{name}.json").write_text(json.dumps({"row": row, **found}) + "\n")
