@@ -112,6 +112,14 @@ def alive(pids):
     return {pid for pid in pids if Path(f"/proc/{pid}").exists()}
 
 
+@pytest.fixture(autouse=True)
+def _terminal(monkeypatch):
+    """Pretend an ordinary terminal, whatever the tests run in."""
+    monkeypatch.setenv("TERM", "xterm-256color")
+    for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS"):
+        monkeypatch.delenv(name, raising=False)
+
+
 @pytest.fixture
 def directory(tmp_path, monkeypatch):
     """Make an empty directory the working directory."""
