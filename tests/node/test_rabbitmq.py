@@ -96,7 +96,7 @@ def test_nothing_leaks_in(node):
 def test_ctl_failure_shows_the_output(node):
     """What rabbitmqctl complains about is in the error."""
     with pytest.raises(RabbitMQFailed, match="no_such_user"):
-        node.ctl("delete_user", "no_such_user")
+        node.ctl("change_password", "no_such_user", "secret")
 
 
 def test_killed_and_restarted_node_keeps_messages(node):
