@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,12 @@ CREATE TABLE IF NOT EXISTS event (
 
 _VERSION = 1
 """Of the schema, kept as ``user_version``."""
+
+_HEADER_BYTES = 100
+_MAGIC = b"SQLite format 3\0"
+
+_GIVE_UP_AFTER = 10_000
+"""Numbers one after the other that cannot be read, until nothing more is expected."""
 
 log = structlog.get_logger()
 
@@ -93,6 +99,7 @@ def _check(path: Path) -> None:
 def _salvage(aside: Path, path: Path) -> tuple[int, int]:
     """Copy every readable row, in order; return how many, and how many could not be read."""
     salvaged = unreadable = 0
+    _restore_header(aside, path)
     with closing(sqlite3.connect(aside)) as source, closing(connect(path)) as target:
         target.execute("BEGIN")
         for row in _readable(source):
@@ -105,21 +112,36 @@ def _salvage(aside: Path, path: Path) -> tuple[int, int]:
     return salvaged, unreadable
 
 
+def _restore_header(aside: Path, sound: Path) -> None:
+    """Give a file that has lost its header that of a sound database: no row depends on it.
+
+    Size and free pages are left out, then SQLite goes by the file
+    (https://www.sqlite.org/fileformat.html#the_database_header).
+    """
+    header = bytearray(sound.read_bytes()[:_HEADER_BYTES])
+    header[28:40] = bytes(12)
+    with suppress(FileNotFoundError), aside.open("r+b") as file:
+        if file.read(len(_MAGIC)) != _MAGIC:
+            file.seek(0)
+            file.write(header)
+
+
 def _readable(source: sqlite3.Connection) -> Iterator[tuple[Any, ...] | None]:
-    """Yield the rows in order, None for each that is there but cannot be read."""
-    try:
-        [(last,)] = source.execute("SELECT coalesce(max(seq), 0) FROM event")
-    except sqlite3.DatabaseError:
-        return
-    seq = 0
-    while seq < last:
+    """Yield the rows in order, None for each that cannot be read.
+
+    How many there were behind the last readable one nobody can tell: they are one None.
+    """
+    query = f"SELECT {COLUMNS} FROM event WHERE seq > ? ORDER BY seq"  # noqa: S608
+    seq = unreadable = 0
+    while unreadable < _GIVE_UP_AFTER:
         try:
-            query = f"SELECT {COLUMNS} FROM event WHERE seq > ? ORDER BY seq"  # noqa: S608
-            for row in source.execute(query, (seq,)):
-                seq = row[0]
+            for row in source.execute(query, (seq + unreadable,)):
+                yield from [None] * (row[0] - seq - 1 if unreadable else 0)
+                seq, unreadable = row[0], 0
                 yield row
         except sqlite3.DatabaseError:
-            seq += 1
-            yield None
+            unreadable += 1
         else:
-            return
+            break
+    if unreadable:
+        yield None

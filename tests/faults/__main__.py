@@ -24,7 +24,7 @@ def main() -> None:
     """Print the table."""
     rows = [json.loads(path.read_text()) for path in RESULTS.glob("*.json")]
     if not rows:
-        print(f"{RESULTS} is empty: run `make test ARGS=tests/faults`, or `FAULTS=full make ...`")
+        print(f"{RESULTS} is empty: run `make faults`, or `make faults FAULTS=full`")
         return
     print("|", " | ".join(title for _, title in COLUMNS), "|")
     print("|", " | ".join("---" if name in ("row", "form") else "---:" for name, _ in COLUMNS), "|")

@@ -148,9 +148,8 @@ class BridgeProcess:
         return int(events)
 
     async def _ask(self, path: str) -> bytes | None:
-        connection = Connection(self.admin_port, seconds=5.0)
-        reply = await connection.get(path)
-        connection.close()
+        with closing(Connection(self.admin_port, seconds=5.0)) as connection:
+            reply = await connection.get(path)
         return reply.body if reply else None
 
     async def _end(self, number: signal.Signals) -> int:

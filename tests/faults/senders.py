@@ -31,9 +31,9 @@ class Traffic:
     """
 
     rate: float = 400
-    sequential: int = 16
-    concurrent: int = 2
-    at_once: int = 4
+    sequential: int = 40
+    concurrent: int = 4
+    at_once: int = 2
     event: str = "contact.changed"
     first_key: int = 1
     most: int = sys.maxsize

@@ -156,7 +156,7 @@ async def test_corrupt_spool(world, node, where):
     async with world() as row:
         await asyncio.to_thread(node.freeze)
         async with row.senders():
-            await row.spools(300)
+            await row.spools(150)
         await row.bridge.kill()
         waiting = row.bridge.waiting()
         damage(row.bridge.spool, where)
@@ -164,7 +164,7 @@ async def test_corrupt_spool(world, node, where):
         await row.bridge.start()
         await row.logs("spool_salvaged")
         async with row.senders() as senders:
-            await row.accepts(100)
+            await row.accepts(50)
         counts = await row.counts(f"corrupt spool at start, {where.__name__}")
 
         found = row.bridge.log.latest["spool_salvaged"]

@@ -37,10 +37,10 @@ async def hang_up(row, *, times):
         writer.write(request[: random.randrange(1, len(request) * 5 // 4)])
         with suppress(ConnectionError):
             await writer.drain()
-        if random.random() < 0.5:
-            writer.close()
-        else:
-            writer.transport.abort()
+            if random.random() < 0.5:
+                writer.close()
+                await writer.wait_closed()
+        writer.transport.abort()
 
 
 async def test_three_attempts_at_once(world):

@@ -62,7 +62,7 @@ class World:
 
     def senders(self, **traffic: Any) -> Senders:
         """Return senders, to be started with ``async with``."""
-        defaults = {"rate": size(200, 1000), "pace": 1 if FULL else 0.25}
+        defaults = {"rate": size(200, 500), "pace": 1 if FULL else 0.25}
         return Senders(self.bridge.port, self.ledger, Traffic(**{**defaults, **traffic}))
 
     async def is_up(self) -> bool:
@@ -102,7 +102,7 @@ class World:
         for queue in (PARKED, UNROUTED):
             self.consume(queue)
         with suppress(AssertionError):  # what is lost in the end is counted below
-            await until(self._is_complete, what="everything came out", seconds=5)
+            await until(self._is_complete, what="everything came out", seconds=2)
         finishing = (asyncio.to_thread(each.finish) for each in self.consumers.values())
         await asyncio.gather(*finishing)
         counts = self.ledger.counts()
