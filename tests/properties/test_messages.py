@@ -172,6 +172,7 @@ def test_the_published_json_is_read_alike_by_everybody(pair):
 
 
 @given(delivered())
+@example((Delivery("superoffice", b"", 0), dataclasses.replace(HUGE, primary_key=0)))
 def test_every_cloudevent_is_one(pair):
     """The attributes follow CloudEvents 1.0, and are those that the AMQP properties repeat."""
     _, event = pair
@@ -197,6 +198,7 @@ def test_every_cloudevent_is_one(pair):
 
 
 @given(st.none() | texts(), st.none() | texts())
+@example("a/b", "a%2Fb")
 def test_every_context_has_a_source_of_its_own(context, other):
     """One segment of a path for any ContextIdentifier; the absent and the empty share one."""
     assert re.fullmatch(r"/superoffice/(?:[A-Za-z0-9._~-]|%[0-9A-F]{2})+", source_uri(context))

@@ -7,7 +7,7 @@ import traceback
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bridge.core.errors import ConfigInvalid
@@ -52,6 +52,9 @@ SECRETS = st.sampled_from(
         "",
     )
 ).map(json.dumps)
+
+HOLDERS = ("SUPEROFFICE_SECRET", "BROKER_PASSWORD", "SECRET_OF_TEST", "ABSENT_FILE")
+"""Variables that hold the secret; the last one nobody reads."""
 
 URLS = st.builds(
     "{}://{}:{}@{}{}".format,
@@ -125,15 +128,35 @@ def shown(path: Path, environ: dict[str, str]) -> str:
 
 
 @given(ENVIRONMENTS, st.sampled_from((TOKEN, f"{TOKEN}\udcff", f"{TOKEN}\n", None)))
+@example({"BRIDGE_BROKER__PASSWORD": '{"env": "ABSENT"}'}, TOKEN)
 def test_any_environment(directory, environ, secret):
     """Whatever the variables are, and wherever the secret stands among them."""
     environ = {name: text.replace("{directory}", str(directory)) for name, text in environ.items()}
     if secret is not None:
-        environ |= dict.fromkeys(
-            ("SUPEROFFICE_SECRET", "BROKER_PASSWORD", "SECRET_OF_TEST"), secret
-        )
+        environ |= dict.fromkeys(HOLDERS, secret)
 
     assert TOKEN not in shown(directory / "empty.toml", environ)
+
+
+@given(
+    st.fixed_dictionaries(
+        {"SUPEROFFICE_SECRET": st.just(TOKEN)},
+        optional={
+            "BROKER_PASSWORD": st.just(TOKEN),
+            "BRIDGE_BROKER__USERNAME": st.just("bridge"),
+            "BRIDGE_BROKER__PASSWORD": st.sampled_from((TOKEN, '{"env": "SUPEROFFICE_SECRET"}')),
+            "BRIDGE_BROKER__URLS": st.sampled_from(
+                (f"amqp://u:{TOKEN}@a/,amqps://b/%2f?x=1", f'["amqp://:{TOKEN}@[::1]:1/v"]')
+            ),
+        },
+    )
+)
+def test_what_is_loaded_hides_its_secrets(directory, environ):
+    """A configuration that is right: the secrets are there, and none of them shows."""
+    path = directory / "empty.toml"
+
+    assert (TOKEN.encode(),) == load(path, environ).settings.endpoints[0].secret_keys
+    assert TOKEN not in shown(path, environ)
 
 
 TOML = st.builds(

@@ -91,10 +91,7 @@ def test_late_confirm_while_its_row_is_read(bridge):
     bridge.loop.advance(2.0)
     disk.commit()
     bridge.loop.settle()
-    disk.select()  # the age of the oldest event
-    disk.answer()
-    bridge.loop.settle()
-    disk.select()  # the next rows
+    disk.select()
     bridge.broker.confirm(0)
     disk.commit()
     bridge.loop.settle()
@@ -252,3 +249,80 @@ def test_followers_of_a_held_row_do_not_wait_for_a_tick(bridge):
 
     assert [0, 1, 2, 3, 4] == routed(bridge)
     finish(bridge)
+
+
+def test_waiting_rows_after_an_interruption(bridge):
+    """Rows in line behind one that is still in flight are taken up again, each once."""
+    bridge.broker.blocked = True
+    for number, record in enumerate((RECORD, RECORD, ANOTHER, ANOTHER, None)):
+        bridge.send(number, record=record)
+    bridge.loop.settle()
+    bridge.broker.blocked = False
+    bridge.loop.advance(0.2)
+    bridge.broker.confirm(0)
+    bridge.loop.settle()
+    bridge.broker.blocked = True
+    bridge.broker.confirm(1)
+    bridge.loop.settle()
+    bridge.broker.blocked = False
+    finish(bridge)
+
+    assert [0, 1, 2, 3, 4] == sorted(routed(bridge))
+
+
+def test_poison_among_retries_and_direct_events(bridge):
+    """A retry that closes the channel is found, whatever is sent meanwhile, and counts its tries."""
+    bridge.send(1, record=RECORD)
+    bridge.loop.settle()
+    bridge.broker.nack(0)
+    bridge.loop.settle()
+    bridge.broker.poison.add("event-1")
+    for number in range(10, 200, 2):
+        bridge.send(number, record=ANOTHER)
+        bridge.loop.jump(60)
+        bridge.send(number + 1)
+        bridge.live(0.2)
+        bridge.send(number + 2000)
+        bridge.live(0.2)
+    finish(bridge, jump=60.0)
+
+    assert {"event-1": "refused"} == bridge.broker.parked
+    assert 8 == bridge.broker.refusals["event-1"]
+
+
+def test_rows_of_a_lost_exchange_that_come_out_of_order(bridge):
+    """An exchange returns with rows of which a later one had been set aside first."""
+    bridge.broker.blocked = True
+    for number in range(3):
+        bridge.send(number, record=RECORD, exchange="other")
+    bridge.loop.settle()
+    bridge.broker.blocked = False
+    bridge.loop.advance(0.2)
+    bridge.broker.gone("other")
+    bridge.send(3, record=ANOTHER, exchange="other")
+    bridge.loop.advance(0.2)
+    bridge.broker.lose()
+    bridge.loop.advance(0.2)
+    bridge.broker.connect()
+    bridge.loop.advance(0.2)
+    bridge.heal()
+    finish(bridge)
+
+    arrived = routed(bridge, "other")
+    assert 3 == arrived.pop(arrived.index(3))
+    assert [0, 1, 2] == arrived
+
+
+def test_unresolved_row_of_a_record_that_is_set_aside(bridge):
+    """A publish on a live channel keeps its place although its exchange is gone meanwhile."""
+    bridge.send(1, record=RECORD, exchange="other")
+    bridge.loop.advance(2.0)
+    bridge.broker.gone("other")
+    bridge.send(2, record=RECORD, exchange="other")
+    bridge.loop.advance(0.2)
+    bridge.broker.confirm(0)
+    bridge.loop.settle()
+    bridge.heal()
+    finish(bridge)
+
+    assert [1, 2] == routed(bridge, "other")
