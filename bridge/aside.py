@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import count
@@ -32,7 +32,9 @@ _AGAIN_SECONDS = 1.0
 """The pause after a retry that could not be made."""
 
 _PARK_AGAIN_SECONDS = 60.0
-"""The pause after ``superoffice.parked`` refused what it was given."""
+_PARK_AGAIN_AT_MOST = 3600.0
+"""Pauses after ``superoffice.parked`` refused what it was given, doubling: a message that is too
+large for the broker closes the channel each time."""
 
 Key = Hashable
 
@@ -43,13 +45,14 @@ log = structlog.get_logger()
 class Held:
     """Rows by number, in order; the first is retried.
 
-    ``park_as`` is the reason to park it, once there is one; ``gone_since`` is when its exchange was
-    found missing.
+    ``park_as`` is the reason to park it, once there is one, and ``parkings`` how often that was
+    refused; ``gone_since`` is when its exchange was found missing.
     """
 
     seqs: deque[int]
     tries: int = 0
     park_as: str | None = None
+    parkings: int = 0
     gone_since: float | None = None
 
 
@@ -132,6 +135,10 @@ class Shelf:
 
     def put(self, row: Row) -> bool:
         """Take in a row that belongs here; return False if it can be published."""
+        if row.unreadable:
+            log.error("spool_row_unreadable", seq=row.seq, error=row.unreadable)
+            self._park(row.seq, "spool_unreadable")
+            return True
         gone, held = self._gone_exchange(row), self._held.get(key_of(row))
         if gone is not None:
             gone.seqs.append(row.seq)
@@ -143,11 +150,11 @@ class Shelf:
         self._seqs.add(row.seq)
         return True
 
-    def hold(self, row: Row) -> None:
-        """Hold a refused row, and with it its record."""
+    def hold(self, row: Row, followers: Sequence[int] = ()) -> None:
+        """Hold a refused row, and with it those in line behind it: its record."""
         key = key_of(row)
-        self._held[key] = held = Held(deque([row.seq]), row.tries)
-        self._seqs.add(row.seq)
+        self._held[key] = held = Held(deque([row.seq, *followers]), row.tries)
+        self._seqs.update(held.seqs)
         self._plan_retry(key, held, row)
 
     def remove(self, row: Row) -> bool:
@@ -195,9 +202,13 @@ class Shelf:
 
     def _give_up(self, gone: Gone) -> None:
         for seq in gone.seqs:
-            key = ("row", seq)
-            self._held[key] = held = Held(deque([seq]), park_as="exchange_gone")
-            self._schedule(key, held, 0)
+            self._park(seq, "exchange_gone")
+
+    def _park(self, seq: int, reason: str) -> None:
+        key = ("row", seq)
+        self._held[key] = held = Held(deque([seq]), park_as=reason)
+        self._seqs.add(seq)
+        self._schedule(key, held, 0)
 
     async def _retry(self, key: Key, held: Held) -> None:
         row = await self._spool.get(held.seqs[0])
@@ -233,11 +244,11 @@ class Shelf:
         elif outcome is not Outcome.UNKNOWN:
             self._suspects.discard(key)
         if outcome is not None and outcome.accepted:
-            self._done(key, held, row)
+            self._done(key, held, row, outcome)
         elif outcome is not Outcome.REFUSED:  # being away counts no try
             self._schedule(key, held, 0 if publish.suspect else _AGAIN_SECONDS)
         elif held.park_as is not None:
-            self._schedule(key, held, _PARK_AGAIN_SECONDS)
+            self._plan_parking(key, held, row)
         else:
             held.tries += 1
             self._spool.note_tries(row, held.tries)
@@ -245,19 +256,31 @@ class Shelf:
         if outcome in (Outcome.CONFIRMED, Outcome.UNROUTED, Outcome.REFUSED):
             self._answered()
 
-    def _done(self, key: Key, held: Held, row: Row) -> None:
+    def _done(self, key: Key, held: Held, row: Row, outcome: Outcome) -> None:
         if held.park_as is not None:
-            self._metrics.parked.labels(row.message.headers["endpoint"], held.park_as).inc()
+            self._metrics.parked.labels(row.endpoint, held.park_as).inc()
             log.warning("event_parked", event_id=row.message.message_id, reason=held.park_as)
         else:
-            self._metrics.drained.inc()
+            self._metrics.count_drained(row.endpoint, unrouted=outcome is Outcome.UNROUTED)
         self._spool.delete(row)
         self._seqs.discard(held.seqs.popleft())
-        held.tries, held.park_as = 0, None
+        held.tries, held.park_as, held.parkings = 0, None, 0
         if held.seqs:
             self._schedule(key, held, 0)
         else:
             del self._held[key]
+
+    def _plan_parking(self, key: Key, held: Held, row: Row) -> None:
+        pause = min(_PARK_AGAIN_SECONDS * 2**held.parkings, _PARK_AGAIN_AT_MOST)
+        held.parkings = min(held.parkings + 1, 16)
+        log.error(
+            "parking_refused",
+            event_id=row.message.message_id,
+            bytes=len(row.message.body),
+            again_in_seconds=pause,
+            remedy="make room in superoffice.parked, or raise RabbitMQ's max_message_size",
+        )
+        self._schedule(key, held, pause)
 
     def _plan_retry(self, key: Key, held: Held, row: Row) -> None:
         log.warning("event_refused", event_id=row.message.message_id, tries=held.tries)

@@ -5,12 +5,16 @@ they hold up nobody but themselves: those of a record whose first row the broker
 and those of an exchange that is not there (*gone*). They are set aside by number and stay on disk.
 
 A pass reads rows by ascending number and starts over when the connection is lost; what it meets a
-second time it recognizes. A row leaves the disk when the broker has confirmed it.
+second time it recognizes. Who waits behind another row of its record does so by number too, and is
+read again when its turn has come: a record with many events takes neither memory nor the others'
+places. A row leaves the disk when the broker has confirmed it.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from itertools import islice
 
 import structlog
 
@@ -23,7 +27,13 @@ from bridge.ports import Outcome, Publish, Sender
 from bridge.spool import Row, Spool
 
 WINDOW = 256
-"""Rows in memory at a time, in flight or in line."""
+"""Rows in flight at a time."""
+
+WINDOW_BYTES = 16 * 1024 * 1024
+"""Bytes of those rows, when their bodies are large."""
+
+LOOKAHEAD = 100_000
+"""Rows in line behind another of their record, until no further ones are looked at."""
 
 _TICK_SECONDS = 0.1
 _LOOK_SECONDS = 1.0
@@ -47,8 +57,11 @@ class Drain:
         self._wake = asyncio.Event()
         self._backlog = spool.events
         self._cursor = 0
-        self._lines: Lines[Record, Row] = Lines()
+        self._lines: Lines[Record, int] = Lines()
         self._active: set[int] = set()
+        self._in_flight = 0
+        self._in_flight_bytes = 0
+        self._called: dict[int, Record] = {}
         self._waiting: set[int] = set()
         self._attached: dict[int, Publish] = {}
         self._suspects: set[int] = set()
@@ -110,7 +123,8 @@ class Drain:
             self._backlog -= 1
 
     async def run(self) -> None:
-        """Drain until cancelled."""
+        """Drain until cancelled; after an error it may be called again, and then looks anew."""
+        self._interrupted = True
         while True:
             await self._look()
             if not self._sender.is_up:
@@ -126,16 +140,33 @@ class Drain:
         self._release()
         half = (self._free() + 1) // 2
         retried = not self._suspects and await self._shelf.retry_due(half)
-        room = min(self._free(), WINDOW - len(self._active) - len(self._waiting))
-        if room <= 0 or self._cursor >= self._spool.last_seq or self._is_busy(room):
-            return retried
+        called = await self._serve_called()
+        return await self._read_on() or called or retried
+
+    async def _read_on(self) -> bool:
+        """Take the next rows from the disk; return whether there were any."""
+        room = self._free() - len(self._called)
+        exhausted = self._cursor >= self._spool.last_seq or len(self._waiting) >= LOOKAHEAD
+        if room <= 0 or exhausted or self._is_busy(room):
+            return False
         rows = await self._spool.read(after=self._cursor, limit=room)
         for row in rows:
             if self._interrupted:
                 break
             self._cursor = row.seq
             self._dispatch(row)
-        return bool(rows) or retried
+        return bool(rows)
+
+    async def _serve_called(self) -> bool:
+        """Publish rows whose turn in line has come; return whether there were any."""
+        turn = list(islice(self._called, max(0, self._free())))
+        if self._interrupted or not turn:
+            return False
+        rows = await self._spool.get_all(turn)
+        for row in rows:
+            if self._called.pop(row.seq, None) is not None:
+                self._publish(row)
+        return bool(rows)
 
     async def _look(self) -> None:
         """Note the age of the oldest event, for those who watch."""
@@ -155,17 +186,21 @@ class Drain:
 
     def _free(self) -> int:
         """Return how many rows may be published: after trouble only one at a time."""
-        in_flight = len(self._active - self._attached.keys()) + self._shelf.under_way
+        if self._in_flight_bytes >= WINDOW_BYTES:
+            return 0
         trouble = self._probing or self._suspects or self._shelf.has_suspects
-        return (1 if trouble else WINDOW) - in_flight
+        return (1 if trouble else WINDOW) - self._in_flight - self._shelf.under_way
 
     def _is_busy(self, room: int) -> bool:
         """Return whether to wait before reading: few large reads are cheaper than many small."""
-        in_flight = len(self._active - self._attached.keys())
-        return room < WINDOW // 2 and in_flight >= WINDOW // 4
+        return room < WINDOW // 2 and self._in_flight >= WINDOW // 4
 
     def _start_over(self) -> None:
         """Read from the first row again, except what is in flight on a live channel."""
+        for seq, record in self._called.items():
+            self._active.discard(seq)
+            self._lines.close(record)
+        self._called.clear()
         self._lines.drop_waiting()
         self._waiting.clear()
         self._cursor = 0
@@ -184,16 +219,24 @@ class Drain:
         if row.seq not in self._attached and self._set_aside(row):
             return
         record = row.message.record
-        if record is None or self._lines.enter(record, row):
-            self._serve(row)
-        else:
+        if record is not None and not self._lines.enter(record, row.seq):
             self._waiting.add(row.seq)
-
-    def _serve(self, row: Row) -> None:
+            return
         self._active.add(row.seq)
         if row.seq not in self._attached:
-            publish = self._sender.submit(row.message)
-            publish.on_settled(lambda settled: self._conclude(row, settled))
+            self._publish(row)
+
+    def _publish(self, row: Row) -> None:
+        self._in_flight += 1
+        self._in_flight_bytes += row.size
+        publish = self._sender.submit(row.message)
+        publish.on_settled(lambda settled: self._returned(row, settled))
+
+    def _returned(self, row: Row, publish: Publish) -> None:
+        """Take the outcome of a row that was published from the spool."""
+        self._in_flight -= 1
+        self._in_flight_bytes -= row.size
+        self._conclude(row, publish)
 
     def _conclude(self, row: Row, publish: Publish) -> None:
         """Take the outcome of a row that is in flight, or was before it was spooled."""
@@ -202,11 +245,11 @@ class Drain:
         self._active.discard(row.seq)
         outcome = publish.outcome
         if outcome is not None and outcome.accepted:
-            self._finish(row, late=late)
+            self._finish(row, outcome, late=late)
             if in_line:
-                self._serve_next(row)
+                self._call_next(row)
         elif outcome is Outcome.REFUSED:
-            self._hold(row, *self._leave_line(row) if in_line else ())
+            self._hold(row, self._leave_line(row) if in_line else ())
         else:
             self._interrupted = True
             if in_line:
@@ -215,12 +258,12 @@ class Drain:
                 self._suspects.add(row.seq)
         self._wake.set()
 
-    def _finish(self, row: Row, *, late: bool) -> None:
+    def _finish(self, row: Row, outcome: Outcome, *, late: bool) -> None:
         self._spool.delete(row)
         self._suspects.discard(row.seq)
         self._probing = False
         self._backlog -= 1
-        self._metrics.drained.inc()
+        self._metrics.count_drained(row.endpoint, unrouted=outcome is Outcome.UNROUTED)
         if late:
             self._metrics.late_confirms.inc()
             log.info("event_confirmed_late", event_id=row.message.message_id)
@@ -228,33 +271,35 @@ class Drain:
             log.info("spool_drained", held_records=self.held_records)
             self._spool.compact()
 
-    def _serve_next(self, row: Row) -> None:
-        assert row.message.record is not None  # noqa: S101  # only records have lines
-        following = self._lines.next(row.message.record)
+    def _call_next(self, row: Row) -> None:
+        """Let the next in line behind a row that is done have its turn."""
+        record = row.message.record
+        assert record is not None  # noqa: S101  # only records have lines
+        following = self._lines.next(record)
         if following is not None:
-            self._waiting.discard(following.seq)
-            self._serve(following)
+            self._waiting.discard(following)
+            self._active.add(following)
+            self._called[following] = record
 
-    def _leave_line(self, row: Row) -> list[Row]:
-        """End the line behind a row and return who waited in it."""
+    def _leave_line(self, row: Row) -> list[int]:
+        """End the line behind a row and return the numbers of those who waited in it."""
         assert row.message.record is not None  # noqa: S101  # only records have lines
         followers = self._lines.close(row.message.record)
-        self._waiting.difference_update(follower.seq for follower in followers)
+        self._waiting.difference_update(followers)
         return followers
 
-    def _hold(self, row: Row, *followers: Row) -> None:
+    def _hold(self, row: Row, followers: Sequence[int] = ()) -> None:
         """Hold the record of a refused row back, and nobody else."""
-        self._shelf.hold(row)
-        self._leave_backlog(row)
+        self._shelf.hold(row, followers)
         self._probing = False
-        for follower in followers:
-            self._set_aside(follower)
+        for seq in (row.seq, *followers):
+            self._leave_backlog(seq)
 
     def _set_aside(self, row: Row) -> bool:
         """Put a row on the shelf if it belongs there; return whether it does."""
         if not self._shelf.put(row):
             return False
-        self._leave_backlog(row)
+        self._leave_backlog(row.seq)
         return True
 
     def _answered(self) -> None:
@@ -262,6 +307,6 @@ class Drain:
         self._probing = False
         self._wake.set()
 
-    def _leave_backlog(self, row: Row) -> None:
+    def _leave_backlog(self, seq: int) -> None:
         self._backlog -= 1
-        self._suspects.discard(row.seq)
+        self._suspects.discard(seq)

@@ -70,6 +70,12 @@ class Metrics:
             registry=self.registry,
         )
 
+    def count_drained(self, endpoint: str, *, unrouted: bool) -> None:
+        """Count an event that the broker has taken from the spool."""
+        self.drained.inc()
+        if unrouted:
+            self.unrouted.labels(endpoint).inc()
+
     def gauge(self, name: str, text: str, read: Callable[[], float]) -> None:
         """Add a gauge that is read when Prometheus asks."""
         Gauge(f"{_PREFIX}_{name}", text, registry=self.registry).set_function(read)

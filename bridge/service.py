@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 from urllib.parse import unquote
@@ -26,6 +26,9 @@ from bridge.spool import Spool, opened
 from bridge.topology import Queue, Topology
 
 _ADMIN_GRACE_SECONDS = 1.0
+
+_PAUSE_SECONDS = 1.0
+"""After a task has failed, until it starts again."""
 
 log = structlog.get_logger()
 
@@ -125,7 +128,10 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
             lock_wait=settings.server.shutdown_grace_seconds,
         ) as spool:
             service = Service(settings, spool)
-            async with _task(service.publisher.run()), _task(service.drain.run()):
+            async with (
+                _kept_running("publisher", service.publisher.run),
+                _kept_running("drain", service.drain.run),
+            ):
                 try:
                     await service.admin.start()
                     await service.listener.start()
@@ -142,15 +148,26 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
 
 
 @asynccontextmanager
-async def _task(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Run a task for the length of the block."""
-    task = asyncio.create_task(work)
+async def _kept_running(
+    name: str, run: Callable[[], Coroutine[Any, Any, None]]
+) -> AsyncIterator[None]:
+    """Run a task for the length of the block; what it does not expect must not be its end."""
+    task = asyncio.create_task(_again_and_again(name, run))
     try:
         yield
     finally:
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
+
+
+async def _again_and_again(name: str, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    while True:
+        try:
+            await run()
+        except Exception as error:
+            log.error("task_failed", task=name, again_in_seconds=_PAUSE_SECONDS, exc_info=error)
+        await asyncio.sleep(_PAUSE_SECONDS)
 
 
 def _public(settings: Settings, pipeline: Pipeline, metrics: Metrics) -> Listener:

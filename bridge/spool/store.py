@@ -13,12 +13,16 @@ from typing import Any
 
 import orjson
 
-from bridge.core.message import Message
+from bridge.core.message import Message, bounded
 from bridge.spool.errors import SpoolFull
 from bridge.spool.writer import Delete, NoteTries, Writer
 
 _ROW_BYTES = 128
 """What a row costs beside its texts, about."""
+
+_READ_ROWS = 64
+_READ_BYTES = 4 * 1024 * 1024
+"""Of bodies: as soon as a read has so many, it ends."""
 
 COLUMNS = "seq, accepted_at, size, tries, exchange, routing_key, message_id, meta, body"
 """Of a row, in the order of the table."""
@@ -31,7 +35,8 @@ class Row:
     """One spooled event.
 
     ``seq`` is the order of acceptance, ``accepted_at`` Unix time in seconds, ``size`` the bytes
-    that it counts against ``max_bytes``, ``tries`` how often it was retried after a refusal.
+    that it counts against ``max_bytes``, ``tries`` how often it was retried after a refusal. When
+    the row is damaged, ``unreadable`` says how, and the message is what is left of it.
     """
 
     seq: int
@@ -39,6 +44,12 @@ class Row:
     size: int
     tries: int
     message: Message
+    unreadable: str = ""
+
+    @property
+    def endpoint(self) -> str:
+        """Return the name of the endpoint that accepted the event."""
+        return str(self.message.headers.get("endpoint", "unknown"))
 
 
 class Spool:
@@ -129,8 +140,13 @@ class Spool:
 
     async def get(self, seq: int) -> Row | None:
         """Return one event, None when it is gone."""
-        found = await self._select(f"{SELECT} WHERE seq = ?", seq)
+        found = await self.get_all([seq])
         return found[0] if found else None
+
+    async def get_all(self, seqs: Sequence[int]) -> list[Row]:
+        """Return these events in the order of acceptance, without those that are gone."""
+        query = f"{SELECT} WHERE seq IN (SELECT value FROM json_each(?)) ORDER BY seq"  # noqa: S608
+        return await self._select(query, orjson.dumps(seqs).decode())
 
     async def oldest_seconds(self) -> float:
         """Return the age of the oldest event, 0 when there is none."""
@@ -156,7 +172,7 @@ class Spool:
         self.events += events
         self.bytes += size
 
-    async def _select(self, sql: str, *parameters: int) -> list[Row]:
+    async def _select(self, sql: str, *parameters: int | str) -> list[Row]:
         loop = asyncio.get_running_loop()
         async with self._reading:
             self._deleting -= self._deleted  # what goes while we look can still be in the answer
@@ -192,12 +208,24 @@ def _values(row: Row, meta: bytes) -> tuple[object, ...]:
     )
 
 
-def _fetch(reader: sqlite3.Connection, sql: str, parameters: tuple[int, ...]) -> list[Any]:
-    return reader.execute(sql, parameters).fetchall()
+def _fetch(reader: sqlite3.Connection, sql: str, parameters: tuple[int | str, ...]) -> list[Any]:
+    """Return what a query finds, or only the start of it when the bodies are large."""
+    cursor, found, size = reader.execute(sql, parameters), [], 0
+    while size < _READ_BYTES and (page := cursor.fetchmany(_READ_ROWS)):
+        found += page
+        size += sum(len(columns[-1] or b"") for columns in page)
+    return found
 
 
 def row_of(columns: Sequence[Any]) -> Row:
-    """Build a row from what ``SELECT`` returns."""
+    """Build a row from what ``SELECT`` returns; one that is no event any more is unreadable."""
+    try:
+        return _readable(columns)
+    except (ValueError, TypeError) as error:
+        return _unreadable(*columns, error=str(error))
+
+
+def _readable(columns: Sequence[Any]) -> Row:
     seq, accepted_at, size, tries, exchange, routing_key, message_id, meta, body = columns
     content_type, kind, timestamp, headers, record = orjson.loads(meta)
     message = Message(
@@ -212,3 +240,30 @@ def row_of(columns: Sequence[Any]) -> Row:
         record=tuple(record) if record else None,
     )
     return Row(seq, accepted_at, size, tries, message)
+
+
+def _unreadable(
+    seq: int, accepted_at: Any, size: Any, tries: Any, *columns: Any, error: str
+) -> Row:
+    """Return what is left of a row, in a form that can be parked."""
+    exchange, routing_key, message_id, _, body = columns
+    message = Message(
+        exchange=_text(exchange),
+        routing_key=_text(routing_key),
+        body=body if isinstance(body, bytes) else _text(body).encode(),
+        content_type="application/octet-stream",
+        message_id=_text(message_id),
+        type="com.superoffice.parked",
+        timestamp=0,
+        headers={"endpoint": "unknown"},
+    )
+    numbers = (
+        value if isinstance(value, float | int) else 0 for value in (accepted_at, size, tries)
+    )
+    accepted, counted, tried = map(int, numbers)
+    return Row(seq, accepted, counted, tried, message, unreadable=error or "damaged")
+
+
+def _text(value: Any) -> str:
+    """Return a column's text, cut to what AMQP can carry."""
+    return bounded(value if isinstance(value, str) else "")

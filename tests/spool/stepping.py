@@ -143,6 +143,10 @@ class SteppedSpool:
         """Let the file not grow any more, or grow again."""
         self._database.execute(f"PRAGMA max_page_count = {1 if full else 10**9}")
 
+    def damage(self, seq):
+        """Overwrite what a row says of its message beside the body."""
+        self._database.execute("UPDATE event SET meta = x'00' WHERE seq = ?", (seq,))
+
     def counted(self):
         """Return what the database holds: rows and the bytes that they count."""
         return self._database.execute("SELECT count(*), ifnull(sum(size), 0) FROM event").fetchone()

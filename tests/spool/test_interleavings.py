@@ -2,8 +2,9 @@
 
 import pytest
 
+from bridge.drain import WINDOW
 from bridge.ports import Outcome
-from tests.spool.bridge_under_test import Bridge
+from tests.spool.bridge_under_test import REFUSED_TRIES, Bridge
 
 RECORD = ("superoffice", "Cust1", "contact", 1)
 ANOTHER = ("superoffice", "Cust1", "contact", 2)
@@ -271,7 +272,7 @@ def test_waiting_rows_after_an_interruption(bridge):
 
 
 def test_poison_among_retries_and_direct_events(bridge):
-    """A retry that closes the channel is found, whatever is sent meanwhile, and counts its tries."""
+    """A retry that closes the channel is found, whatever is sent meanwhile; its tries count."""
     bridge.send(1, record=RECORD)
     bridge.loop.settle()
     bridge.broker.nack(0)
@@ -326,3 +327,84 @@ def test_unresolved_row_of_a_record_that_is_set_aside(bridge):
     finish(bridge)
 
     assert [1, 2] == routed(bridge, "other")
+
+
+def test_hot_record_leaves_the_others_their_places(bridge):
+    """However many rows of one record wait, those of others are published beside its first."""
+    bridge.broker.blocked = True
+    for number in range(WINDOW + 100):
+        bridge.send(number, record=RECORD)
+    for number in range(1000, 1010):
+        bridge.send(number)
+    bridge.loop.settle()
+    bridge.broker.blocked = False
+    bridge.loop.advance(0.2)
+    bridge.broker.confirm(0)
+    bridge.loop.settle()
+
+    assert {"event-1", *(f"event-{n}" for n in range(1000, 1010))} == in_flight(bridge)
+    finish(bridge, rounds=WINDOW + 200)
+    assert [*range(WINDOW + 100)] == [number for number in routed(bridge) if number < 1000]
+
+
+def test_places_are_taken_by_those_whose_turn_has_come(bridge):
+    """Rows that are called up are published within the window, and count before further reads."""
+    bridge.broker.blocked = True
+    records = [("superoffice", "Cust1", "contact", key) for key in range(WINDOW + 50)]
+    for number, record in enumerate([*records, *records]):
+        bridge.send(number, record=record)
+    bridge.loop.settle()
+    bridge.broker.blocked = False
+    bridge.loop.advance(0.2)
+    while bridge.broker.in_flight:
+        assert WINDOW >= len(bridge.broker.in_flight)
+        bridge.broker.confirm(0)
+        bridge.loop.settle()
+
+    finish(bridge)
+    assert 2 * len(records) == len(set(routed(bridge)))
+
+
+def test_unreadable_row(bridge):
+    """A row whose properties are damaged is parked with its body; its neighbours are published."""
+    bridge.broker.blocked = True
+    for number in range(3):
+        bridge.send(number, record=RECORD)
+    bridge.loop.settle()
+    bridge.disk.damage(2)
+    bridge.broker.blocked = False
+    finish(bridge)
+
+    assert [0, 2] == routed(bridge)
+    assert {"event-1": "spool_unreadable"} == bridge.broker.parked
+
+
+def test_too_large_even_to_be_parked(bridge):
+    """What the broker does not take even as parked stays on disk, with ever longer pauses."""
+    bridge.send(1, record=RECORD)
+    bridge.loop.settle()
+    bridge.broker.nack(0)
+    pauses = [refuse_again(bridge) for _ in range(REFUSED_TRIES + 9)]
+
+    assert [60, 120, 240, 480, 960, 1920, 3600, 3600] == pauses[REFUSED_TRIES + 1 :]
+    bridge.live()
+    finish(bridge, jump=3600.0)
+    assert {"event-1": "refused"} == bridge.broker.parked
+
+
+def in_flight(bridge):
+    """Return the ids of what the broker has not settled."""
+    return {flight.id for flight in bridge.broker.in_flight}
+
+
+def refuse_again(bridge):
+    """Close the channel on the next try; return after how many minutes, in seconds, it came."""
+    for minute in range(100):
+        bridge.broker.connect()
+        bridge.loop.settle()
+        if bridge.broker.in_flight:
+            bridge.broker.close_channel()
+            return 60 * minute
+        bridge.loop.jump(60)
+        bridge.loop.advance(0.2)
+    raise AssertionError("it was never tried again")

@@ -20,7 +20,7 @@ from bridge.ports import Outcome
 from tests.spool.bridge_under_test import DEADLINE, EXCHANGES, REFUSED_TRIES, Bridge
 
 MEMORY = Path("/dev/shm")  # noqa: S108  # where an fsync costs nothing
-EXAMPLES = settings.default.max_examples * 4
+EXAMPLES = settings().max_examples * 4
 MOVES = 60
 
 ONE, TWO = (("superoffice", "Cust1", "contact", key) for key in (1, "x"))
