@@ -181,12 +181,13 @@ class Shelf:
     async def retry_due(self, limit: int) -> bool:
         """Try again what is due, up to a limit; return whether anything was."""
         tried = False
+        connection = self._sender.connection
         while limit > 0 and self._due and self._due[0][0] <= self._loop.time():
             _, _, key, held = heapq.heappop(self._due)
             if self._held.get(key) is held:
                 await self._retry(key, held)
                 tried = True
-                limit -= 1
+                limit = limit - 1 if self._sender.connection == connection else 0
         return tried
 
     def _gone_exchange(self, row: Row) -> Gone | None:
@@ -211,11 +212,13 @@ class Shelf:
         self._schedule(key, held, 0)
 
     async def _retry(self, key: Key, held: Held) -> None:
+        connection = self._sender.connection
         row = await self._spool.get(held.seqs[0])
         if self._held.get(key) is not held:  # the disk did not take it in the end
             return
-        if row is None:  # handed over, but not on disk yet
-            self._schedule(key, held, _AGAIN_SECONDS)
+        if row is None or connection != self._sender.connection:
+            # Not on disk yet, or what may be in flight on a new connection is to be asked first.
+            self._schedule(key, held, _AGAIN_SECONDS if row is None else 0)
             return
         if held.park_as is None and self._is_given_up(held, row.message.exchange):
             held.park_as = "exchange_gone"

@@ -65,6 +65,7 @@ class Drain:
         self._waiting: set[int] = set()
         self._attached: dict[int, Publish] = {}
         self._suspects: set[int] = set()
+        self._connection = 0
         self._interrupted = False
         self._probing = True
         self._looked_at = 0.0
@@ -135,7 +136,7 @@ class Drain:
 
     async def _step(self) -> bool:
         """Do what can be done now; return whether there was anything."""
-        if self._interrupted:
+        if self._is_cut_off():
             self._start_over()
         self._release()
         half = (self._free() + 1) // 2
@@ -151,7 +152,7 @@ class Drain:
             return False
         rows = await self._spool.read(after=self._cursor, limit=room)
         for row in rows:
-            if self._interrupted:
+            if self._is_cut_off():
                 break
             self._cursor = row.seq
             self._dispatch(row)
@@ -160,10 +161,12 @@ class Drain:
     async def _serve_called(self) -> bool:
         """Publish rows whose turn in line has come; return whether there were any."""
         turn = list(islice(self._called, max(0, self._free())))
-        if self._interrupted or not turn:
+        if self._is_cut_off() or not turn:
             return False
         rows = await self._spool.get_all(turn)
         for row in rows:
+            if self._is_cut_off():
+                break
             if self._called.pop(row.seq, None) is not None:
                 self._publish(row)
         return bool(rows)
@@ -194,6 +197,13 @@ class Drain:
     def _is_busy(self, room: int) -> bool:
         """Return whether to wait before reading: few large reads are cheaper than many small."""
         return room < WINDOW // 2 and self._in_flight >= WINDOW // 4
+
+    def _is_cut_off(self) -> bool:
+        """Return whether to start over: a publish was lost, or the connection is another one."""
+        if self._sender.connection != self._connection:
+            self._connection = self._sender.connection
+            self._interrupted = True
+        return self._interrupted
 
     def _start_over(self) -> None:
         """Read from the first row again, except what is in flight on a live channel."""

@@ -78,6 +78,11 @@ class Sender(Protocol):
         """Return whether messages are taken now."""
         ...
 
+    @property
+    def connection(self) -> int:
+        """Return the number of the connection, which every new one raises."""
+        ...
+
     def takes(self, exchange: str) -> bool:
         """Return whether an exchange may be published to."""
         ...

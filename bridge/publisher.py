@@ -56,6 +56,7 @@ class Publisher:
         self._channel: ConfirmChannel | None = None
         self._gone = asyncio.Event()
         self._blocked = False
+        self.connection = 0
 
     def __repr__(self) -> str:
         """Show the state."""
@@ -165,6 +166,7 @@ class Publisher:
     def _open(self, channel: aiormq.Channel) -> None:
         self._gone.clear()
         self._blocked = False
+        self.connection += 1
         self._channel = ConfirmChannel(channel, returned=self._reroute, closed=self._on_closed)
 
     def _close(self) -> None:

@@ -49,6 +49,7 @@ class ScriptedBroker:
         self.unbound = set()
         self.refusals: Counter[str] = Counter()
         self.broken = []
+        self.connection = 0
         self.new_process()
 
     def new_process(self):
@@ -92,6 +93,7 @@ class ScriptedBroker:
         """Bring a connection up; ``proven`` does not ask for a first batch of one."""
         if not self.connected:
             self.connected, self.blocked = True, False
+            self.connection += 1
             self._begin()
             self._verdicts += proven
 

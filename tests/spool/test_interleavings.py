@@ -392,6 +392,25 @@ def test_too_large_even_to_be_parked(bridge):
     assert {"event-1": "refused"} == bridge.broker.parked
 
 
+def test_new_connection_between_two_looks(bridge):
+    """A connection that was lost and made anew in one instant is tried with one message, too."""
+    bridge.broker.blocked = True
+    bridge.send(0)
+    bridge.loop.settle()
+    bridge.quiesce()  # the drain has had an answer on this connection
+    bridge.broker.gone("other")
+    for number in range(1, 4):
+        bridge.send(number, exchange="other")
+    bridge.loop.settle()
+    bridge.broker.lose()
+    bridge.broker.connect()
+    bridge.broker.exchanges.add("other")
+    bridge.loop.advance(0.2)
+
+    assert {"event-1"} == in_flight(bridge)
+    finish(bridge)
+
+
 def in_flight(bridge):
     """Return the ids of what the broker has not settled."""
     return {flight.id for flight in bridge.broker.in_flight}
