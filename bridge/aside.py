@@ -116,6 +116,8 @@ class Shelf:
 
     def holds_up(self, message: Message) -> bool:
         """Return whether a new message must go behind something that is set aside."""
+        if not self._seqs:
+            return False
         record = message.record
         return (
             message.exchange in self._gone

@@ -14,18 +14,29 @@ a returned message is returned before it is acked; returns come in publish order
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 import aiormq
-from aiormq.abc import ChannelFrame, FrameType
+import structlog
+from aiormq.abc import FrameType
 from pamqp import commands
 from pamqp.body import ContentBody
 from pamqp.header import ContentHeader
 
+from bridge.core.errors import MessageInvalid
 from bridge.core.frames import publish_frames
 from bridge.core.message import unrouted_message
 from bridge.ports import Outcome, Publish
+
+WINDOW = 256
+"""Publishes on the wire at a time: more of them add latency, and nothing else."""
+
+WINDOW_BYTES = 16 * 1024 * 1024
+"""Bytes of their bodies, when those are large."""
+
+log = structlog.get_logger()
 
 
 class _Inbox:
@@ -53,18 +64,24 @@ class ConfirmChannel:
         self,
         channel: aiormq.Channel,
         *,
+        write: Callable[[bytes], None],
         returned: Callable[[Publish], None],
         closed: Callable[[str], None],
     ) -> None:
+        """Take what puts bytes on the channel's connection, and what to tell of the outcome."""
         self._channel = channel
+        self._write = write
         self._loop = asyncio.get_running_loop()
         self._returned = returned
         self._closed = closed
+        self._number = channel.number
         self._frame_max = channel.connection.connection_tune.frame_max
         self._tag = 0
         self._settled_up_to = 0
         self._returned_up_to = 0
         self._in_flight: dict[int, Publish] = {}
+        self._in_flight_bytes = 0
+        self._queued: deque[Publish] = deque()
         self._outgoing: list[bytes] = []
         self._return: _Return | None = None
         self._quiet_since = 0.0
@@ -80,24 +97,39 @@ class ConfirmChannel:
     @property
     def in_flight(self) -> int:
         """Return how many publishes are unresolved."""
-        return len(self._in_flight)
+        return len(self._in_flight) + len(self._queued)
 
     def quiet_for(self) -> float:
         """Return for how many seconds publishes have waited while nothing was settled."""
         return self._loop.time() - self._quiet_since if self._in_flight else 0.0
 
     def send(self, publish: Publish) -> None:
-        """Put a message on the wire with the others of this turn of the event loop.
+        """Put a message on the wire, or in line for it while the window is full.
 
-        Raises ``MessageInvalid`` before a delivery tag is taken: a tag without its message would
-        shift the outcome of every later one.
+        One that AMQP cannot carry is refused before it takes a delivery tag: a tag without its
+        message would shift the outcome of every later one.
         """
+        if self._is_full():
+            self._queued.append(publish)
+        else:
+            self._send(publish)
+
+    def _is_full(self) -> bool:
+        return len(self._in_flight) >= WINDOW or self._in_flight_bytes >= WINDOW_BYTES
+
+    def _send(self, publish: Publish) -> None:
         message = unrouted_message(publish.message) if publish.rerouted else publish.message
-        frames = publish_frames(message, channel=self._channel.number, frame_max=self._frame_max)
+        try:
+            frames = publish_frames(message, channel=self._number, frame_max=self._frame_max)
+        except MessageInvalid as invalid:
+            log.error("message_invalid", event_id=message.message_id, error=str(invalid))
+            publish.settle(Outcome.REFUSED)
+            return
         if not self._in_flight:
             self._quiet_since = self._loop.time()
         self._tag += 1
         self._in_flight[self._tag] = publish
+        self._in_flight_bytes += len(message.body)
         if not self._outgoing:
             self._loop.call_soon(self._flush)
         self._outgoing.append(frames)
@@ -111,24 +143,21 @@ class ConfirmChannel:
         if self.is_closed:
             return
         self.is_closed = True
-        lost = list(self._in_flight.values())
+        lost, queued = list(self._in_flight.values()), list(self._queued)
         self._in_flight.clear()
+        self._queued.clear()
         self._outgoing.clear()
         culprit = by_broker and len(lost) == 1
         for publish in lost:
             publish.suspect = by_broker and not culprit
             publish.settle(Outcome.REFUSED if culprit else Outcome.UNKNOWN)
+        for publish in queued:
+            publish.settle(Outcome.AWAY)
         self._closed(reason)
 
     def _flush(self) -> None:
-        if not self._outgoing or self.is_closed:
-            return
-        payload = ChannelFrame(payload=b"".join(self._outgoing), should_close=False)
-        try:
-            self._channel.connection.write_queue.put_nowait(payload)
-        except asyncio.QueueFull:  # its reader runs in the next turn
-            self._loop.call_later(0.001, self._flush)
-        else:
+        if self._outgoing:
+            self._write(b"".join(self._outgoing))
             self._outgoing.clear()
 
     def _on_frame(self, frame: FrameType) -> bool:
@@ -155,23 +184,26 @@ class ConfirmChannel:
         self._quiet_since = self._loop.time()
         if multiple:
             for earlier in range(self._settled_up_to + 1, tag):
-                if (publish := self._in_flight.pop(earlier, None)) is not None:
-                    self._conclude(publish, outcome)
+                self._settle_one(earlier, outcome)
             self._settled_up_to = max(self._settled_up_to, tag)
-        publish = self._in_flight.pop(tag, None)
-        if publish is not None:
-            self._conclude(publish, outcome)
-        elif not self.is_closed:
+        if not self._settle_one(tag, outcome) and not self.is_closed:
             self._anomaly(f"confirm for unknown delivery tag {tag}")
+        while self._queued and not self._is_full():
+            self._send(self._queued.popleft())
 
-    def _conclude(self, publish: Publish, outcome: Outcome) -> None:
-        """Settle a publish; one that was returned is not done before its copy is confirmed."""
+    def _settle_one(self, tag: int, outcome: Outcome) -> bool:
+        """Settle a publish if it is in flight; one that was returned waits for its copy."""
+        publish = self._in_flight.pop(tag, None)
+        if publish is None:
+            return False
+        self._in_flight_bytes -= len(publish.message.body)
         if publish.returned:
             self._returned(publish)
         elif publish.rerouted and outcome is Outcome.CONFIRMED:
             publish.settle(Outcome.UNROUTED)
         else:
             publish.settle(outcome)
+        return True
 
     def _on_return(self, returned: _Return) -> None:
         for tag in range(self._returned_up_to + 1, self._tag + 1):  # they come in publish order

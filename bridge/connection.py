@@ -66,6 +66,10 @@ class Connection:
         assert isinstance(underlay, aiormq.Channel)  # noqa: S101  # no other kind is ever made
         return underlay
 
+    def write(self, frames: bytes) -> None:
+        """Put whole frames on the wire, beside what aiormq writes; dropped when that is gone."""
+        self._transport.write(frames)
+
     def abort(self) -> None:
         """Cut the connection at once, without the closing handshake: the peer does not answer."""
         self._transport.abort()
@@ -91,6 +95,10 @@ class _Transport(TransportFactory):
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         reader, self._writer = await self._factory.create(url, **kwargs)
         return reader, self._writer
+
+    def write(self, data: bytes) -> None:
+        if self._writer is not None and not self._writer.is_closing():
+            self._writer.write(data)
 
     def abort(self) -> None:
         if self._writer is not None:

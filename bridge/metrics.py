@@ -1,15 +1,22 @@
 """What the service counts, for Prometheus.
 
-Every label has a bounded set of values: nothing that a sender can choose becomes a label.
+Every label has a bounded set of values: nothing that a sender can choose becomes a label. All
+counting happens on the event loop, several times an event, so it needs no lock; prometheus_client
+gives the counts names and their form when somebody asks (docs/decisions/0010).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import accumulate
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_1_0_0
+from prometheus_client.registry import Collector
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_1_0_0
 _PREFIX = "superoffice_bridge"
@@ -31,6 +38,81 @@ _LATENCY_BUCKETS = (
     5,
 )
 """Seconds: from one cheap step to the sender's whole budget."""
+
+
+class Count:
+    """How often something happened since ``created``, Unix time in seconds."""
+
+    __slots__ = ("created", "value")
+
+    def __init__(self) -> None:
+        self.value = 0
+        self.created = time.time()
+
+    def inc(self) -> None:
+        """Count one more."""
+        self.value += 1
+
+
+class Counter(Collector):
+    """A count for every combination of labels that was met."""
+
+    def __init__(self, name: str, text: str, *labels: str) -> None:
+        self._family = partial(CounterMetricFamily, f"{_PREFIX}_{name}", text, labels=labels)
+        self._names = labels
+        self._counts: dict[tuple[str, ...], Count] = {}
+
+    def labels(self, *values: str) -> Count:
+        """Return the count of these labels; raises ValueError if they are not as many as named."""
+        count = self._counts.get(values)
+        if count is None:
+            if len(values) != len(self._names):
+                raise ValueError(f"{values} do not fit the labels {self._names}")
+            count = self._counts[values] = Count()
+        return count
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the counts as prometheus_client wants them."""
+        family = self._family()
+        for values, count in self._counts.items():
+            family.add_metric(values, count.value, created=count.created)
+        yield family
+
+
+class Latency:
+    """How many observations were how long; ``seconds`` in all."""
+
+    __slots__ = ("counts", "seconds")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(_LATENCY_BUCKETS) + 1)
+        self.seconds = 0.0
+
+    def observe(self, seconds: float) -> None:
+        """Count one more."""
+        self.counts[bisect_left(_LATENCY_BUCKETS, seconds)] += 1
+        self.seconds += seconds
+
+
+class Latencies(Collector):
+    """A histogram for every value of one label, all of them known."""
+
+    def __init__(self, name: str, text: str, label: str, values: tuple[str, ...]) -> None:
+        self._family = partial(HistogramMetricFamily, f"{_PREFIX}_{name}", text, labels=[label])
+        self._latencies = {value: Latency() for value in values}
+
+    def labels(self, value: str) -> Latency:
+        """Return the latencies of this label."""
+        return self._latencies[value]
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the histograms as prometheus_client wants them."""
+        family = self._family()
+        bounds = [*map(str, map(float, _LATENCY_BUCKETS)), "+Inf"]
+        for value, latency in self._latencies.items():
+            buckets = list(zip(bounds, accumulate(latency.counts), strict=True))
+            family.add_metric([value], buckets, latency.seconds)
+        yield family
 
 
 class Metrics:
@@ -55,20 +137,20 @@ class Metrics:
         self.parked = self._counter(
             "parked", "Deliveries now in superoffice.parked", "endpoint", "reason"
         )
-        self.drained = self._counter("drained", "Spooled events that the broker has taken")
+        self.drained = self._counter("drained", "Spooled events that the broker has taken").labels()
         self.late_confirms = self._counter(
             "late_confirms", "Spooled events that turned out to be confirmed after their deadline"
-        )
+        ).labels()
         self.oddities = self._counter(
             "oddities", "Odd shapes that were passed on unchanged", "kind"
         )
-        self.stage_seconds = Histogram(
-            f"{_PREFIX}_stage_seconds",
+        self.stage_seconds = Latencies(
+            "stage_seconds",
             "Latency of requests answered 200: deliver (to confirm or fsync), and total",
-            ["stage"],
-            buckets=_LATENCY_BUCKETS,
-            registry=self.registry,
+            "stage",
+            ("deliver", "total"),
         )
+        self.registry.register(self.stage_seconds)
 
     def count_drained(self, endpoint: str, *, unrouted: bool) -> None:
         """Count an event that the broker has taken from the spool."""
@@ -91,7 +173,9 @@ class Metrics:
         return generate_latest(self.registry)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
-        return Counter(f"{_PREFIX}_{name}", text, labels, registry=self.registry)
+        counter = Counter(name, text, *labels)
+        self.registry.register(counter)
+        return counter
 
 
 def _is(read: Callable[[], str], value: str) -> float:

@@ -8,6 +8,7 @@ decision and its effect, so no message can slip in between.
 from __future__ import annotations
 
 import asyncio
+from itertools import takewhile
 
 from bridge.core.event import Record
 from bridge.core.message import Message
@@ -25,14 +26,13 @@ _PRESSURE_FULL = 0.5
 class _Ticket:
     """One message, from its acceptance to its answer."""
 
-    __slots__ = ("answer", "due", "expired", "message", "publish", "timer")
+    __slots__ = ("answer", "due", "expired", "message", "publish")
 
     def __init__(self, message: Message, answer: asyncio.Future[Outcome], *, due: float) -> None:
         self.message = message
         self.answer = answer
         self.due = due
         self.publish: Publish | None = None
-        self.timer: asyncio.TimerHandle | None = None
         self.expired = False
 
     @property
@@ -41,8 +41,6 @@ class _Ticket:
         return outcome if outcome is not None and outcome.accepted else None
 
     def settle(self, outcome: Outcome) -> None:
-        if self.timer is not None:
-            self.timer.cancel()
         if not self.answer.done():
             self.answer.set_result(outcome)
 
@@ -58,7 +56,9 @@ class Outbox:
         self._deadline = deadline
         self._loop = asyncio.get_running_loop()
         self._lines: Lines[Record, _Ticket] = Lines()
-        self._unresolved: set[_Ticket] = set()
+        self._pending: dict[_Ticket, None] = {}
+        """Those with neither outcome nor place on disk, in the order of their deadlines."""
+        self._timer: asyncio.TimerHandle | None = None
 
     async def deliver(self, message: Message) -> Outcome:
         """Return when the message is confirmed, or on disk, or (``AWAY``) neither can take it.
@@ -67,21 +67,23 @@ class Outbox:
         """
         due = self._loop.time() + self._deadline
         ticket = _Ticket(message, self._loop.create_future(), due=due)
-        ticket.timer = self._loop.call_at(due, self._expire, ticket)
+        self._pending[ticket] = None
+        if self._timer is None:
+            self._timer = self._loop.call_at(due, self._expire)
         if message.record is None or self._lines.enter(message.record, ticket):
             self._start(ticket)
         return await ticket.answer
 
     def spill_all(self) -> None:
         """Spool everything that is unresolved: the service is about to stop."""
-        for ticket in list(self._unresolved):
-            self._spill(ticket)
+        for ticket in list(self._pending):
+            if ticket.publish is not None:  # others follow the one that they wait for
+                self._spill(ticket)
 
     def _start(self, ticket: _Ticket) -> None:
         if ticket.expired or self._drain.comes_first(ticket.message):
             self._spill(ticket)
             return
-        self._unresolved.add(ticket)
         ticket.publish = self._sender.submit(ticket.message)
         ticket.publish.on_settled(lambda publish: self._settled(ticket, publish))
 
@@ -90,25 +92,31 @@ class Outbox:
         if not publish.outcome.accepted:
             self._spill(ticket)
             return
-        self._unresolved.discard(ticket)
+        del self._pending[ticket]
         ticket.settle(publish.outcome)
         record = ticket.message.record
         if record is not None and (following := self._lines.next(record)) is not None:
             self._start(following)
 
-    def _expire(self, ticket: _Ticket) -> None:
-        ticket.expired = True
-        if ticket in self._unresolved:  # else it waits behind one that expires in this very turn
-            self._spill(ticket)
+    def _expire(self) -> None:
+        """Spool what is due. All deadlines are equally long, so one timer serves them all."""
+        now = self._loop.time()
+        for ticket in list(takewhile(lambda each: each.due <= now, self._pending)):
+            ticket.expired = True
+            if ticket.publish is not None and ticket in self._pending:
+                self._spill(ticket)  # and those that wait for it, whose time is over too, or soon
+        self._timer = None
+        if self._pending:
+            self._timer = self._loop.call_at(next(iter(self._pending)).due, self._expire)
 
     def _spill(self, ticket: _Ticket) -> None:
         """Spool a message, and behind it all that wait for it."""
-        self._unresolved.discard(ticket)
         if ticket.publish is not None:
             ticket.publish.on_settled(None)  # from here on it is the drain's
         record = ticket.message.record
         followers = [] if record is None else self._lines.close(record)
         for each in (ticket, *followers):
+            del self._pending[each]
             self._store(each)
 
     def _store(self, ticket: _Ticket) -> None:

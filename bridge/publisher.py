@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import aiormq
 import structlog
@@ -18,7 +18,7 @@ from bridge import topology
 from bridge.confirms import ConfirmChannel
 from bridge.connection import HEARTBEAT, Connection, broker_errors, connect, connected, safe_url
 from bridge.core.backoff import delay
-from bridge.core.errors import BrokerError, MessageInvalid
+from bridge.core.errors import BrokerError
 from bridge.core.message import UNROUTED, Message
 from bridge.ports import Outcome, Publish
 from bridge.topology import Mismatch, Mode, Report, Topology
@@ -74,8 +74,11 @@ class Publisher:
 
     @property
     def is_up(self) -> bool:
-        """Return whether messages are taken now."""
-        return self.broker == "up"
+        """Return whether messages are taken now: ``broker`` is ``up``."""
+        channel = self._channel
+        if channel is None or channel.is_closed or self._blocked:
+            return False
+        return channel.quiet_for() < self._deadline
 
     @property
     def topology(self) -> str:
@@ -128,11 +131,7 @@ class Publisher:
 
     def _send(self, publish: Publish) -> None:
         assert self._channel is not None  # noqa: S101  # the caller has looked
-        try:
-            self._channel.send(publish)
-        except MessageInvalid as invalid:
-            log.error("message_invalid", event_id=publish.message.message_id, error=str(invalid))
-            publish.settle(Outcome.REFUSED)
+        self._channel.send(publish)
 
     def _reroute(self, publish: Publish) -> None:
         """Send the copy of a returned message to ``superoffice.unrouted``."""
@@ -153,7 +152,7 @@ class Publisher:
             return False
         try:
             with broker_errors(url):
-                self._open(await connection.channel())
+                self._open(await connection.channel(), connection.write)
                 log.info("broker_connected", url=safe_url(url), topology=self.topology)
                 await self._watch(connection, url)
         except BrokerError as error:
@@ -163,11 +162,13 @@ class Publisher:
             await connection.close()
         return True
 
-    def _open(self, channel: aiormq.Channel) -> None:
+    def _open(self, channel: aiormq.Channel, write: Callable[[bytes], None]) -> None:
         self._gone.clear()
         self._blocked = False
         self.connection += 1
-        self._channel = ConfirmChannel(channel, returned=self._reroute, closed=self._on_closed)
+        self._channel = ConfirmChannel(
+            channel, write=write, returned=self._reroute, closed=self._on_closed
+        )
 
     def _close(self) -> None:
         channel, self._channel = self._channel, None

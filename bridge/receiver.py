@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -18,7 +18,7 @@ from aiohttp import hdrs, web
 
 from bridge.core.errors import ContextRefused, NotAccepted, PayloadInvalid, SignatureInvalid
 from bridge.core.event import Delivery
-from bridge.http import json_response, problem
+from bridge.http import accepted, problem
 from bridge.metrics import Metrics
 from bridge.pipeline import Answer, Pipeline
 from bridge.superoffice.signature import HEADER as SIGNATURE
@@ -68,6 +68,7 @@ class Receiver:
         self._metrics = metrics
         self._max_body = max_body
         self._read_timeout = read_timeout
+        self._log = log.bind()  # once: a lazy logger looks up its configuration for every record
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
@@ -84,7 +85,7 @@ class Receiver:
         content = {"status": answer.status, "id": answer.id}
         if answer.reason is not None:
             content["reason"] = answer.reason
-        return json_response(content)
+        return accepted(request, content)
 
     async def _answer(self, request: web.BaseRequest, endpoint: str | None) -> Answer:
         if endpoint is None:
@@ -95,25 +96,35 @@ class Receiver:
         body = await self._read(request)
         headers = request.headers
         delivery = Delivery(
-            endpoint=endpoint,
-            body=body,
-            received_ns=time.time_ns(),
-            retry=_retry(headers.get(RETRY)),
-            traceparent=_traceparent(headers.getall("traceparent", [])),
-            header_event=headers.get(EVENT),
-            header_event_id=headers.get(EVENT_ID),
+            endpoint,
+            body,
+            time.time_ns(),
+            _retry(headers.get(RETRY)),
+            _traceparent(headers.getall("traceparent", ())),
+            headers.get(EVENT),
+            headers.get(EVENT_ID),
         )
         try:
-            return await self._pipeline.receive(delivery, signatures=headers.getall(SIGNATURE, []))
+            return await self._pipeline.receive(delivery, signatures=headers.getall(SIGNATURE, ()))
         except (SignatureInvalid, ContextRefused, PayloadInvalid, NotAccepted) as error:
             raise _refusal_of(error) from error
 
     async def _read(self, request: web.BaseRequest) -> bytes:
-        if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
+        encoding, content = request.headers.get(hdrs.CONTENT_ENCODING), request.content
+        if encoding is not None and encoding.lower() != "identity":
             detail = "Send the body without Content-Encoding: the signature covers its bytes."
             raise _Refusal(415, "encoding", detail, {"Accept-Encoding": "identity"}, close=True)
         if (request.content_length or 0) > self._max_body:
             raise self._too_large()
+        if not content.is_eof() or content.exception() is not None:
+            return await self._wait_for(request)
+        body = content.read_nowait()  # it came with the headers, as almost every body does
+        if len(body) > self._max_body:
+            raise self._too_large()
+        return body
+
+    async def _wait_for(self, request: web.BaseRequest) -> bytes:
+        """Read a body that is not complete yet."""
         if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             request.writer.output_size = 0  # nothing of the answer itself is out yet
@@ -150,20 +161,22 @@ class Receiver:
         match answer.status:
             case "published":
                 self._metrics.published.labels(endpoint).inc()
-                log.debug("event_published", endpoint=endpoint, event_id=answer.id)
+                self._log.debug("event_published", endpoint=endpoint, event_id=answer.id)
             case "unrouted":
                 self._metrics.unrouted.labels(endpoint).inc()
-                log.warning("event_unrouted", endpoint=endpoint, event_id=answer.id)
+                self._log.warning("event_unrouted", endpoint=endpoint, event_id=answer.id)
             case "parked":
-                reason = answer.reason
+                reason = answer.reason or ""
                 self._metrics.parked.labels(endpoint, reason).inc()
-                log.warning("delivery_parked", endpoint=endpoint, event_id=answer.id, reason=reason)
+                self._log.warning(
+                    "delivery_parked", endpoint=endpoint, event_id=answer.id, reason=reason
+                )
             case "spooled":
-                log.debug("event_spooled", endpoint=endpoint, event_id=answer.id)
+                self._log.debug("event_spooled", endpoint=endpoint, event_id=answer.id)
             case "duplicate":
-                log.info("event_duplicate", endpoint=endpoint, event_id=answer.id)
+                self._log.info("event_duplicate", endpoint=endpoint, event_id=answer.id)
             case _:
-                log.info("event_ignored", endpoint=endpoint, event_id=answer.id)
+                self._log.info("event_ignored", endpoint=endpoint, event_id=answer.id)
 
 
 def _refusal_of(
@@ -192,6 +205,6 @@ def _retry(value: str | None) -> int | None:
     return int(value) if value and value.isascii() and value.isdigit() and len(value) < 6 else None
 
 
-def _traceparent(values: list[str]) -> str | None:
+def _traceparent(values: Sequence[str]) -> str | None:
     """Return the trace context, when it came once and is valid."""
     return values[0] if len(values) == 1 and _TRACEPARENT.fullmatch(values[0]) else None

@@ -1,17 +1,19 @@
-"""The two forms of an event: as SuperOffice delivered it, and as consumers see it."""
+"""The two forms of an event: as SuperOffice delivered it, and as consumers see it.
+
+Named tuples, here and wherever something is made for every event: as unchangeable as a frozen
+dataclass, and made in a third of the time.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 Record = tuple[str, str | None, str, int | str]
 """What keeps its order: (endpoint, ContextIdentifier, entity, primary key)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(NamedTuple):
     """One request whose signature was right, or was not asked for.
 
     ``body`` is what was on the wire. ``received_ns`` counts from the Unix epoch. The last four
@@ -27,8 +29,7 @@ class Delivery:
     header_event_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Payload:
+class Payload(NamedTuple):
     """The JSON object of a webhook, its known properties typed.
 
     Of a known property with an unexpected type nothing is lost: it is found under its own name
@@ -51,8 +52,7 @@ class Payload:
     properties: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """A SuperOffice event in the bridge's normal form.
 
     ``time`` is RFC 3339. ``data`` is the ``data`` member of the CloudEvent, ready for JSON.

@@ -8,10 +8,10 @@ once for every event.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from functools import lru_cache
 
 from bridge.core.errors import MessageInvalid
-from bridge.core.message import Headers, Message
+from bridge.core.message import Message
 
 _METHOD, _HEADER, _BODY = 1, 2, 3
 _END = b"\xce"
@@ -36,17 +36,23 @@ def publish_frames(message: Message, *, channel: int, frame_max: int) -> bytes:
     Raises ``MessageInvalid`` for what AMQP cannot carry.
     """
     try:
-        return b"".join(_frames(message, channel, frame_max - FRAME_OVERHEAD))
+        method = _method_frame(channel, message.exchange, message.routing_key)
+        header = _frame(_HEADER, channel, _content_header(message))
     except (struct.error, UnicodeEncodeError) as error:
         raise MessageInvalid(f"{message.message_id!r}: {error}") from error
+    body, chunk = message.body, frame_max - FRAME_OVERHEAD
+    if 0 < len(body) <= chunk:
+        head = _FRAME.pack(_BODY, channel, len(body))
+        return b"".join((method, header, head, body, _END))
+    parts = (body[start : start + chunk] for start in range(0, len(body), chunk))
+    return b"".join((method, header, *(_frame(_BODY, channel, part) for part in parts)))
 
 
-def _frames(message: Message, channel: int, chunk: int) -> Iterator[bytes]:
-    method = _BASIC_PUBLISH + _short(message.exchange) + _short(message.routing_key) + _MANDATORY
-    yield _frame(_METHOD, channel, method)
-    yield _frame(_HEADER, channel, _content_header(message))
-    for start in range(0, len(message.body), chunk):
-        yield _frame(_BODY, channel, message.body[start : start + chunk])
+@lru_cache(maxsize=1024)
+def _method_frame(channel: int, exchange: str, routing_key: str) -> bytes:
+    return _frame(
+        _METHOD, channel, _BASIC_PUBLISH + _short(exchange) + _short(routing_key) + _MANDATORY
+    )
 
 
 def _frame(kind: int, channel: int, payload: bytes) -> bytes:
@@ -54,16 +60,18 @@ def _frame(kind: int, channel: int, payload: bytes) -> bytes:
 
 
 def _content_header(message: Message) -> bytes:
+    fields = b"".join([_field(name, value) for name, value in message.headers.items()])
     return b"".join(
         (
             _CONTENT_HEADER.pack(60, 0, len(message.body), _FLAGS),
-            _short(message.content_type),
-            _table(message.headers),
+            _known_short(message.content_type),
+            _LONG.pack(len(fields)),
+            fields,
             _PERSISTENT,
             _short(message.message_id),
             _TIMESTAMP.pack(message.timestamp),
-            _short(message.type),
-            _short("superoffice-bridge"),
+            _known_short(message.type),
+            _APP_ID,
         )
     )
 
@@ -75,13 +83,18 @@ def _short(text: str) -> bytes:
     return bytes((len(data),)) + data
 
 
-def _table(headers: Headers) -> bytes:
-    fields = b"".join(_field(name, value) for name, value in headers.items())
-    return _LONG.pack(len(fields)) + fields
+_known_short = lru_cache(maxsize=1024)(_short)
+_APP_ID = _short("superoffice-bridge")
 
 
 def _field(name: str, value: str | int) -> bytes:
-    if isinstance(value, int):
-        return _short(name) + b"l" + _INT64.pack(value)
+    if type(value) is int:
+        return _known_short(name) + b"l" + _INT64.pack(value)
+    return _text_field(name, value)
+
+
+@lru_cache(maxsize=4096)
+def _text_field(name: str, value: str) -> bytes:
+    """Return one field of a table; entity, action, endpoint and context come again and again."""
     data = value.encode()
     return _short(name) + b"S" + _LONG.pack(len(data)) + data

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import NamedTuple
 from urllib.parse import quote
 
 import orjson
 
 from bridge.core.event import Delivery, Event, Record
-from bridge.core.routing import Target, encode, shorten, topic
+from bridge.core.routing import Target, encode, remembered, shorten, topic
 
 PARKED = "superoffice.parked"
 """Exchange and queue for what could not be understood or delivered."""
@@ -34,8 +34,7 @@ MAX_HEADER_BYTES = 255
 _INT64 = range(-(2**63), 2**63)
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """One AMQP message and where it goes. Always persistent, always mandatory.
 
     ``timestamp`` is whole seconds since the Unix epoch. ``record`` keeps its order: of the messages
@@ -78,8 +77,10 @@ def cloudevent(event: Event, *, kind: str, source: str) -> bytes:
         "type": kind,
     }
     entity = encode(event.entity)
-    if event.primary_key is not None:
-        envelope["subject"] = f"{entity}/{quote(str(event.primary_key), safe='')}"
+    key = event.primary_key
+    if key is not None:
+        # The digits of a number need no quoting, and almost every key is one.
+        envelope["subject"] = f"{entity}/{key if type(key) is int else quote(str(key), safe='')}"
     envelope["time"] = event.time
     envelope["datacontenttype"] = "application/json"
     envelope["dataschema"] = f"urn:superoffice-bridge:{entity}:1"
@@ -129,13 +130,13 @@ def parked_message(delivery: Delivery, *, reason: str, time: str) -> Message:
 def unrouted_message(message: Message) -> Message:
     """Build the copy of a returned message that goes to ``superoffice.unrouted``."""
     headers = {**message.headers, **_origin(message)}
-    return replace(message, exchange=UNROUTED, headers=headers)
+    return message._replace(exchange=UNROUTED, headers=headers)
 
 
 def refused_message(message: Message, *, reason: str, time: str) -> Message:
     """Build the copy of a message that its exchange would not take, for ``superoffice.parked``."""
     headers = {**message.headers, "reason": reason, "time": time, **_origin(message)}
-    return replace(message, exchange=PARKED, routing_key=reason, headers=headers)
+    return message._replace(exchange=PARKED, routing_key=reason, headers=headers)
 
 
 def _origin(message: Message) -> Headers:
@@ -158,7 +159,7 @@ def body_id(body: bytes) -> str:
     return f"sha256-{hashlib.sha256(body).hexdigest()}"
 
 
-@lru_cache(maxsize=1024)
+@remembered
 def event_type(name: str) -> str:
     """Return the CloudEvents ``type``, which is also the AMQP property (a short string)."""
     return shorten(f"com.superoffice.{encode(name)}")

@@ -14,7 +14,7 @@ class Lines(Generic[K, T]):
     """Who is being served, by key, and who waits; a key nobody needs takes no memory."""
 
     def __init__(self) -> None:
-        self._lines: dict[K, deque[T]] = {}
+        self._lines: dict[K, deque[T] | None] = {}  # most keys never have a line
 
     def __len__(self) -> int:
         """Return how many keys are being served."""
@@ -26,12 +26,14 @@ class Lines(Generic[K, T]):
 
     def enter(self, key: K, item: T) -> bool:
         """Return True if the item is served at once; otherwise it waits in its key's line."""
-        line = self._lines.get(key)
-        if line is not None:
-            line.append(item)
-            return False
-        self._lines[key] = deque()
-        return True
+        if key not in self._lines:
+            self._lines[key] = None
+            return True
+        line = self._lines[key]
+        if line is None:
+            line = self._lines[key] = deque()
+        line.append(item)
+        return False
 
     def next(self, key: K) -> T | None:
         """End the service of the present item; return the next, which is then being served."""
@@ -43,9 +45,8 @@ class Lines(Generic[K, T]):
 
     def close(self, key: K) -> list[T]:
         """End the service of the present item and send everybody in its line away, in order."""
-        return list(self._lines.pop(key))
+        return list(self._lines.pop(key) or ())
 
     def drop_waiting(self) -> None:
         """Send everybody who waits away; who is being served stays."""
-        for line in self._lines.values():
-            line.clear()
+        self._lines = dict.fromkeys(self._lines)

@@ -9,15 +9,32 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, wraps
+from typing import NamedTuple, TypeVar
 
 from bridge.core.event import Event
 
 MAX_KEY_BYTES = 255
 _KEPT_BYTES = 200
 _ILLEGAL = re.compile(rb"[^a-z0-9_.-]")
+
+_T = TypeVar("_T")
+
+
+def remembered(function: Callable[[str], _T]) -> Callable[[str], _T]:
+    """Let a pure function of a name remember its results.
+
+    Anybody who may sign can invent names, and long ones: those are worked out every time.
+    """
+    cached = lru_cache(maxsize=1024)(function)
+
+    @wraps(function)
+    def call(name: str) -> _T:
+        return cached(name) if len(name) <= MAX_KEY_BYTES else function(name)
+
+    return call
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +51,7 @@ class Route:
     raw: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """Where one message goes."""
 
     exchange: str
@@ -49,7 +65,7 @@ class Router:
     def __init__(self, routes: Sequence[Route], *, exchange: str) -> None:
         self._routes = tuple((topic_pattern(route.match), route) for route in routes)
         self._default = Route(match="#", exchange=exchange)
-        self._choose = lru_cache(maxsize=1024)(self._first_match)
+        self._choose = remembered(self._first_match)
 
     def target(self, event: Event) -> Target:
         """Return the exchange, the routing key and whether the body stays raw."""
@@ -93,6 +109,7 @@ def render_key(template: str, event: Event) -> str:
     return shorten(encode(filled or topic(event)))
 
 
+@remembered
 def encode(name: str) -> str:
     """Return the name in lower case, percent-encoded outside ``[a-z0-9_.-]``."""
     return _ILLEGAL.sub(_percent, name.lower().encode()).decode("ascii")

@@ -14,6 +14,7 @@ import orjson
 
 from bridge.core.errors import PayloadInvalid
 from bridge.core.event import Payload
+from bridge.core.routing import remembered
 
 # RFC 8259 forbids a byte order mark and lets readers ignore one. SuperOffice sends none.
 _BOM: Final = b"\xef\xbb\xbf"
@@ -43,23 +44,24 @@ def parse(body: bytes) -> Payload:
     entity, action, number = split_event(event)
     if rest.get("Entity", entity) in (entity, None):
         rest.pop("Entity", None)
-    return Payload(
-        event=event,
-        entity=entity,
-        action=action,
-        event_id=_take(rest, "EventId", str, _is_id),
-        timestamp=_take(rest, "Timestamp", str, date_time),
-        primary_key=_primary_key(rest, number),
-        context_identifier=_take(rest, "ContextIdentifier", str),
-        changed_by_associate_id=_take(rest, "ChangedByAssociateId", int),
-        webhook_name=_take(rest, "WebhookName", str),
-        changes=_take(rest, "Changes", list, _are_strings) or [],
-        values=_take(rest, "Values", dict) or {},
-        field_values=_take(rest, "FieldValues", dict) or {},
-        properties=rest,
+    return Payload(  # in the order of its fields, because this runs once for every event
+        event,
+        entity,
+        action,
+        _take(rest, "EventId", str, _is_id),
+        _take(rest, "Timestamp", str, is_date_time),
+        _primary_key(rest, number),
+        _take(rest, "ContextIdentifier", str),
+        _take(rest, "ChangedByAssociateId", int),
+        _take(rest, "WebhookName", str),
+        _take(rest, "Changes", list, _are_strings) or [],
+        _take(rest, "Values", dict) or {},
+        _take(rest, "FieldValues", dict) or {},
+        rest,
     )
 
 
+@remembered
 def split_event(event: str) -> tuple[str, str, int | None]:
     """Return entity, action and the number that state events carry in their name.
 
@@ -74,18 +76,24 @@ def split_event(event: str) -> tuple[str, str, int | None]:
     return (entity, action, None) if dot else (event, "", None)
 
 
-def date_time(text: str) -> tuple[datetime, str] | None:
-    """Return an RFC 3339 date-time as whole seconds and its fraction, ``".1234567"`` or ``""``.
+def is_date_time(text: str) -> bool:
+    """Return whether this is an RFC 3339 date-time, of a day and a time that exist."""
+    return date_time(text) is not None
 
-    None when it is not one, or not a day or time that exists. A second 60 is left out too: RFC
-    3339 allows it for leap seconds, but hardly any consumer can read it.
+
+def date_time(text: str) -> tuple[datetime, str, str] | None:
+    """Return an RFC 3339 date-time as local whole seconds, its fraction and its offset.
+
+    ``2026-03-02T10:15:27.5+01:00`` -> 10:15:27 of that day, ``".5"``, ``"+01:00"``. None when it is
+    not one, or not a day or time that exists. A second 60 is left out too: RFC 3339 allows it for
+    leap seconds, but hardly any consumer can read it.
     """
     match = _DATE_TIME.fullmatch(text)
     if match is None:
         return None
     seconds, fraction, offset = match.groups()
     try:
-        return datetime.fromisoformat(seconds + offset), fraction or ""
+        return datetime.fromisoformat(seconds), fraction or "", offset
     except ValueError:
         return None
 
@@ -131,15 +139,17 @@ def _take(
 ) -> Any:
     """Remove and return a usable property; null is removed too, anything else stays."""
     value = rest.get(name)
-    if value is not None and (type(value) is not kind or (usable and not usable(value))):
-        return None
-    rest.pop(name, None)
-    return value
+    if value is None:
+        rest.pop(name, None)
+    elif type(value) is kind and (usable is None or usable(value)):
+        del rest[name]
+        return value
+    return None
 
 
 def _is_id(text: str) -> bool:
     """An AMQP short string has 255 bytes; some are left for what surrounds the id."""
-    return bool(text.strip()) and len(text.encode()) <= 200
+    return bool(text.strip()) and (len(text) <= 50 or len(text.encode()) <= 200)
 
 
 def _are_strings(items: list[Any]) -> bool:

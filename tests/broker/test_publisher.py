@@ -1,7 +1,6 @@
 """Confirmed publishing on a real RabbitMQ: every outcome belongs to its own message."""
 
 import asyncio
-import dataclasses
 from collections import Counter
 from typing import Any
 
@@ -297,7 +296,7 @@ async def test_return_matches_only_what_is_equal(publishing, broker):
     consumer_queue(broker, "all", "#")
     async with publishing() as publisher:
         one = message(1, key="x.y")
-        other = dataclasses.replace(one, headers={**one.headers, "primary_key": 2})
+        other = one._replace(headers={**one.headers, "primary_key": 2})
         outcomes = await publish_all(publisher, [one, other])
 
     assert outcomes == [Outcome.CONFIRMED, Outcome.CONFIRMED]

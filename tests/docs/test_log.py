@@ -15,7 +15,7 @@ from tests.docs.source import PACKAGE, texts, tree
 
 PAGE = "reference/log.md"
 LEVELS = ("debug", "info", "warning", "error", "critical", "exception")
-LOGGERS = ("log", "structlog.get_logger()")
+LOGGERS = ("log", "self._log", "structlog.get_logger()")
 
 Record = tuple[str, str, frozenset[str]]
 """Action, level and fields."""

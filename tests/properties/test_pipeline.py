@@ -42,9 +42,7 @@ CONTEXTS = st.builds(
 
 BODIES = bodies() | st.binary(max_size=99) | CONTEXTS
 
-DELIVERIES = deliveries(body=BODIES).map(
-    lambda delivery: dataclasses.replace(delivery, endpoint="superoffice")
-)
+DELIVERIES = deliveries(body=BODIES).map(lambda delivery: delivery._replace(endpoint="superoffice"))
 
 
 class Memory:

@@ -420,7 +420,7 @@ async def test_client_that_hangs_up(serving, broker):
         await writer.drain()
         writer.transport.abort()
         counter = client.service.metrics.published.labels("superoffice")
-        await eventually(lambda: counter._value.get() == 1)
+        await eventually(lambda: counter.value == 1)
 
     assert ids(broker, "all") == ["event-1"]
 

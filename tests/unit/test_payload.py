@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -195,11 +196,10 @@ def test_split_event(event, expected):
 
 
 def test_date_time():
-    """A date-time is read to whole seconds, and its digits are kept beside them."""
+    """A date-time is read to whole seconds; its digits and its offset are kept beside them."""
     read_ = date_time("2026-03-02T10:15:27.1234567+01:00")
 
-    assert read_ is not None
-    assert ("2026-03-02T10:15:27+01:00", ".1234567") == (read_[0].isoformat(), read_[1])
+    assert (datetime(2026, 3, 2, 10, 15, 27), ".1234567", "+01:00") == read_
 
 
 def test_integer():

@@ -13,7 +13,7 @@ import pytest
 from bridge.core.event import Delivery
 from bridge.superoffice.catalogue import ENTITIES, LIST_NAMES
 from bridge.superoffice.normalize import normalize
-from bridge.superoffice.payload import date_time, parse
+from bridge.superoffice.payload import is_date_time, parse
 from bridge.superoffice.signature import HEADER, verify
 from bridge.testing.samples import encode, known_events, request_headers, sample, sign
 
@@ -215,11 +215,12 @@ def test_samples_are_distinct_and_of_now():
     """Unless told otherwise each sample is another event of another record, at this moment."""
     before = datetime.now(UTC).replace(microsecond=0)
     made = [sample("contact.created") for _ in range(50)]
-    times = [date_time(one["Timestamp"]) for one in made]
+    times = [datetime.fromisoformat(one["Timestamp"]) for one in made]
 
     assert 50 == len({one["EventId"] for one in made})
     assert 1 < len({one["PrimaryKey"] for one in made})
-    assert all(time and before <= time[0] <= datetime.now(UTC) for time in times)
+    assert all(is_date_time(one["Timestamp"]) for one in made)
+    assert all(before <= time <= datetime.now(UTC) for time in times)
 
 
 def test_test_event():
