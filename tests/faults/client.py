@@ -16,7 +16,7 @@ class Reply(NamedTuple):
 class Connection:
     """Connects when it must; whatever goes wrong, there is no reply and the next one connects."""
 
-    def __init__(self, port: int, *, seconds: float = 10.0) -> None:
+    def __init__(self, port: int, *, seconds: float = 30.0) -> None:
         """Take the port on this machine, and how long to wait for an answer."""
         self._port = port
         self._seconds = seconds

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 from pika.adapters.blocking_connection import BlockingChannel
@@ -24,12 +25,14 @@ class Consumer:
     ones have.
     """
 
-    def __init__(self, url: str, queue: str, ledger: Ledger, *, per_second: float = 0) -> None:
-        """Take how many messages to take a second, 0 for as many as come."""
+    def __init__(
+        self, url: str, queue: str, ledger: Ledger, *, may_take: Callable[[], bool] | None = None
+    ) -> None:
+        """Take a condition to wait for before each message; without one, take what comes."""
         self._url = f"{url}{_OPTIONS}"
         self._queue = queue
         self._ledger = ledger
-        self._pause = 1 / per_second if per_second else 0.0
+        self._may_take = may_take
         self._finishing = threading.Event()
         self._stopping = threading.Event()
         self.taken = 0
@@ -38,9 +41,12 @@ class Consumer:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
+    def hurry(self) -> None:
+        """Take what comes from now on."""
+        self._may_take = None
+
     def finish(self) -> None:
         """Return when the queue is empty and everything taken out of it is noted."""
-        self._pause = 0.0
         self._finishing.set()
         self._thread.join()
 
@@ -59,13 +65,14 @@ class Consumer:
                 self._stopping.wait(0.1)
 
     def _consume(self, channel: BlockingChannel) -> None:
-        channel.basic_qos(prefetch_count=1 if self._pause else 4 * _ACK_EVERY)
+        ack_every, ahead = (1, 1) if self._may_take else (_ACK_EVERY, 4 * _ACK_EVERY)
+        channel.basic_qos(prefetch_count=ahead)
         unacked = empty = 0
         for method, properties, body in channel.consume(self._queue, inactivity_timeout=0.1):
             if method is not None and body is not None:
                 self._take(method, properties, body)
                 unacked += 1
-            if unacked and (method is None or unacked >= _ACK_EVERY or self._pause):
+            if unacked and (method is None or unacked >= ack_every):
                 channel.basic_ack(0, multiple=True)
                 unacked = 0
             # What left the queue before the first time was here before the second answer.
@@ -74,13 +81,18 @@ class Consumer:
                 return
 
     def _take(self, method: Any, properties: Any, body: bytes) -> None:
-        self._stopping.wait(self._pause)
+        while self._is_to_wait():
+            self._stopping.wait(0.005)
         self._ledger.deliver(
             self._queue, properties.message_id, body, redelivered=method.redelivered
         )
         self.taken += 1
         if reason := properties.headers.get("reason"):
             self.reasons[reason] += 1
+
+    def _is_to_wait(self) -> bool:
+        may_take = self._may_take
+        return may_take is not None and not self._stopping.is_set() and not may_take()
 
     def _is_empty(self, channel: BlockingChannel) -> bool:
         if not self._finishing.is_set():

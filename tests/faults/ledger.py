@@ -40,7 +40,10 @@ class Counts:
 
 
 class Ledger:
-    """Keeps the counts; senders and consumers may be on different threads."""
+    """Keeps the counts; senders and consumers may be on different threads.
+
+    Once ``order`` is a list, it takes the numbers of events as they come out for the first time.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -53,6 +56,7 @@ class Ledger:
         self._violations = 0
         self._mixed = 0
         self.accepted = 0
+        self.order: list[int] | None = None
         self.examples: list[str] = []
 
     def __str__(self) -> str:
@@ -113,6 +117,8 @@ class Ledger:
             return [number for number, (yes, copies) in pairs if yes and not copies][:most]
 
     def _note_first(self, queue: str, record: str, number: int) -> None:
+        if self.order is not None:
+            self.order.append(number)
         latest = self._latest.get((queue, record), -1)
         # Whoever sent a later one knew by then what had become of this one. If it was given up, it
         # may have been in a socket of a bridge that was killed: nobody promised it a place.

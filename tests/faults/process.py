@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import signal
 import socket
@@ -23,6 +24,9 @@ from tests.faults.client import Connection
 from tests.faults.webhooks import SECRET
 
 ROOT = Path(bridge.__file__).parents[1]
+
+PATIENCE = 120.0
+"""Seconds until a condition counts as never met: many times what it takes on a busy machine."""
 
 
 class Log:
@@ -135,8 +139,10 @@ class BridgeProcess:
         return dict(orjson.loads(reply))
 
     async def metric(self, name: str) -> float:
-        """Return the sum of all samples of a metric."""
-        reply = await self._ask("/metrics") or b""
+        """Return the sum of all samples of a metric, NaN (equal to nothing) if it does not say."""
+        reply = await self._ask("/metrics")
+        if reply is None:
+            return math.nan
         wanted = f"superoffice_bridge_{name}".encode()
         found = (line.rpartition(b" ") for line in reply.splitlines())
         return sum(float(value) for key, _, value in found if key.partition(b"{")[0] == wanted)
@@ -148,7 +154,7 @@ class BridgeProcess:
         return int(events)
 
     async def _ask(self, path: str) -> bytes | None:
-        with closing(Connection(self.admin_port, seconds=5.0)) as connection:
+        with closing(Connection(self.admin_port)) as connection:
             reply = await connection.get(path)
         return reply.body if reply else None
 
@@ -161,7 +167,7 @@ class BridgeProcess:
         return code
 
 
-async def until(condition: Callable[[], Any], *, what: str, seconds: float = 60.0) -> None:
+async def until(condition: Callable[[], Any], *, what: str, seconds: float = PATIENCE) -> None:
     """Return when a condition, which may be a coroutine function, holds; fail if not in time."""
     try:
         async with asyncio.timeout(seconds):

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import socket
 import struct
 from types import TracebackType
+
+_AT_ONCE = 65536
+"""Bytes."""
 
 
 class Proxy:
@@ -17,6 +21,8 @@ class Proxy:
         self._server: asyncio.Server | None = None
         self._passing = asyncio.Event()
         self._passing.set()
+        self._ration: float = math.inf
+        self._rationed = asyncio.Event()
         self._writers: set[asyncio.StreamWriter] = set()
 
     async def __aenter__(self) -> Proxy:
@@ -51,9 +57,16 @@ class Proxy:
         """Let nothing through any more, and tell nobody: a black hole."""
         self._passing.clear()
 
+    def ration(self, size: int) -> None:
+        """Let so many more bytes through to the broker, about, and all that it answers to them."""
+        self._ration = size
+        self._rationed.set()
+
     def restore(self) -> None:
         """Let everything through again."""
         self._passing.set()
+        self._ration = math.inf
+        self._rationed.set()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
@@ -61,14 +74,25 @@ class Proxy:
             await self._passing.wait()
             theirs, ours = await asyncio.open_connection("127.0.0.1", self._target)
             self._writers.add(ours)
-            await asyncio.gather(self._pump(reader, ours), self._pump(theirs, writer))
+            pumps = self._pump(reader, ours, rationed=True), self._pump(theirs, writer)
+            await asyncio.gather(*pumps)
             self._writers.discard(ours)
         self._writers.discard(writer)
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, rationed: bool = False
+    ) -> None:
         with contextlib.suppress(OSError):
-            while data := await reader.read(65536):
+            while data := await reader.read(_AT_ONCE):
                 await self._passing.wait()
+                if rationed:
+                    await self._take_ration(len(data))
                 writer.write(data)
                 await writer.drain()
         writer.close()
+
+    async def _take_ration(self, size: int) -> None:
+        while self._ration <= 0:
+            self._rationed.clear()
+            await self._rationed.wait()
+        self._ration -= size

@@ -6,6 +6,7 @@ import asyncio
 import random
 import sys
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -16,7 +17,7 @@ from tests.faults.webhooks import Webhooks
 ATTEMPTS = (0.0, 1.0, 4.0)
 """Seconds after the event, when SuperOffice sends it."""
 
-BEHIND_SECONDS = 5.0
+BEHIND_SECONDS = 1.0
 """So much of a delay is made up for afterwards."""
 
 
@@ -44,9 +45,10 @@ class Traffic:
 class Senders:
     """Sends for the length of the block, on one keep-alive connection per sender.
 
-    ``statuses`` counts the first accepted answer of each event by its status, and answers that are
-    not 200 by their number (0: none came); ``slowest`` is the longest answer in seconds;
-    ``given_up`` counts events that all attempts failed for.
+    ``speed`` is the part of the rate that is sent, and may be changed at any time. ``statuses``
+    counts the first accepted answer of each event by its status, and answers that are not 200 by
+    their number (0: none came); ``slowest`` is the longest answer in seconds; ``given_up`` counts
+    events that all attempts failed for.
     """
 
     def __init__(self, port: int, ledger: Ledger, traffic: Traffic) -> None:
@@ -56,6 +58,7 @@ class Senders:
         self._webhooks = Webhooks(traffic.event, padding=traffic.padding)
         self._stopping = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        self.speed = 1.0
         self.statuses: Counter[str] = Counter()
         self.slowest = 0.0
         self.given_up = 0
@@ -95,13 +98,18 @@ class Senders:
         due = loop.time() + random.random() * interval
         try:
             for _ in range(self._traffic.most):
-                if self._stopping.is_set():
+                if await self._stopped_within(due - loop.time()):
                     return
-                await asyncio.sleep(due - loop.time())
                 await self._send(connection, kind, record)
-                due = max(due + interval, loop.time() - BEHIND_SECONDS)
+                due = max(due + interval / self.speed, loop.time() - BEHIND_SECONDS)
         finally:
             connection.close()
+
+    async def _stopped_within(self, seconds: float) -> bool:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+        return self._stopping.is_set()
 
     async def _send(self, connection: Connection, kind: str, record: int) -> None:
         event_id, number = self._ledger.issue(kind, record)

@@ -1,0 +1,83 @@
+"""Damage to the file of a spool, of which is known beforehand what it costs.
+
+Pages as in https://www.sqlite.org/fileformat.html#b_tree_pages; numbers are big-endian.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import struct
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
+
+_LEAF = 13
+_HEADER_BYTES = 100
+
+
+class Part(NamedTuple):
+    """A part of the file, and how many rows are lost with it."""
+
+    offset: int
+    length: int
+    rows: int
+
+
+def middle(path: Path) -> list[Part]:
+    """Return pages from the middle of the table."""
+    leaves = _leaves(path)
+    return leaves[len(leaves) // 2 :][:3]
+
+
+def end(path: Path) -> list[Part]:
+    """Return the pages with the latest rows."""
+    return _leaves(path)[-2:]
+
+
+def header(path: Path) -> list[Part]:
+    """Return what makes the file a database; no row depends on it."""
+    return [Part(0, _HEADER_BYTES, 0)]
+
+
+def overwrite(path: Path, parts: list[Part]) -> int:
+    """Overwrite parts of a file with what SQLite never writes; return how many rows that costs."""
+    with path.open("r+b") as file:
+        for part in parts:
+            file.seek(part.offset)
+            file.write(b"\xa5" * part.length)
+    return sum(part.rows for part in parts)
+
+
+def close_wal(path: Path) -> None:
+    """Put everything into the database file; nobody may have it open."""
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def spoil_metadata(path: Path) -> None:
+    """Make the metadata of one row, in the middle, something else than JSON."""
+    half = "(SELECT count(*) FROM event) / 2"
+    row = f"SELECT seq FROM event ORDER BY seq LIMIT 1 OFFSET {half}"  # noqa: S608
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute(f"UPDATE event SET meta = x'a5a5' WHERE seq = ({row})")  # noqa: S608
+
+
+def _leaves(path: Path) -> list[Part]:
+    """Return the pages that hold the rows of the table, in the order of the rows."""
+    with closing(sqlite3.connect(path)) as database:
+        [(root,)] = database.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'event'")
+        [(size,)] = database.execute("PRAGMA page_size")
+    return list(_leaves_below(path.read_bytes(), root, size))
+
+
+def _leaves_below(file: bytes, number: int, size: int) -> Iterator[Part]:
+    offset = (number - 1) * size
+    kind, cells, right = struct.unpack_from(">B2xH3xI", file, offset)
+    if kind == _LEAF:
+        yield Part(offset, size, cells)
+        return
+    for pointer in struct.unpack_from(f">{cells}H", file, offset + 12):
+        [child] = struct.unpack_from(">I", file, offset + pointer)
+        yield from _leaves_below(file, child, size)
+    yield from _leaves_below(file, right, size)
