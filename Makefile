@@ -1,7 +1,7 @@
 # The bridge on a bare machine: `make run`. Every target first installs what it still needs.
 
 PYTHON  ?= python3
-WORKERS ?= 2
+WORKERS ?= 4
 ARGS    ?=
 EVENT   ?= contact.created
 COUNT   ?= 1
@@ -43,12 +43,12 @@ listen: ## Print events as a consumer receives them (PATTERN='contact.* associat
 	@$(BRIDGE) listen $(foreach pattern,$(PATTERN),'$(pattern)')
 
 .PHONY: test
-test: ## Run the tests against a private RabbitMQ (WORKERS=4 ARGS='-k signature')
+test: ## Run all tests against private RabbitMQs (WORKERS=2 ARGS='-k signature')
 	@.ci/bootstrap dev rabbitmq
-	.venv/bin/pytest -n $(WORKERS) --ignore tests/faults $(ARGS)
+	.venv/bin/pytest -n $(WORKERS) $(ARGS)
 
 .PHONY: faults
-faults: ## Run the fault matrix with real processes and print its counts (FAULTS=full for the long form)
+faults: ## Run the fault matrix alone and print its counts (FAULTS=full for the long form)
 	@.ci/bootstrap dev rabbitmq
 	FAULTS=$(FAULTS) .venv/bin/pytest -n $(WORKERS) tests/faults $(ARGS)
 	@.venv/bin/python -m tests.faults

@@ -1,12 +1,20 @@
 """Fixtures of all tests: a private RabbitMQ per worker, and an environment without surprises."""
 
 import os
+from typing import Any
 
 import pytest
 
 from bridge import log
 from bridge.testing.rabbitmq import RabbitMQNode
 from tests.helpers import wipe
+from tests.scheduling import BrokerScheduling
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> BrokerScheduling:
+    """Give tests that use the same RabbitMQ to the same worker."""
+    return BrokerScheduling(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)

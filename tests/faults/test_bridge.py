@@ -15,7 +15,7 @@ async def test_killed_while_publishing(world):
     """What is in flight when the bridge is killed was not answered, and is sent again."""
     async with world() as row:
         async with row.senders():
-            for _ in range(size(2, 20)):
+            for _ in range(size(1, 20)):
                 await row.accepts(100)
                 await row.bridge.kill()
                 await row.bridge.start()
@@ -29,7 +29,7 @@ async def test_killed_while_spooling(world, node):
     async with world() as row:
         await asyncio.to_thread(node.freeze)
         async with row.senders():
-            for _ in range(size(2, 20)):
+            for _ in range(size(1, 20)):
                 await row.accepts(100)
                 await row.bridge.kill()
                 assert row.bridge.waiting() >= row.ledger.accepted
@@ -46,10 +46,10 @@ async def test_killed_while_draining(world, node):
     async with Proxy(node.port) as proxy, world(broker_url=proxy.url) as row:
         proxy.swallow()
         async with row.senders(rate=500):
-            await row.spools(size(600, 20_000))
+            await row.spools(size(400, 20_000))
         await row.bridge.kill()
         proxy.restore()
-        for _ in range(size(2, 10)):
+        for _ in range(size(1, 10)):
             proxy.ration(RATION_BYTES)
             await row.bridge.start()
             await row.counts_to("drained_total", 50)
@@ -67,7 +67,7 @@ async def test_terminated_under_load(world):
     """On SIGTERM the bridge finishes what it has begun and ends well."""
     async with world() as row:
         async with row.senders() as senders:
-            for _ in range(size(2, 10)):
+            for _ in range(size(1, 10)):
                 await row.accepts(100)
                 assert 0 == await row.bridge.terminate()
                 await row.bridge.start()

@@ -48,7 +48,7 @@ async def test_tcp_reset(world, node):
     """A connection that is reset again and again is made again."""
     async with Proxy(node.port) as proxy, world(broker_url=proxy.url) as row:
         async with row.senders() as senders:
-            for _ in range(size(3, 30)):
+            for _ in range(size(2, 30)):
                 await row.accepts(100)
                 losses = row.bridge.log.counts["channel_closed"]
                 proxy.reset()
