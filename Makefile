@@ -51,7 +51,7 @@ test: ## Run all tests against private RabbitMQs (WORKERS=2 ARGS='-k signature')
 faults: ## Run the fault matrix alone and print its counts (FAULTS=full for the long form)
 	@.ci/bootstrap dev rabbitmq
 	FAULTS=$(FAULTS) .venv/bin/pytest -n $(WORKERS) tests/faults $(ARGS)
-	@.venv/bin/python -m tests.faults
+	@FAULTS=$(FAULTS) .venv/bin/python -m tests.faults
 
 .PHONY: check
 check: ## Lint, formatting, types, import rules

@@ -1,4 +1,7 @@
-"""``python -m tests.faults`` prints the counts of the latest run of each row, as Markdown."""
+"""``python -m tests.faults`` prints the counts of the latest run of each row, as Markdown.
+
+Of the short form, or of the long one with ``FAULTS=full`` in the environment.
+"""
 
 from __future__ import annotations
 

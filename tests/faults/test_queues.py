@@ -62,7 +62,7 @@ async def test_full_for_too_long(world):
 
 async def test_nobody_bound(world):
     """What no queue is bound for is in superoffice.unrouted, and the sender is told."""
-    async with world(queue=False) as row:
+    async with world(queue=False, **PATIENT) as row:
         async with row.senders() as senders:
             await row.accepts(300)
         counts = await row.counts("nobody bound")

@@ -26,7 +26,8 @@ from tests.helpers import consumer_queue, wipe
 FULL = os.environ.get("FAULTS") == "full"
 """The long form: longer outages, more repetitions, the settings of production."""
 
-RESULTS = ROOT / "var" / "faults"
+FORM = "full" if FULL else "short"
+RESULTS = ROOT / "var" / "faults" / FORM
 """One file per row, with the counts of its latest run; ``python -m tests.faults`` prints them."""
 
 DEADLINE = "BRIDGE_BROKER__CONFIRM_DEADLINE_SECONDS"
@@ -130,7 +131,7 @@ class World:
         await asyncio.gather(*finishing)
         counts = self.ledger.counts()
         seconds = round(time.monotonic() - self._begun, 1)
-        _note(row, {"form": "full" if FULL else "short", "seconds": seconds, **asdict(counts)})
+        _note(row, {"form": FORM, "seconds": seconds, **asdict(counts)})
         return counts
 
     @asynccontextmanager
