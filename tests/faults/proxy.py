@@ -49,8 +49,9 @@ class Proxy:
     def reset(self) -> None:
         """End every connection, on both sides, with a TCP reset."""
         for writer in self._writers:
-            raw = writer.get_extra_info("socket")
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            if not writer.transport.is_closing():  # else there may be no socket any more
+                raw = writer.get_extra_info("socket")
+                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             writer.transport.abort()
 
     def swallow(self) -> None:
