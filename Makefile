@@ -10,6 +10,7 @@ REQUESTS ?= 200000
 MINUTES ?= 20
 SEED    ?=
 FAULTS  ?= short
+QUICK   ?=
 
 export PYTHON
 
@@ -71,11 +72,16 @@ soak: ## Steady load and random faults, then the counts (MINUTES=20 SEED=7)
 	@.ci/bootstrap dev rabbitmq
 	@.venv/bin/python -m bench.soak --minutes '$(MINUTES)' $(if $(SEED),--seed '$(SEED)')
 
+.PHONY: bench
+bench: ## Measure the bridge and its peers, at most 30 minutes (QUICK=1 at most 8; ARGS='-k ours')
+	@.ci/bootstrap bench rabbitmq
+	@.venv/bin/python -m bench $(if $(QUICK),--quick) $(ARGS)
+
 .PHONY: lock
-lock: ## Move both lock files to the newest releases that pyproject.toml allows
+lock: ## Move the lock files to the newest releases that pyproject.toml allows
 	@.ci/lock
 
 .PHONY: clean
 clean: ## Remove what make and the tools made; a spool in var/ stays, it may hold events
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist var/install.log
+	rm -rf .venv bench/peers/node/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist var/install.log
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
-from bench.process import Bridge, BridgeFailed
+from bench.process import Bridge, ProgramFailed
 from bridge.testing.rabbitmq import RabbitMQNode
 from tests.faults.proxy import Proxy
 from tests.helpers import amqp, consumer_queue
@@ -136,7 +136,7 @@ class Chaos:
     async def _terminate_bridge(self) -> str:
         code = await self._bridge.terminate()
         if code:
-            raise BridgeFailed(f"SIGTERM: it ended with {code}: {self._bridge.tail()}")
+            raise ProgramFailed(f"SIGTERM: it ended with {code}: {self._bridge.tail()}")
         await self._bridge.start()
         return ""
 

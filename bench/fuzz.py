@@ -236,7 +236,7 @@ class Bridge:
         }
         command = [sys.executable, "-W", "error", "-m", "bridge", "serve"]
         with self._log.open("wb") as log:
-            self.process = subprocess.Popen(command, env=environ, stdout=log, stderr=log)  # noqa: S603
+            self.process = subprocess.Popen(command, env=environ, stdout=log, stderr=log)
         self.port = self._wait_for_port()
 
     def _wait_for_port(self) -> int:

@@ -1,4 +1,4 @@
-"""The bridge as an operator runs it: a process of its own, the environment, a log file."""
+"""Programs under test: a process of its own, a port held for it, a log file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import bridge
@@ -20,54 +20,49 @@ ROOT = Path(bridge.__file__).parents[1]
 START_SECONDS = 60.0
 
 
-class BridgeFailed(Exception):
-    """The bridge did not start, or ended by itself; its log says why."""
+class ProgramFailed(Exception):
+    """A program did not start, or ended by itself; its log says why."""
 
 
-class Bridge:
-    """Can be killed and started again on the same ports and the same spool.
+class Program:
+    """Listens on ``port``; can be killed and started again there.
 
     ``log`` is the file with what all its processes have logged.
     """
 
-    def __init__(self, directory: Path, broker_url: str) -> None:
-        """Take where spool and log shall be, and the broker."""
-        # Held for good: nobody else gets the ports while the bridge is down.
-        self._held = [_reserve_port() for _ in range(2)]
-        self.port, self._admin_port = (held.getsockname()[1] for held in self._held)
-        self.log = directory / "bridge.log"
+    name = "the program"
+    health_path = "/"
+
+    def __init__(self, directory: Path, argv: Sequence[str], environ: dict[str, str]) -> None:
+        """Take where it runs, and what; ``{port}`` in a value of the environment is its port."""
+        # Held for good: nobody else gets the ports while the program is down.
+        self._held = [reserve_port() for _ in range(2)]
+        self.port, self._spare_port = (held.getsockname()[1] for held in self._held)
+        self.log = directory / f"{self.name.split()[-1]}.log"
         self._directory = directory
-        self._environ = {
-            "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(ROOT),
-            "SUPEROFFICE_SECRET": SECRET.decode(),
-            "BRIDGE_BROKER__URLS": broker_url,
-            "BRIDGE_SERVER__HOST": "127.0.0.1",
-            "BRIDGE_SERVER__PORT": str(self.port),
-            "BRIDGE_SERVER__ADMIN_PORT": str(self._admin_port),
-            "BRIDGE_SPOOL__PATH": str(directory / "spool.db"),
-        }
+        self._argv = list(argv)
+        self._environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **environ}
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def health_port(self) -> int:
+        """Return the port that tells whether it is there."""
+        return self.port
+
     async def start(self) -> None:
-        """Start it and return when it answers; raises ``BridgeFailed``."""
+        """Start it and return when it answers; raises ``ProgramFailed``."""
         process = self._process = await asyncio.to_thread(self._spawn)
         deadline = time.monotonic() + START_SECONDS
-        while await self._ask("/healthz") is None:
+        while await self._ask(self.health_path) is None:
             if process.poll() is not None or time.monotonic() > deadline:
-                raise BridgeFailed(f"the bridge does not answer: {self.tail()}")
+                raise ProgramFailed(f"{self.name} does not answer: {self.tail()}")
             await asyncio.sleep(0.05)
 
-    async def is_publishing(self) -> bool:
-        """Return whether it publishes directly."""
-        status = await self._ask("/readyz") or b""
-        return b'"broker":"up"' in status and b'"topology":"verified"' in status
-
     def check(self) -> subprocess.Popen[bytes]:
-        """Return the process; raises ``BridgeFailed`` when it is not there any more."""
+        """Return the process; raises ``ProgramFailed`` when it is not there any more."""
         code = self._process.poll() if self._process else 0
         if self._process is None or code is not None:
-            raise BridgeFailed(f"the bridge ended by itself with {code}: {self.tail()}")
+            raise ProgramFailed(f"{self.name} ended by itself with {code}: {self.tail()}")
         return self._process
 
     async def kill(self) -> None:
@@ -90,23 +85,13 @@ class Bridge:
         for held in self._held:
             held.close()
 
-    async def metric(self, name: str) -> float | None:
-        """Return the sum of all samples of a metric; None while it does not answer."""
-        reply = await self._ask("/metrics")
-        if reply is None:
-            return None
-        wanted = f"superoffice_bridge_{name}".encode()
-        found = (line.rpartition(b" ") for line in reply.splitlines())
-        return sum(float(value) for key, _, value in found if key.partition(b"{")[0] == wanted)
-
     def rss(self) -> float:
         """Return the resident memory of the process that runs, in MiB; 0 if none does."""
-        try:
-            status = Path(f"/proc/{self._process.pid if self._process else 0}/status").read_text()
-        except OSError:
-            return 0.0
-        found = [line.split()[1] for line in status.splitlines() if line.startswith("VmRSS:")]
-        return round(int(found[0]) / 1024, 1) if found else 0.0  # a zombie has no memory
+        return self._memory("VmRSS:")
+
+    def peak_rss(self) -> float:
+        """Return the most that the resident memory has been, in MiB; 0 if no process runs."""
+        return self._memory("VmHWM:")
 
     def tail(self, lines: int = 20) -> str:
         """Return the end of the log."""
@@ -117,10 +102,18 @@ class Bridge:
         with self.log.open(errors="replace") as log:
             yield from (line.rstrip() for line in log if any(text in line for text in texts))
 
+    def _memory(self, field: str) -> float:
+        try:
+            status = Path(f"/proc/{self._process.pid if self._process else 0}/status").read_text()
+        except OSError:
+            return 0.0
+        found = [line.split()[1] for line in status.splitlines() if line.startswith(field)]
+        return round(int(found[0]) / 1024, 1) if found else 0.0  # a zombie has no memory
+
     def _spawn(self) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", "bridge", "serve"],
+                self._argv,
                 cwd=self._directory,  # where there is no config/bridge.toml
                 env=self._environ,
                 stdin=subprocess.DEVNULL,
@@ -130,7 +123,7 @@ class Bridge:
             )
 
     async def _ask(self, path: str) -> bytes | None:
-        connection = Connection(self._admin_port, seconds=5.0)
+        connection = Connection(self.health_port, seconds=5.0)
         reply = await connection.get(path)
         connection.close()
         return reply.body if reply else None
@@ -141,7 +134,46 @@ class Bridge:
         return await asyncio.to_thread(process.wait)
 
 
-def _reserve_port() -> socket.socket:
+class Bridge(Program):
+    """The bridge as an operator runs it, configured by the environment only."""
+
+    name = "the bridge"
+    health_path = "/healthz"
+
+    def __init__(self, directory: Path, broker_url: str, **environ: str) -> None:
+        """Take where spool and log shall be, the broker, and variables beyond the usual ones."""
+        super().__init__(directory, [sys.executable, "-m", "bridge", "serve"], {})
+        self._environ |= {
+            "SUPEROFFICE_SECRET": SECRET.decode(),
+            "BRIDGE_BROKER__URLS": broker_url,
+            "BRIDGE_SERVER__HOST": "127.0.0.1",
+            "BRIDGE_SERVER__PORT": str(self.port),
+            "BRIDGE_SERVER__ADMIN_PORT": str(self.health_port),
+            "BRIDGE_SPOOL__PATH": str(directory / "spool.db"),
+            **environ,
+        }
+
+    @property
+    def health_port(self) -> int:
+        """Return the port of the operator's pages."""
+        return self._spare_port
+
+    async def is_publishing(self) -> bool:
+        """Return whether it publishes directly."""
+        status = await self._ask("/readyz") or b""
+        return b'"broker":"up"' in status and b'"topology":"verified"' in status
+
+    async def metric(self, name: str) -> float | None:
+        """Return the sum of all samples of a metric; None while it does not answer."""
+        reply = await self._ask("/metrics")
+        if reply is None:
+            return None
+        wanted = f"superoffice_bridge_{name}".encode()
+        found = (line.rpartition(b" ") for line in reply.splitlines())
+        return sum(float(value) for key, _, value in found if key.partition(b"{")[0] == wanted)
+
+
+def reserve_port() -> socket.socket:
     """Bind a free port: until the socket is closed, only who names that port can use it."""
     reserved = socket.socket()
     reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,0 +1,119 @@
+"""Where everything is measured: one private RabbitMQ, pools of events, a directory for spools."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench import pool
+from bench.peers import environment
+from bench.process import ROOT, Bridge, Program, reserve_port
+from bridge.testing.rabbitmq import RabbitMQNode
+from tests.faults.webhooks import SECRET
+
+NODE_PEERS = ROOT / "bench" / "peers" / "node"
+POOL_EVENTS = 24_000
+WINDOW_EVENTS = 8_000
+"""Of the memory of duplicates: far fewer than the pool has, so that no request is a duplicate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Length:
+    """How long everything is measured."""
+
+    rounds: int
+    warm_seconds: float
+    seconds: float
+    drained_events: int
+    spooled_events: int
+
+
+FULL = Length(5, 2, 4, 200_000, 1_000_000)
+QUICK = Length(3, 1, 2, 40_000, 100_000)
+
+
+class Peer(Program):
+    """A program that is compared with the bridge."""
+
+    def __init__(self, directory: Path, name: str, argv: Sequence[str], broker: str) -> None:
+        self.name = name
+        super().__init__(directory, argv, {})
+        self._environ |= {
+            "PEER_PORT": str(self.port),
+            "PEER_BROKER": broker,
+            "PEER_SECRET": SECRET.decode(),
+            "PEER_EXCHANGE": environment.EXCHANGE,
+            "PEER_MAX_EVENTS": str(WINDOW_EVENTS),
+            "NODE_ENV": "production",
+        }
+
+
+@dataclass
+class Lab:
+    """What measurements use; ``directory`` is emptied of spools between them."""
+
+    node: RabbitMQNode
+    directory: Path
+    length: Length
+    pools: dict[tuple[int, int], pool.Pool] = field(default_factory=dict)
+
+    def python_peer(self, name: str) -> Program:
+        """Return a peer that is not running yet."""
+        argv = [sys.executable, "-m", f"bench.peers.{name}"]
+        return Peer(self.directory, name, argv, self.node.url)
+
+    def node_peer(self, name: str) -> Program:
+        """Return a peer on Node that is not running yet."""
+        argv = ["node", str(NODE_PEERS / f"{name}.mjs")]
+        return Peer(self.directory, name, argv, self.node.url)
+
+    def ours(self, *, broker: str | None = None, **environ: str) -> Bridge:
+        """Return a bridge that is not running yet, with an empty spool."""
+        self.clear_spool()
+        settings = {
+            "BRIDGE_LOG__LEVEL": "warning",
+            "BRIDGE_DEDUP__MAX_EVENTS": str(WINDOW_EVENTS),
+            **environ,
+        }
+        return Bridge(self.directory, broker or self.node.url, **settings)
+
+    def pool(self, events: int = POOL_EVENTS, *, size: int = 0) -> pool.Pool:
+        """Return a pool, which is made when it is asked for the first time."""
+        if (events, size) not in self.pools:
+            path = self.directory / f"pool-{events}-{size}"
+            self.pools[events, size] = pool.write(path, events, size=size)
+        return self.pools[events, size]
+
+    def clear_spool(self) -> None:
+        """Remove what an earlier bridge has left."""
+        for each in self.directory.glob("spool.db*"):
+            each.unlink()
+
+
+@contextmanager
+def laboratory(length: Length) -> Iterator[Lab]:
+    """Start the private RabbitMQ; remove everything in the end, also after an interrupt."""
+    directory = Path(tempfile.mkdtemp(prefix="bench-"))
+    try:
+        with RabbitMQNode.start(directory) as node:
+            yield Lab(node, directory, length)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextmanager
+def nobody_listens() -> Iterator[str]:
+    """Return the URL of a broker that is down."""
+    with reserve_port() as held:
+        yield f"amqp://127.0.0.1:{held.getsockname()[1]}/"
+
+
+def json_list(items: Sequence[object]) -> str:
+    """Return a list as a variable of the bridge holds it."""
+    return json.dumps(items)

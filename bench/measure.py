@@ -1,0 +1,155 @@
+"""One program under closed-loop load: rates, latencies, cost, and whether every event came out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import asdict
+from typing import Any
+
+from bench.consumer import Consumer
+from bench.cost import cpu_seconds, peak_rss_mib
+from bench.lab import Lab
+from bench.load import Sequence as Sent
+from bench.load import Shots, wrk
+from bench.pool import Pool
+from bench.process import Bridge, Program, ProgramFailed
+
+Sample = dict[str, Any]
+"""What one measurement found, ready for JSON; ``void`` says why it must not count."""
+
+CONNECTIONS = (64, 256)
+SETTLE_SECONDS = 15.0
+
+
+class Judge:
+    """Compares what was accepted with what came out."""
+
+    def __init__(self, sent: Sent) -> None:
+        self.sent = sent
+        self.accepted = 0
+        self.failed = 0
+
+    def note(self, shots: Shots) -> None:
+        """Take what a run of the load generator saw."""
+        self.accepted += shots.requests
+        self.failed += shots.failed
+
+    async def verdict(self) -> Sample:
+        """Return ``accepted``, ``delivered`` and, if the measurement is void, ``void``."""
+        return self._judged(delivered=None, twice=0)
+
+    def _judged(self, *, delivered: int | None, twice: int) -> Sample:
+        found: Sample = {"accepted": self.accepted, "delivered": delivered}
+        # What was under way when the load generator stopped is sent, not accepted, and comes out.
+        if self.failed:
+            found["void"] = f"{self.failed} requests were not answered 200"
+        elif delivered is not None and delivered < self.accepted:
+            found["void"] = f"{self.accepted - delivered} accepted events were not delivered"
+        elif twice:
+            found["void"] = f"{twice} events were delivered more often than sent"
+        return found
+
+
+class BrokerJudge(Judge):
+    """Counts what a consumer received."""
+
+    def __init__(self, sent: Sent, consumer: Consumer) -> None:
+        super().__init__(sent)
+        self._consumer = consumer
+
+    async def verdict(self) -> Sample:
+        """Wait until everything is delivered, within a bound."""
+        await self._consumer.until(self.accepted, seconds=SETTLE_SECONDS)
+        pairs = list(zip(self._consumer.counts, self.sent.sent, strict=True))
+        delivered = sum(min(pair) for pair in pairs)
+        return self._judged(delivered=delivered, twice=self._consumer.total - delivered)
+
+
+class SpoolJudge(Judge):
+    """Counts what is on disk; ``before`` of it was there at the start."""
+
+    def __init__(self, sent: Sent, bridge: Bridge, *, before: int = 0) -> None:
+        super().__init__(sent)
+        self._bridge = bridge
+        self._before = before
+
+    async def verdict(self) -> Sample:
+        """Ask the bridge."""
+        await asyncio.sleep(0.2)
+        spooled = await self._bridge.metric("spool_events")
+        return self._judged(delivered=int(spooled or 0) - self._before, twice=0)
+
+
+@asynccontextmanager
+async def running(program: Program) -> AsyncIterator[Program]:
+    """Start a program and end it in any case."""
+    try:
+        await program.start()
+        yield program
+        with suppress(ProgramFailed):
+            await asyncio.wait_for(program.terminate(), 30)
+    finally:
+        await asyncio.to_thread(program.close)
+
+
+@asynccontextmanager
+async def consuming(lab: Lab, pool: Pool) -> AsyncIterator[Consumer]:
+    """Drain the queue for the length of the block."""
+    consumer = await Consumer.start(lab.node.url, pool.events)
+    try:
+        yield consumer
+    finally:
+        consumer.stop()
+
+
+async def published(lab: Lab, program: Program, connections: Sequence[int]) -> dict[str, Sample]:
+    """Measure a program that publishes to the broker."""
+    pool = lab.pool()
+    async with consuming(lab, pool) as consumer, running(program):
+        if isinstance(program, Bridge):
+            await until_publishing(program)
+        judge = BrokerJudge(Sent(pool), consumer)
+        return await measured(lab, program, judge, connections)
+
+
+async def answered(lab: Lab, program: Program, connections: Sequence[int]) -> dict[str, Sample]:
+    """Measure a program that does nothing with what it is sent."""
+    async with running(program):
+        return await measured(lab, program, Judge(Sent(lab.pool())), connections)
+
+
+async def measured(
+    lab: Lab, program: Program, judge: Judge, connections: Sequence[int]
+) -> dict[str, Sample]:
+    """Warm a running program up and measure it with each number of connections."""
+    samples = {}
+    for count in connections:
+        warm = lab.length.warm_seconds if not samples else 1
+        judge.note(await wrk(judge.sent, program.port, connections=count, seconds=warm))
+        samples[f"c{count}"] = await _interval(lab, program, judge, count)
+    return samples
+
+
+async def _interval(lab: Lab, program: Program, judge: Judge, connections: int) -> Sample:
+    pid = program.check().pid
+    before = cpu_seconds(pid)
+    seconds = lab.length.seconds
+    shots = await wrk(judge.sent, program.port, connections=connections, seconds=seconds)
+    cpu = cpu_seconds(pid) - before
+    judge.note(shots)
+    return {
+        **asdict(shots),
+        "rate": shots.rate,
+        "cpu_us": cpu / max(1, shots.requests) * 1e6,
+        "rss_mib": peak_rss_mib(pid),
+        **await judge.verdict(),
+    }
+
+
+async def until_publishing(bridge: Bridge, *, seconds: float = 20.0) -> None:
+    """Wait until a bridge publishes directly."""
+    async with asyncio.timeout(seconds):
+        while not await bridge.is_publishing():  # noqa: ASYNC110  # another process
+            await asyncio.sleep(0.05)
