@@ -1,49 +1,134 @@
-"""Measure the bridge and its peers: `make bench`, or `make bench QUICK=1`."""
+"""Measure the bridge and its peers: `make bench`, or in short `make bench QUICK=1`.
+
+Prints tables and writes var/bench/results.json. A run that leaves nothing out also writes
+docs/performance.md.
+"""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
 
 import uvloop
 
-from bench.lab import FULL, QUICK, Length, laboratory
-from bench.rows import ROWS, Row
-from bench.runner import Samples, rounds
+from bench import parity, report
+from bench.lab import CATALOGUE, FULL, NODE_PEERS, QUICK, Lab, Length, laboratory
+from bench.machine import facts
+from bench.pool import Bodies
+from bench.results import Results
+from bench.rows import ROWS, Row, chosen
+from bench.runner import rounds
+
+EXIT_NOT_EQUAL = 2
 
 
-async def bench(rows: list[Row], length: Length) -> int:
-    samples: Samples = {}
-    with laboratory(length) as lab:
-        await rounds(lab, rows, length.rounds, samples)
-    for key, parts in samples.items():
-        for part, found in parts.items():
-            from bench.stats import spread
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Read the command line and measure."""
+    parser = argparse.ArgumentParser(
+        prog="make bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter, under 8 minutes")
+    parser.add_argument("-k", "--rows", action="append", default=[], metavar="TEXT",
+                        help="only rows whose key contains this; may be repeated")  # fmt: skip
+    parser.add_argument("--rounds", type=int, help="how often everything is measured")
+    parser.add_argument("--seconds", type=float, help="how long each measurement is")
+    parser.add_argument("--list", action="store_true", help="print the keys of all rows")
+    options = parser.parse_args(arguments)
+    if options.list:
+        print("\n".join(f"{row.key:<20}{row.title}" for row in ROWS))
+        return 0
+    return run(options)
 
-            print(
-                f"{key:<20}{part:<6}",
-                *(
-                    f"{n} {spread([f[n] for f in found]).median:,.1f}"
-                    for n in ("rate", "p50_us", "p99_us", "p999_us", "cpu_us", "rss_mib")
-                ),
-            )
-    return 0
+
+def run(options: argparse.Namespace) -> int:
+    """Measure what the options ask for and return the exit status."""
+    length, rows = length_of(options), chosen(options.rows)
+    skipped = {row.key: reason for row in rows if (reason := row.missing())}
+    for reason in dict.fromkeys(skipped.values()):
+        print(f"skipped: {', '.join(k for k, why in skipped.items() if why == reason)}: {reason}")
+    results = Results(
+        date=f"{datetime.now(UTC):%Y-%m-%d}",
+        command=f"make bench{command_of(options)}",
+        rounds=length.rounds,
+        seconds=length.seconds,
+        complete=length == FULL and rows == [*ROWS] and not skipped,
+        skipped=skipped,
+    )
+    wanted = [row for row in rows if row.key not in skipped]
+    try:
+        uvloop.run(measured(results, wanted, length))
+    except KeyboardInterrupt:
+        results.complete = False
+        print("\ninterrupted", file=sys.stderr)
+    except NotEqual as error:
+        print(error, file=sys.stderr)
+        return EXIT_NOT_EQUAL
+    return published(results)
 
 
-def main() -> int:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("-k", "--rows", action="append", default=[])
-    parser.add_argument("--rounds", type=int)
-    options = parser.parse_args()
+def length_of(options: argparse.Namespace) -> Length:
+    """Return how long to measure."""
     length = QUICK if options.quick else FULL
-    from dataclasses import replace
+    given = {name: getattr(options, name) for name in ("rounds", "seconds")}
+    return replace(length, **{name: value for name, value in given.items() if value})
 
-    if options.rounds:
-        length = replace(length, rounds=options.rounds)
-    rows = [r for r in ROWS if not options.rows or r.key in options.rows]
-    return uvloop.run(bench(rows, length))
+
+def command_of(options: argparse.Namespace) -> str:
+    """Return the options as they are given to make."""
+    words = [f"-k {name}" for name in options.rows]
+    words += [
+        f"--{name} {value:g}" for name in ("rounds", "seconds") if (value := getattr(options, name))
+    ]
+    return (" QUICK=1" if options.quick else "") + (f" ARGS='{' '.join(words)}'" if words else "")
+
+
+class NotEqual(Exception):
+    """A peer of equal work does not do equal work: nothing was measured."""
+
+
+async def measured(results: Results, rows: list[Row], length: Length) -> None:
+    """Fill the results."""
+    with laboratory(length) as lab:
+        check_equality(lab, rows)
+        results.machine = facts(lab)
+        pool = lab.pool()
+        results.notes = {
+            "date": results.date,
+            "command": results.command,
+            "rounds": f"{results.rounds}, each measurement {results.seconds:g} s",
+            "events": f"{pool.events:,} of contact.created, {pool.body_bytes} bytes each, signed",
+            "queue": "classic, durable; persistent messages; confirmed before 200",
+        }
+        done = await rounds(lab, rows, results.rows)
+        results.complete &= done == results.rounds
+        results.notes["rounds"] = f"{done}, each measurement {results.seconds:g} s"
+
+
+def check_equality(lab: Lab, rows: list[Row]) -> None:
+    """Raise ``NotEqual`` unless Node's peer builds our messages from the pool's bodies."""
+    if not any(row.key.startswith("fastify-equal") for row in rows):
+        return
+    made = Bodies()
+    bodies = [made(number) for number in range(0, lab.pool().events, 1000)]
+    theirs = parity.node_messages(NODE_PEERS, lab.directory / CATALOGUE, bodies)
+    for body, message in zip(bodies, theirs, strict=True):
+        if different := parity.difference(message, parity.as_json(parity.our_message(body))):
+            raise NotEqual(f"Fastify's message of equal work is another one: {different}")
+
+
+def published(results: Results) -> int:
+    """Save, print, and write the page if the run was a whole one."""
+    results.save(report.RESULTS)
+    print(f"\n{report.printed(results)}\n")
+    if results.complete:
+        report.write(results)
+        print(f"wrote {report.PAGE.name} and {report.CHART.name} in {report.PAGE.parent}")
+    else:
+        print("docs/performance.md is left as it is: this was not a whole run")
+    return 0
 
 
 if __name__ == "__main__":

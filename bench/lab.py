@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 import tempfile
@@ -11,13 +12,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench import pool
+from bench import parity, pool
 from bench.peers import environment
-from bench.process import ROOT, Bridge, Program, reserve_port
+from bench.process import ROOT, Bridge, Program, output, reserve_port
 from bridge.testing.rabbitmq import RabbitMQNode
 from tests.faults.webhooks import SECRET
 
+VAR = ROOT / "var" / "bench"
+"""On the disk of the checkout: what the system has for temporary files may be memory."""
+
 NODE_PEERS = ROOT / "bench" / "peers" / "node"
+CATALOGUE = "catalogue.json"
 POOL_EVENTS = 24_000
 WINDOW_EVENTS = 8_000
 """Of the memory of duplicates: far fewer than the pool has, so that no request is a duplicate."""
@@ -25,17 +30,22 @@ WINDOW_EVENTS = 8_000
 
 @dataclass(frozen=True, slots=True)
 class Length:
-    """How long everything is measured."""
+    """How long everything is measured, and with how much: the full form, and a quick one.
+
+    ``window_events`` are remembered against duplicates where that is what is measured.
+    """
 
     rounds: int
     warm_seconds: float
     seconds: float
     drained_events: int
     spooled_events: int
+    window_events: int
+    most_seconds: float
 
 
-FULL = Length(5, 2, 4, 200_000, 1_000_000)
-QUICK = Length(3, 1, 2, 40_000, 100_000)
+FULL = Length(5, 2, 4, 200_000, 1_000_000, 100_000, 30 * 60)
+QUICK = Length(3, 1, 2, 40_000, 100_000, 20_000, 8 * 60)
 
 
 class Peer(Program):
@@ -50,6 +60,7 @@ class Peer(Program):
             "PEER_SECRET": SECRET.decode(),
             "PEER_EXCHANGE": environment.EXCHANGE,
             "PEER_MAX_EVENTS": str(WINDOW_EVENTS),
+            "PEER_CATALOGUE": str(directory / CATALOGUE),
             "NODE_ENV": "production",
         }
 
@@ -61,6 +72,7 @@ class Lab:
     node: RabbitMQNode
     directory: Path
     length: Length
+    round: int = 0
     pools: dict[tuple[int, int], pool.Pool] = field(default_factory=dict)
 
     def python_peer(self, name: str) -> Program:
@@ -74,8 +86,7 @@ class Lab:
         return Peer(self.directory, name, argv, self.node.url)
 
     def ours(self, *, broker: str | None = None, **environ: str) -> Bridge:
-        """Return a bridge that is not running yet, with an empty spool."""
-        self.clear_spool()
+        """Return a bridge that is not running yet; ``clear_spool`` comes first."""
         settings = {
             "BRIDGE_LOG__LEVEL": "warning",
             "BRIDGE_DEDUP__MAX_EVENTS": str(WINDOW_EVENTS),
@@ -90,6 +101,26 @@ class Lab:
             self.pools[events, size] = pool.write(path, events, size=size)
         return self.pools[events, size]
 
+    async def prepared_spool(self, events: int) -> Path:
+        """Return a spool with so many events, made when it is asked for the first time.
+
+        Their numbers begin where those of the usual pool end.
+        """
+        path = self.directory / f"prepared-{events}" / "spool.db"
+        if not path.exists():
+            path.parent.mkdir()
+            arguments = [str(path), str(events), str(POOL_EVENTS)]
+            await output([sys.executable, "-m", "bench.spools", *arguments])
+        return path
+
+    def copy_spool(self, prepared: Path) -> None:
+        """Let the next bridge find a copy of a prepared spool."""
+        self.clear_spool()
+        copy = self.directory / prepared.name
+        shutil.copyfile(prepared, copy)
+        with copy.open("rb+") as file:  # or its blocks are written while something is measured
+            os.fsync(file.fileno())
+
     def clear_spool(self) -> None:
         """Remove what an earlier bridge has left."""
         for each in self.directory.glob("spool.db*"):
@@ -99,8 +130,10 @@ class Lab:
 @contextmanager
 def laboratory(length: Length) -> Iterator[Lab]:
     """Start the private RabbitMQ; remove everything in the end, also after an interrupt."""
-    directory = Path(tempfile.mkdtemp(prefix="bench-"))
+    VAR.mkdir(parents=True, exist_ok=True)
+    directory = Path(tempfile.mkdtemp(prefix="lab-", dir=VAR))
     try:
+        (directory / CATALOGUE).write_text(parity.catalogue())
         with RabbitMQNode.start(directory) as node:
             yield Lab(node, directory, length)
     finally:

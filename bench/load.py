@@ -1,24 +1,24 @@
-"""Closed-loop load: ``wrk`` with one thread, the pool's requests in their order."""
+"""Load: ``wrk`` with one thread, or our own open loop; the pool's requests in their order."""
 
 from __future__ import annotations
 
-import asyncio
 import json
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.pool import Pool
+from bench.process import ProgramFailed, output
 
 SCRIPT = Path(__file__).with_name("wrk.lua")
 
 
-class LoadFailed(Exception):
-    """The load generator did not do its work."""
-
-
 @dataclass(frozen=True, slots=True)
 class Shots:
-    """What a run of a load generator saw; ``failed`` counts all that was not answered 200."""
+    """What a run of a load generator saw; ``failed`` counts all that was not answered 200.
+
+    ``lag_us`` is by how much an open loop was itself behind its schedule, p99.
+    """
 
     requests: int
     seconds: float
@@ -28,6 +28,7 @@ class Shots:
     p99_us: float
     p999_us: float
     max_us: float
+    lag_us: float = 0.0
 
     @property
     def rate(self) -> float:
@@ -59,7 +60,7 @@ class Sequence:
 
 
 async def wrk(sequence: Sequence, port: int, *, connections: int, seconds: float) -> Shots:
-    """Load ``/webhook`` for so long and return what was seen."""
+    """Load ``/webhook`` for so long, closed loop, and return what was seen."""
     # wrk takes whole seconds; it looks at one request before it starts, and does not send it.
     start = (sequence.offset - 1) % sequence.pool.events
     command = [
@@ -67,24 +68,24 @@ async def wrk(sequence: Sequence, port: int, *, connections: int, seconds: float
         *("-s", str(SCRIPT), f"http://127.0.0.1:{port}/webhook"),
         *("--", str(sequence.pool.path), str(start)),
     ]
-    output = await _output(command)
-    _, found, result = output.rpartition("\nresult ")
+    printed = await output(command)
+    _, found, result = printed.rpartition("\nresult ")
     if not found:
-        raise LoadFailed(f"wrk: {output}")
+        raise ProgramFailed(f"wrk: {printed}")
+    return _noted(sequence, result)
+
+
+async def open_loop(
+    sequence: Sequence, port: int, *, rate: float, warm: float, seconds: float
+) -> Shots:
+    """Send so many requests a second, whatever happens; the first seconds are not measured."""
+    numbers = [str(each) for each in (port, rate, warm, seconds)]
+    pool = [str(sequence.pool.path), str(sequence.offset)]
+    printed = await output([sys.executable, "-m", "bench.openloop", *numbers, *pool])
+    return _noted(sequence, printed)
+
+
+def _noted(sequence: Sequence, result: str) -> Shots:
     shots = Shots(**json.loads(result))
     sequence.note(shots.sent)
     return shots
-
-
-async def _output(command: list[str]) -> str:
-    pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(
-        *command, stdout=pipe, stderr=asyncio.subprocess.STDOUT, stdin=asyncio.subprocess.DEVNULL
-    )
-    try:
-        output, _ = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    return output.decode(errors="replace")

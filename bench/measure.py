@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict
 from typing import Any
@@ -19,7 +19,6 @@ from bench.process import Bridge, Program, ProgramFailed
 Sample = dict[str, Any]
 """What one measurement found, ready for JSON; ``void`` says why it must not count."""
 
-CONNECTIONS = (64, 256)
 SETTLE_SECONDS = 15.0
 
 
@@ -95,48 +94,59 @@ async def running(program: Program) -> AsyncIterator[Program]:
 
 
 @asynccontextmanager
-async def consuming(lab: Lab, pool: Pool) -> AsyncIterator[Consumer]:
-    """Drain the queue for the length of the block."""
-    consumer = await Consumer.start(lab.node.url, pool.events)
+async def consuming(lab: Lab, events: int) -> AsyncIterator[Consumer]:
+    """Drain the queue for the length of the block; events have numbers below ``events``."""
+    consumer = await Consumer.start(lab.node.url, events)
     try:
         yield consumer
     finally:
         consumer.stop()
 
 
-async def published(lab: Lab, program: Program, connections: Sequence[int]) -> dict[str, Sample]:
-    """Measure a program that publishes to the broker."""
-    pool = lab.pool()
-    async with consuming(lab, pool) as consumer, running(program):
+@asynccontextmanager
+async def publishing(
+    lab: Lab, program: Program, pool: Pool | None = None
+) -> AsyncIterator[BrokerJudge]:
+    """Run a program that publishes, and a consumer that counts, for the length of the block."""
+    pool = pool or lab.pool()
+    async with consuming(lab, pool.events) as consumer, running(program):
         if isinstance(program, Bridge):
             await until_publishing(program)
-        judge = BrokerJudge(Sent(pool), consumer)
-        return await measured(lab, program, judge, connections)
-
-
-async def answered(lab: Lab, program: Program, connections: Sequence[int]) -> dict[str, Sample]:
-    """Measure a program that does nothing with what it is sent."""
-    async with running(program):
-        return await measured(lab, program, Judge(Sent(lab.pool())), connections)
+        yield BrokerJudge(Sent(pool), consumer)
 
 
 async def measured(
     lab: Lab, program: Program, judge: Judge, connections: Sequence[int]
 ) -> dict[str, Sample]:
     """Warm a running program up and measure it with each number of connections."""
-    samples = {}
+    samples: dict[str, Sample] = {}
     for count in connections:
-        warm = lab.length.warm_seconds if not samples else 1
-        judge.note(await wrk(judge.sent, program.port, connections=count, seconds=warm))
-        samples[f"c{count}"] = await _interval(lab, program, judge, count)
+        await warm_up(lab, program, judge, connections=count, again=bool(samples))
+        samples[f"c{count}"] = await interval(lab, program, judge, connections=count)
     return samples
 
 
-async def _interval(lab: Lab, program: Program, judge: Judge, connections: int) -> Sample:
+async def warm_up(
+    lab: Lab, program: Program, judge: Judge, *, connections: int, again: bool = False
+) -> None:
+    """Load a program without measuring it, for one second if it is warm ``again``."""
+    seconds = 1 if again else lab.length.warm_seconds
+    judge.note(await wrk(judge.sent, program.port, connections=connections, seconds=seconds))
+
+
+async def interval(lab: Lab, program: Program, judge: Judge, *, connections: int) -> Sample:
+    """Measure a warm program once."""
+    seconds = lab.length.seconds
+    return await costed(
+        program, judge, wrk(judge.sent, program.port, connections=connections, seconds=seconds)
+    )
+
+
+async def costed(program: Program, judge: Judge, load: Awaitable[Shots]) -> Sample:
+    """Wait for a load and return what it and the program's process say about it."""
     pid = program.check().pid
     before = cpu_seconds(pid)
-    seconds = lab.length.seconds
-    shots = await wrk(judge.sent, program.port, connections=connections, seconds=seconds)
+    shots = await load
     cpu = cpu_seconds(pid) - before
     judge.note(shots)
     return {

@@ -37,7 +37,7 @@ class Program:
         """Take where it runs, and what; ``{port}`` in a value of the environment is its port."""
         # Held for good: nobody else gets the ports while the program is down.
         self._held = [reserve_port() for _ in range(2)]
-        self.port, self._spare_port = (held.getsockname()[1] for held in self._held)
+        self.port, self._spare_port = (int(held.getsockname()[1]) for held in self._held)
         self.log = directory / f"{self.name.split()[-1]}.log"
         self._directory = directory
         self._argv = list(argv)
@@ -171,6 +171,28 @@ class Bridge(Program):
         wanted = f"superoffice_bridge_{name}".encode()
         found = (line.rpartition(b" ") for line in reply.splitlines())
         return sum(float(value) for key, _, value in found if key.partition(b"{")[0] == wanted)
+
+
+async def output(command: Sequence[str]) -> str:
+    """Run a helper to its end and return what it prints; raises ``ProgramFailed``."""
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
+        start_new_session=True,  # Ctrl-C is for the program that measures
+    )
+    try:
+        printed, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    text = printed.decode(errors="replace")
+    if process.returncode:
+        raise ProgramFailed(f"{command[0]} ended with {process.returncode}: {text}")
+    return text
 
 
 def reserve_port() -> socket.socket:

@@ -2,48 +2,96 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from bench import measure
-from bench.lab import Lab
-from bench.measure import CONNECTIONS, Sample
+from bench import draining, growth, scenarios
+from bench.lab import NODE_PEERS
+from bench.scenarios import Run, node, open_loop, ours, publishing, python
 
-Run = Callable[[Lab], Awaitable[dict[str, Sample]]]
+
+def _nothing() -> None:
+    """Nothing is missing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """One thing that every round measures once.
 
-    ``run`` returns a sample for each of its parts, such as ``c64`` and ``c256``; ``needs`` is None
-    or says why the row cannot be measured on this machine.
+    ``run`` returns a sample for each of its parts, such as ``c64`` and ``c256``. ``missing`` says
+    why it cannot be measured on this machine, and what to install.
     """
 
     key: str
     title: str
     run: Run
-    needs: Callable[[], str | None] = lambda: None
+    missing: Callable[[], str | None] = _nothing
 
 
-async def _floor(lab: Lab) -> dict[str, Sample]:
-    return await measure.answered(lab, lab.python_peer("floor"), CONNECTIONS)
+def _node_missing() -> str | None:
+    if not shutil.which("node") or not shutil.which("npm"):
+        return "Node is not installed: apt-get install nodejs npm, then repeat make bench"
+    if not (NODE_PEERS / "node_modules").is_dir():
+        return f"its packages are not installed: npm ci --omit=dev in {NODE_PEERS}"
+    return None
 
 
-def _python(name: str) -> Run:
-    async def run(lab: Lab) -> dict[str, Sample]:
-        return await measure.published(lab, lab.python_peer(name), CONNECTIONS)
-
-    return run
-
-
-async def _ours(lab: Lab) -> dict[str, Sample]:
-    return await measure.published(lab, lab.ours(), CONNECTIONS)
-
-
-ROWS = (
-    Row("floor", "floor: aiohttp web.Server answering 200", _floor),
-    Row("naive", "aiohttp + aio-pika, bare", _python("naive")),
-    Row("naive-equal", "aiohttp + aio-pika, equal work", _python("equal")),
-    Row("ours", "the bridge", _ours),
+HTTP = (
+    Row("floor", "floor: aiohttp's web.Server, reads the body and answers", scenarios.answering),
+    Row("naive", "bare: aiohttp + aio-pika", publishing(python("naive"))),
+    Row("faststream", "bare: FastAPI + FastStream", publishing(python("faststream_app"))),
+    Row("fastify", "bare: Fastify + amqplib", publishing(node("bare")), _node_missing),
+    Row("naive-equal", "equal work: aiohttp + aio-pika", publishing(python("equal"))),
+    Row("fastify-equal", "equal work: Fastify + amqplib", publishing(node("equal")), _node_missing),
+    Row("ours", "the bridge", publishing(ours)),
+    Row("ours-spooling", "the bridge, broker down", scenarios.spooling),
+    Row(
+        "ours-slow-disk",
+        "the bridge, broker down, fsync 5 ms slower",
+        scenarios.spooling_slowly,
+        scenarios.has_compiler,
+    ),
 )
+"""Under closed-loop load."""
+
+BROKER = (Row("broker", "RabbitMQ alone", scenarios.broker_alone),)
+
+OPEN = (
+    Row("open-ours-1000", "the bridge, 1,000/s", open_loop(ours, 1000)),
+    Row("open-ours-5000", "the bridge, 5,000/s", open_loop(ours, 5000)),
+    Row(
+        "open-naive-equal",
+        "equal work: aiohttp + aio-pika, 1,000/s",
+        open_loop(python("equal"), 1000),
+    ),
+    Row(
+        "open-fastify-equal",
+        "equal work: Fastify + amqplib, 1,000/s",
+        open_loop(node("equal"), 1000),
+        _node_missing,
+    ),
+)
+"""Latency under a load that does not wait."""
+
+DRAIN = (
+    Row("drain", "from the spool, idle", draining.idle),
+    Row("drain-loaded", "from the spool, 500 new events a second", draining.loaded),
+)
+
+GROWTH = (
+    Row("routes", "1 and 100 routes", growth.configured(growth.routes, 1, 100)),
+    Row("endpoints", "1 and 50 endpoints", growth.configured(growth.endpoints, 1, 50)),
+    Row("window", "memory of duplicates, empty and full", growth.window),
+    Row("spooled", "events on disk, none and very many", growth.spooled),
+)
+"""A near and a far end each."""
+
+BODIES = (Row("bodies", "bodies of 1 kB, 100 kB and 1 MB", growth.bodies),)
+
+ROWS = (*BROKER, *HTTP, *OPEN, *DRAIN, *GROWTH, *BODIES)
+
+
+def chosen(names: list[str]) -> list[Row]:
+    """Return the rows whose key contains one of the names; all without names."""
+    return [row for row in ROWS if not names or any(name in row.key for name in names)]

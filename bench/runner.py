@@ -8,46 +8,75 @@ from dataclasses import dataclass, field
 
 from bench.lab import Lab
 from bench.measure import Sample
+from bench.process import ProgramFailed
+from bench.results import Samples
 from bench.rows import Row
 from bench.stats import rotated
-
-Samples = dict[str, dict[str, list[Sample]]]
-"""By row and part: one sample for each round."""
 
 
 @dataclass
 class Progress:
-    """Tells where we are and how long it still takes."""
+    """Tells how long it still takes, by how long each row took so far."""
 
-    steps: int
+    rows: Sequence[Row]
+    rounds: int
     begun: float = field(default_factory=time.monotonic)
-    done: int = 0
     took: dict[str, float] = field(default_factory=dict)
+    done: int = 0
 
-    def note(self, key: str, seconds: float) -> None:
-        """Take how long a step was."""
+    def note(self, row: Row, seconds: float) -> None:
+        """Take how long a row was measured."""
         self.done += 1
-        self.took[key] = seconds
+        self.took[row.key] = seconds
+
+    @property
+    def round_seconds(self) -> float:
+        """Return how long a round is; rows not seen yet are taken for average ones."""
+        return sum(self.took.values()) / max(1, len(self.took)) * len(self.rows)
 
     def left(self) -> str:
-        """Return the time left, from the steps so far."""
-        known = sum(self.took.values()) / max(1, len(self.took))
-        seconds = known * (self.steps - self.done)
+        """Return the time left in words."""
+        share = 1 - self.done / (self.rounds * len(self.rows))
+        seconds = self.round_seconds * self.rounds * share
         return f"{seconds / 60:.0f} min left" if seconds >= 90 else f"{seconds:.0f} s left"
 
+    def fits(self, most_seconds: float) -> bool:
+        """Return whether another round will be over in time."""
+        return time.monotonic() - self.begun + self.round_seconds <= most_seconds
 
-async def rounds(lab: Lab, rows: Sequence[Row], count: int, samples: Samples) -> None:
-    """Fill ``samples``, so that what is there already is not lost to an interrupt."""
-    progress = Progress(count * len(rows))
-    for number in range(count):
-        for row in rotated(rows, number * max(1, len(rows) // count)):
-            print(f"round {number + 1}/{count}  {row.key:<22} ", end="", flush=True)
-            started = time.monotonic()
-            found = await row.run(lab)
-            progress.note(row.key, time.monotonic() - started)
-            for part, sample in found.items():
-                samples.setdefault(row.key, {}).setdefault(part, []).append(sample)
-            print(f"{_line(found)}   {progress.left()}", flush=True)
+
+async def rounds(lab: Lab, rows: Sequence[Row], samples: Samples) -> int:
+    """Measure and return how many rounds there were: fewer than wanted if time runs out.
+
+    Fills ``samples`` as it goes, so that an interrupt loses one row only.
+    """
+    progress = Progress(rows, lab.length.rounds)
+    for number in range(lab.length.rounds):
+        if number and not progress.fits(lab.length.most_seconds):
+            print(f"no time for more than {number} rounds on this machine", flush=True)
+            return number
+        lab.round = number
+        for row in rotated(rows, number * max(1, len(rows) // lab.length.rounds)):
+            await _one(lab, row, progress, samples)
+    return lab.length.rounds
+
+
+async def _one(lab: Lab, row: Row, progress: Progress, samples: Samples) -> None:
+    print(f"round {lab.round + 1}/{progress.rounds}  {row.key:<18} ", end="", flush=True)
+    started = time.monotonic()
+    found = await _measured(lab, row)
+    seconds = time.monotonic() - started
+    progress.note(row, seconds)
+    for part, sample in found.items():
+        samples.setdefault(row.key, {}).setdefault(part, []).append(sample)
+    print(f"{_line(found)}   ({seconds:.0f} s; {progress.left()})", flush=True)
+
+
+async def _measured(lab: Lab, row: Row) -> dict[str, Sample]:
+    try:
+        return await row.run(lab)
+    except (ProgramFailed, OSError, TimeoutError) as error:  # the other rows are still wanted
+        return {"all": {"void": f"{type(error).__name__}: {error}"}}
 
 
 def _line(found: dict[str, Sample]) -> str:
@@ -57,5 +86,11 @@ def _line(found: dict[str, Sample]) -> str:
 def _brief(sample: Sample) -> str:
     if "void" in sample:
         return f"VOID: {sample['void']}"
-    figures = [("rate", "{:,.0f}/s"), ("cpu_us", "{:.0f} us"), ("p99_ms", "p99 {:.2f} ms")]
-    return " ".join(text.format(sample[name]) for name, text in figures if name in sample)
+    figures = [
+        ("rate", "{:,.0f}/s", 1),
+        ("cpu_us", "{:.0f} us", 1),
+        ("p99_us", "p99 {:.1f} ms", 1000),
+    ]
+    return " ".join(
+        text.format(sample[name] / unit) for name, text, unit in figures if name in sample
+    )

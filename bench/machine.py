@@ -1,0 +1,86 @@
+"""What the figures were measured on."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from bench.lab import NODE_PEERS, Lab
+from bench.stats import percentile
+from bridge.testing.rabbitmq import RabbitMQFailed
+
+PACKAGES = ("aiohttp", "uvloop", "aio-pika", "orjson", "fastapi", "faststream", "uvicorn")
+NODE_PACKAGES = ("fastify", "amqplib", "prom-client")
+SYNCS = 300
+
+
+def facts(lab: Lab) -> dict[str, str]:
+    """Return what to know about machine and versions, in the order in which to show it."""
+    median, p99 = sync_times(lab.directory)
+    return {
+        "CPU": f"{_cpu_model()}, {os.cpu_count()} cores",
+        "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB",
+        "fdatasync after 4 kB": f"median {median * 1e6:.0f} us, p99 {p99 * 1e6:.0f} us",
+        "Python": platform.python_version(),
+        **{name: _installed(name) for name in PACKAGES},
+        "RabbitMQ": lab.node.version,
+        "Erlang/OTP": _erlang(lab),
+        "Node": _node(),
+        **_node_packages(),
+        "wrk": _first_line(["wrk", "-v"]).removeprefix("wrk ").partition(" ")[0],
+    }
+
+
+def sync_times(directory: Path) -> tuple[float, float]:
+    """Return median and p99 of appending 4 kB and fdatasync, in seconds."""
+    path = directory / "sync"
+    taken = []
+    with path.open("wb", buffering=0) as file:
+        for _ in range(SYNCS):
+            file.write(b"x" * 4096)
+            begun = time.perf_counter()
+            os.fdatasync(file.fileno())
+            taken.append(time.perf_counter() - begun)
+    path.unlink()
+    taken.sort()
+    return percentile(taken, 50), percentile(taken, 99)
+
+
+def _cpu_model() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _installed(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _erlang(lab: Lab) -> str:
+    try:
+        return lab.node.ctl("eval", "erlang:system_info(otp_release).").strip().strip('"')
+    except RabbitMQFailed:
+        return "unknown"
+
+
+def _node() -> str:
+    return _first_line(["node", "--version"]) if shutil.which("node") else "not installed"
+
+
+def _node_packages() -> dict[str, str]:
+    packages = json.loads((NODE_PEERS / "package-lock.json").read_text())["packages"]
+    return {name: packages[f"node_modules/{name}"]["version"] for name in NODE_PACKAGES}
+
+
+def _first_line(command: list[str]) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return (done.stdout + done.stderr).partition("\n")[0].strip()

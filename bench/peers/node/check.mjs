@@ -1,0 +1,13 @@
+// Prints the message of every body on standard input as a line of JSON: each body is a line of it,
+// in base64. `bench` compares them with the bridge's own.
+
+import { createInterface } from 'node:readline';
+
+import { message } from './message.mjs';
+import { parse } from './payload.mjs';
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const body = Buffer.from(line, 'base64');
+  const made = message(parse(body), body, new Date(Number(process.env.PEER_RECEIVED_MS)));
+  console.log(JSON.stringify({ ...made, body: made.body.toString() }));
+}

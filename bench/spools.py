@@ -1,0 +1,61 @@
+"""Makes a spool with many events, as an outage leaves it.
+
+    python -m bench.spools PATH EVENTS FIRST
+
+The events are those of the pool from the number ``FIRST`` on. A program of its own, because it
+needs memory that no measurement should see.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import uvloop
+
+from bench.parity import our_message
+from bench.pool import FIRST_KEY, Bodies, event_id
+from bridge.core.message import Message
+from bridge.spool import Spool, opened
+
+AT_ONCE = 1_000
+
+
+class Messages:
+    """Makes the bridge's messages for events of the pool, faster than by normalizing each."""
+
+    def __init__(self) -> None:
+        self._template = our_message(Bodies()(0))
+
+    def __call__(self, number: int) -> Message:
+        """Return the message of an event."""
+        key, name = FIRST_KEY + number, event_id(number)
+        body = self._template.body.replace(b"%d" % FIRST_KEY, b"%d" % key)
+        endpoint, context, entity, _ = self._template.record or ("", None, "", 0)
+        return replace(
+            self._template,
+            body=body.replace(self._template.message_id.encode(), name.encode()),
+            message_id=name,
+            headers={**self._template.headers, "primary_key": key},
+            record=(endpoint, context, entity, key),
+        )
+
+
+async def fill(spool: Spool, numbers: range) -> None:
+    """Append events and wait until they are on disk."""
+    made = Messages()
+    for start in range(0, len(numbers), AT_ONCE):
+        some = numbers[start : start + AT_ONCE]
+        await asyncio.gather(*[spool.append(made(number))[1] for number in some])
+
+
+async def main(path: str, events: str, first: str) -> None:
+    """Make the spool."""
+    async with opened(Path(path), max_bytes=1 << 40, lock_wait=0) as spool:
+        await fill(spool, range(int(first), int(first) + int(events)))
+
+
+if __name__ == "__main__":
+    uvloop.run(main(*sys.argv[1:]))

@@ -1,0 +1,163 @@
+"""The tables of a report, in Markdown that is legible as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bench.bars import BARS
+from bench.results import Results
+from bench.rows import BODIES, BROKER, DRAIN, GROWTH, HTTP, OPEN, ROWS, Row
+from bench.stats import Spread
+
+
+def tables(results: Results) -> dict[str, str]:
+    """Return all tables by name; one for which nothing was measured is left out."""
+    found = {
+        "bars": _bars(results),
+        "closed-64": _closed(results, "c64"),
+        "closed-256": _closed(results, "c256"),
+        "broker": _broker(results),
+        "open": _open(results),
+        "drain": _drain(results),
+        "growth": _growth(results),
+        "bodies": _bodies(results),
+        "void": _void(results),
+        "machine": _machine(results),
+    }
+    return {name: table for name, table in found.items() if table}
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table with aligned columns, the first to the left; empty without rows."""
+    if not rows:
+        return ""
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    rule = [f"{'-' * (width - 1)}{':' if place else '-'}" for place, width in enumerate(widths)]
+    return "\n".join(_line(each, widths) for each in (header, rule, *rows))
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    first, *rest = zip(cells, widths, strict=True)
+    padded = [first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in rest)]
+    return f"| {' | '.join(padded)} |"
+
+
+def _bars(results: Results) -> str:
+    rows = []
+    for bar in BARS:
+        value = bar.value(results)
+        sign = ">=" if bar.least else "<="
+        measured = "-" if value is None else f"{value:.2f}"
+        limits = [f"{sign} {limit:g}" for limit in (bar.bar, bar.stretch)]
+        rows.append([bar.claim, measured, *limits, bar.verdict(value)])
+    measured_any = any(row[1] != "-" for row in rows)
+    return table(["claim", "measured", "bar", "stretch", ""], rows if measured_any else [])
+
+
+def _closed(results: Results, part: str) -> str:
+    header = ["", "requests/s", "lowest..highest", "p50 ms", "p99 ms", "p99.9 ms", "CPU us",
+              "MiB", "delivered"]  # fmt: skip
+    rows = []
+    for row in _measured(results, HTTP, part):
+        rate = results.spread(row.key, part, "rate")
+        latencies = [_ms(results, row, part, each) for each in ("p50_us", "p99_us", "p999_us")]
+        cpu, memory = (_number(results, row, part, each) for each in ("cpu_us", "rss_mib"))
+        rows.append([row.title, *_rates(rate), *latencies, cpu, memory, _delivered(results, row)])
+    return table(header, rows)
+
+
+def _broker(results: Results) -> str:
+    rows = [[row.title, *_rates(results.spread(row.key, "w256", "rate"))]
+            for row in _measured(results, BROKER, "w256")]  # fmt: skip
+    return table(["", "messages/s", "lowest..highest"], rows)
+
+
+def _open(results: Results) -> str:
+    header = ["", "p50 ms", "p99 ms", "lowest..highest p99", "p99.9 ms", "CPU us", "own lag p99 ms"]
+    rows = []
+    for row in OPEN:
+        for part in results.rows.get(row.key, {}):
+            p99 = results.spread(row.key, part, "p99_us")
+            between = f"{p99.low / 1000:.1f}..{p99.high / 1000:.1f}" if p99 else "void"
+            p50, middle, p999, lag = (
+                _ms(results, row, part, each) for each in ("p50_us", "p99_us", "p999_us", "lag_us")
+            )
+            cpu = _number(results, row, part, "cpu_us")
+            rows.append([row.title, p50, middle, between, p999, cpu, lag])
+    return table(header, rows)
+
+
+def _drain(results: Results) -> str:
+    direct = results.median("ours", "c64", "rate")
+    rows = []
+    for row in _measured(results, DRAIN, "drain"):
+        rate = results.spread(row.key, "drain", "rate")
+        ratio = f"{rate.median / direct:.2f}" if rate and direct else "-"
+        rows.append([row.title, *_rates(rate), ratio])
+    return table(["", "events/s", "lowest..highest", "to the direct rate"], rows)
+
+
+def _growth(results: Results) -> str:
+    header = ["", "CPU us near", "far", "far/near", "requests/s near", "far", "MiB near", "far"]
+    rows = []
+    for row in _measured(results, GROWTH, "near"):
+        near, far = (results.median(row.key, end, "cpu_us") for end in ("near", "far"))
+        ratio = f"{far / near:.2f}" if near and far else "-"
+        cpu = [_number(results, row, end, "cpu_us") for end in ("near", "far")]
+        others = [_number(results, row, end, figure) for figure in ("rate", "rss_mib")
+                  for end in ("near", "far")]  # fmt: skip
+        rows.append([row.title, *cpu, ratio, *others])
+    return table(header, rows)
+
+
+def _bodies(results: Results) -> str:
+    rows = []
+    for row in BODIES:
+        for part in results.rows.get(row.key, {}):
+            rate = results.median(row.key, part, "rate")
+            size = results.median(row.key, part, "body_bytes")
+            volume = f"{rate * size / 1e6:,.1f}" if rate and size else "-"
+            figures = [_number(results, row, part, each) for each in ("body_bytes", "rate")]
+            more = [_number(results, row, part, each) for each in ("cpu_us", "rss_mib")]
+            rows.append([part, *figures, volume, *more])
+    return table(["body", "bytes", "requests/s", "MB/s", "CPU us", "MiB"], rows)
+
+
+def _void(results: Results) -> str:
+    rows = [[row.title, reason] for row in ROWS for reason in results.void(row.key)]
+    rows += [[row.title, f"skipped: {results.skipped[row.key]}"]
+             for row in ROWS if row.key in results.skipped]  # fmt: skip
+    return table(["does not count", "because"], rows)
+
+
+def _machine(results: Results) -> str:
+    facts = {**results.notes, **results.machine}
+    return table(["", ""], [[name, value] for name, value in facts.items()])
+
+
+def _measured(results: Results, rows: Sequence[Row], part: str) -> list[Row]:
+    return [row for row in rows if results.rows.get(row.key, {}).get(part)]
+
+
+def _rates(rate: Spread | None) -> list[str]:
+    if rate is None:
+        return ["void", "-"]
+    return [f"{rate.median:,.0f}", f"{rate.low:,.0f}..{rate.high:,.0f}"]
+
+
+def _ms(results: Results, row: Row, part: str, figure: str) -> str:
+    value = results.median(row.key, part, figure)
+    return "-" if value is None else f"{value / 1000:.1f}"
+
+
+def _number(results: Results, row: Row, part: str, figure: str) -> str:
+    value = results.median(row.key, part, figure)
+    return "-" if value is None else f"{value:,.0f}"
+
+
+def _delivered(results: Results, row: Row) -> str:
+    if results.void(row.key):
+        return "VOID"
+    parts = results.rows[row.key].values()
+    delivers = any(each.get("delivered") is not None for part in parts for each in part)
+    return "all" if delivers else "-"
