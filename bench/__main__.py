@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("-k", "--rows", action="append", default=[], metavar="TEXT",
                         help="only rows whose key contains this; may be repeated")  # fmt: skip
     parser.add_argument("--rounds", type=int, help="how often everything is measured")
-    parser.add_argument("--seconds", type=float, help="how long each measurement is")
+    parser.add_argument("--seconds", type=int, help="how long each measurement is")
     parser.add_argument("--list", action="store_true", help="print the keys of all rows")
     options = parser.parse_args(arguments)
     if options.list:

@@ -9,7 +9,7 @@ from bench.results import Results
 from bench.rows import HTTP
 from bench.stats import Spread
 
-WIDTH, LABELS, RIGHT = 860, 300, 90
+WIDTH, LABELS, RIGHT = 900, 380, 80
 STEP, BAR, TOP = 30, 18, 46
 
 # Readable on white and on dark pages alike; the page's own preference decides about the text.

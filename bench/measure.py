@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict
+from http import HTTPStatus
 from typing import Any
 
 from bench.consumer import Consumer
@@ -136,10 +137,21 @@ async def warm_up(
 
 async def interval(lab: Lab, program: Program, judge: Judge, *, connections: int) -> Sample:
     """Measure a warm program once."""
+    await probe(program, judge)
     seconds = lab.length.seconds
     return await costed(
         program, judge, wrk(judge.sent, program.port, connections=connections, seconds=seconds)
     )
+
+
+async def probe(program: Program, judge: Judge) -> None:
+    """Send one request: ``wrk`` takes all that is below 400 for success, this only a 200."""
+    reply = await program.send(judge.sent.pool.request(judge.sent.offset))
+    status = reply.status if reply else 0
+    if status != HTTPStatus.OK:
+        raise ProgramFailed(f"{program.name} answered {status}")
+    judge.sent.note(1)
+    judge.accepted += 1
 
 
 async def costed(program: Program, judge: Judge, load: Awaitable[Shots]) -> Sample:

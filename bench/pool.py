@@ -49,21 +49,26 @@ class Pool:
 
     path: Path
     events: int
-    body_bytes: int
+    bodies: Bodies
 
-    def requests(self) -> list[bytes]:
-        """Read them all."""
-        return read(self.path)
+    @property
+    def body_bytes(self) -> int:
+        """Return the size of a body."""
+        return len(self.bodies(0))
+
+    def request(self, number: int) -> bytes:
+        """Return the request at a place of the pool."""
+        return request(self.bodies(number), event_id(number))
 
 
 def write(path: Path, events: int, *, size: int = 0) -> Pool:
     """Make a pool; the bytes are those that SuperOffice would send."""
-    bodies = Bodies(size=size)
+    pool = Pool(path, events, Bodies(size=size))
     with path.open("wb") as file:
         for number in range(events):
-            data = request(bodies(number), event_id(number))
+            data = pool.request(number)
             file.write(b"%08d" % len(data) + data)
-    return Pool(path, events, len(bodies(0)))
+    return pool
 
 
 def read(path: Path) -> list[bytes]:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import bridge
-from tests.faults.client import Connection
+from tests.faults.client import Connection, Reply
 from tests.faults.webhooks import SECRET
 
 ROOT = Path(bridge.__file__).parents[1]
@@ -64,6 +64,13 @@ class Program:
         if self._process is None or code is not None:
             raise ProgramFailed(f"{self.name} ended by itself with {code}: {self.tail()}")
         return self._process
+
+    async def send(self, request: bytes) -> Reply | None:
+        """Send the bytes of a request and return the answer, None if there was none."""
+        connection = Connection(self.port, seconds=5.0)
+        reply = await connection.send(request)
+        connection.close()
+        return reply
 
     async def kill(self) -> None:
         """Kill it with SIGKILL."""

@@ -82,8 +82,8 @@ DRAIN = (
 GROWTH = (
     Row("routes", "1 and 100 routes", growth.configured(growth.routes, 1, 100)),
     Row("endpoints", "1 and 50 endpoints", growth.configured(growth.endpoints, 1, 50)),
-    Row("window", "memory of duplicates, empty and full", growth.window),
-    Row("spooled", "events on disk, none and very many", growth.spooled),
+    Row("window", "memory of duplicates, fresh and full", growth.window),
+    Row("spooled", "events on disk, none and many", growth.spooled),
 )
 """A near and a far end each."""
 

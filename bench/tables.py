@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from bench.bars import BARS
 from bench.results import Results
 from bench.rows import BODIES, BROKER, DRAIN, GROWTH, HTTP, OPEN, ROWS, Row
 from bench.stats import Spread
+
+Align = Callable[[str, int], str]
 
 
 def tables(results: Results) -> dict[str, str]:
@@ -27,18 +29,19 @@ def tables(results: Results) -> dict[str, str]:
     return {name: table for name, table in found.items() if table}
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table with aligned columns, the first to the left; empty without rows."""
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, align: Align = str.rjust) -> str:
+    """Return a table, the first column aligned to the left; empty without rows."""
     if not rows:
         return ""
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    rule = [f"{'-' * (width - 1)}{':' if place else '-'}" for place, width in enumerate(widths)]
-    return "\n".join(_line(each, widths) for each in (header, rule, *rows))
+    widths = [max(3, *map(len, column)) for column in zip(header, *rows, strict=True)]
+    end = ":" if align is str.rjust else "-"
+    rule = ["-" * widths[0], *("-" * (width - 1) + end for width in widths[1:])]
+    return "\n".join(_line(each, widths, align) for each in (header, rule, *rows))
 
 
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+def _line(cells: Sequence[str], widths: Sequence[int], align: Align) -> str:
     first, *rest = zip(cells, widths, strict=True)
-    padded = [first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in rest)]
+    padded = [first[0].ljust(first[1]), *(align(cell, width) for cell, width in rest)]
     return f"| {' | '.join(padded)} |"
 
 
@@ -106,8 +109,15 @@ def _growth(results: Results) -> str:
         cpu = [_number(results, row, end, "cpu_us") for end in ("near", "far")]
         others = [_number(results, row, end, figure) for figure in ("rate", "rss_mib")
                   for end in ("near", "far")]  # fmt: skip
-        rows.append([row.title, *cpu, ratio, *others])
+        rows.append([row.title + _amount(results, row), *cpu, ratio, *others])
     return table(header, rows)
+
+
+def _amount(results: Results, row: Row) -> str:
+    """Return how many there were at the far end, where that depends on the run."""
+    amounts = (results.median(row.key, "far", each) for each in ("spooled_before", "remembered"))
+    found = [f": {amount:,.0f}" for amount in amounts if amount is not None]
+    return found[0] if found else ""
 
 
 def _bodies(results: Results) -> str:
@@ -127,12 +137,12 @@ def _void(results: Results) -> str:
     rows = [[row.title, reason] for row in ROWS for reason in results.void(row.key)]
     rows += [[row.title, f"skipped: {results.skipped[row.key]}"]
              for row in ROWS if row.key in results.skipped]  # fmt: skip
-    return table(["does not count", "because"], rows)
+    return table(["does not count", "because"], rows, align=str.ljust)
 
 
 def _machine(results: Results) -> str:
     facts = {**results.notes, **results.machine}
-    return table(["", ""], [[name, value] for name, value in facts.items()])
+    return table(["", ""], [[name, value] for name, value in facts.items()], align=str.ljust)
 
 
 def _measured(results: Results, rows: Sequence[Row], part: str) -> list[Row]:
