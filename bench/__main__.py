@@ -7,6 +7,8 @@ docs/performance.md.
 from __future__ import annotations
 
 import argparse
+import asyncio
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,9 +22,10 @@ from bench.machine import facts
 from bench.pool import Bodies
 from bench.results import Results
 from bench.rows import ROWS, Row, chosen
-from bench.runner import rounds
+from bench.runner import prepare, rounds
 
 EXIT_NOT_EQUAL = 2
+EXIT_INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,9 +63,10 @@ def run(options: argparse.Namespace) -> int:
     wanted = [row for row in rows if row.key not in skipped]
     try:
         uvloop.run(measured(results, wanted, length))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         results.complete = False
-        print("\ninterrupted", file=sys.stderr)
+        published(results)
+        return EXIT_INTERRUPTED
     except NotEqual as error:
         print(error, file=sys.stderr)
         return EXIT_NOT_EQUAL
@@ -90,7 +94,10 @@ class NotEqual(Exception):
 
 
 async def measured(results: Results, rows: list[Row], length: Length) -> None:
-    """Fill the results."""
+    """Fill the results; SIGTERM ends it as Ctrl-C does, so that nothing is left running."""
+    this = asyncio.current_task()
+    assert this is not None  # noqa: S101  # we are in it
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
     with laboratory(length) as lab:
         check_equality(lab, rows)
         results.machine = facts(lab)
@@ -102,6 +109,7 @@ async def measured(results: Results, rows: list[Row], length: Length) -> None:
             "events": f"{pool.events:,} of contact.created, {pool.body_bytes} bytes each, signed",
             "queue": "classic, durable; persistent messages; confirmed before 200",
         }
+        await prepare(lab, rows)
         done = await rounds(lab, rows, results.rows)
         results.complete &= done == results.rounds
         results.notes["rounds"] = f"{done}, each measurement {results.seconds:g} s"

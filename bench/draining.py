@@ -18,6 +18,11 @@ LIGHT_RATE = 500.0
 PATIENCE_SECONDS = 180.0
 
 
+async def prepare(lab: Lab) -> None:
+    """Make the spool that is drained in every round."""
+    await lab.prepared_spool(lab.length.drained_events)
+
+
 async def idle(lab: Lab) -> dict[str, Sample]:
     """Measure a bridge that has nothing else to do."""
     async with _draining(lab) as (_, consumer):

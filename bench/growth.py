@@ -80,6 +80,11 @@ async def window(lab: Lab) -> dict[str, Sample]:
     return {"near": near, "far": far}
 
 
+async def prepare(lab: Lab) -> None:
+    """Make the spool behind which events are spooled."""
+    await lab.prepared_spool(lab.length.spooled_events)
+
+
 async def spooled(lab: Lab) -> dict[str, Sample]:
     """Measure spooling into an empty spool, and behind very many events."""
     prepared = await lab.prepared_spool(lab.length.spooled_events)

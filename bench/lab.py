@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -73,6 +74,7 @@ class Lab:
     directory: Path
     length: Length
     round: int = 0
+    begun: float = field(default_factory=time.monotonic)
     pools: dict[tuple[int, int], pool.Pool] = field(default_factory=dict)
 
     def python_peer(self, name: str) -> Program:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.pool import Pool
-from bench.process import ProgramFailed, output
+from bench.process import ProgramFailed, last_line, output
 
 SCRIPT = Path(__file__).with_name("wrk.lua")
 
@@ -82,7 +82,7 @@ async def open_loop(
     numbers = [str(each) for each in (port, rate, warm, seconds)]
     pool = [str(sequence.pool.path), str(sequence.offset)]
     printed = await output([sys.executable, "-m", "bench.openloop", *numbers, *pool])
-    return _noted(sequence, printed)
+    return _noted(sequence, last_line(printed))
 
 
 def _noted(sequence: Sequence, result: str) -> Shots:

@@ -129,7 +129,7 @@ class Run:
 
     def result(self) -> dict[str, float]:
         """Return the figures; ``lag_us`` is by how much the generator itself was late."""
-        latencies, lags = sorted(self.latencies), sorted(self.lags)
+        latencies, lags = sorted(self.latencies) or [0.0], sorted(self.lags) or [0.0]
         figures = {"p50_us": 50.0, "p99_us": 99.0, "p999_us": 99.9, "max_us": 100.0}
         found = {name: percentile(latencies, percent) * 1e6 for name, percent in figures.items()}
         counts = {"requests": self.answers, "sent": self.sent, "failed": self.failed}

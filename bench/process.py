@@ -202,6 +202,11 @@ async def output(command: Sequence[str]) -> str:
     return text
 
 
+def last_line(printed: str) -> str:
+    """Return the last line: a result, after whatever a library had to say."""
+    return printed.rstrip().rpartition("\n")[2]
+
+
 def reserve_port() -> socket.socket:
     """Bind a free port: until the socket is closed, only who names that port can use it."""
     reserved = socket.socket()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from bench import draining, growth, scenarios
-from bench.lab import NODE_PEERS
+from bench.lab import NODE_PEERS, Lab
 from bench.scenarios import Run, node, open_loop, ours, publishing, python
 
 
@@ -20,13 +20,15 @@ class Row:
     """One thing that every round measures once.
 
     ``run`` returns a sample for each of its parts, such as ``c64`` and ``c256``. ``missing`` says
-    why it cannot be measured on this machine, and what to install.
+    why it cannot be measured on this machine, and what to install. ``prepare`` comes once, before
+    the first round.
     """
 
     key: str
     title: str
     run: Run
     missing: Callable[[], str | None] = _nothing
+    prepare: Callable[[Lab], Awaitable[object]] | None = None
 
 
 def _node_missing() -> str | None:
@@ -75,15 +77,20 @@ OPEN = (
 """Latency under a load that does not wait."""
 
 DRAIN = (
-    Row("drain", "from the spool, idle", draining.idle),
-    Row("drain-loaded", "from the spool, 500 new events a second", draining.loaded),
+    Row("drain", "from the spool, idle", draining.idle, prepare=draining.prepare),
+    Row(
+        "drain-loaded",
+        "from the spool, 500 new events a second",
+        draining.loaded,
+        prepare=draining.prepare,
+    ),
 )
 
 GROWTH = (
     Row("routes", "1 and 100 routes", growth.configured(growth.routes, 1, 100)),
     Row("endpoints", "1 and 50 endpoints", growth.configured(growth.endpoints, 1, 50)),
     Row("window", "memory of duplicates, fresh and full", growth.window),
-    Row("spooled", "events on disk, none and many", growth.spooled),
+    Row("spooled", "events on disk, none and many", growth.spooled, prepare=growth.prepare),
 )
 """A near and a far end each."""
 
@@ -93,5 +100,10 @@ ROWS = (*BROKER, *HTTP, *OPEN, *DRAIN, *GROWTH, *BODIES)
 
 
 def chosen(names: list[str]) -> list[Row]:
-    """Return the rows whose key contains one of the names; all without names."""
-    return [row for row in ROWS if not names or any(name in row.key for name in names)]
+    """Return the rows with one of these keys, or with such a part in their key; all without."""
+    keys = {row.key for row in ROWS}
+    return [row for row in ROWS if not names or any(_is_meant(row, name, keys) for name in names)]
+
+
+def _is_meant(row: Row, name: str, keys: set[str]) -> bool:
+    return row.key == name if name in keys else name in row.key

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,7 +22,7 @@ class Progress:
 
     rows: Sequence[Row]
     rounds: int
-    begun: float = field(default_factory=time.monotonic)
+    begun: float
     took: dict[str, float] = field(default_factory=dict)
     done: int = 0
 
@@ -45,12 +47,21 @@ class Progress:
         return time.monotonic() - self.begun + self.round_seconds <= most_seconds
 
 
+async def prepare(lab: Lab, rows: Sequence[Row]) -> None:
+    """Make what takes long to make, and let the disk come to rest."""
+    for row in rows:
+        if row.prepare is not None:
+            print(f"preparing {row.key} ...", flush=True)
+            await row.prepare(lab)
+    await asyncio.to_thread(os.sync)
+
+
 async def rounds(lab: Lab, rows: Sequence[Row], samples: Samples) -> int:
     """Measure and return how many rounds there were: fewer than wanted if time runs out.
 
     Fills ``samples`` as it goes, so that an interrupt loses one row only.
     """
-    progress = Progress(rows, lab.length.rounds)
+    progress = Progress(rows, lab.length.rounds, lab.begun)
     for number in range(lab.length.rounds):
         if number and not progress.fits(lab.length.most_seconds):
             print(f"no time for more than {number} rounds on this machine", flush=True)
@@ -76,7 +87,8 @@ async def _measured(lab: Lab, row: Row) -> dict[str, Sample]:
     try:
         return await row.run(lab)
     except (ProgramFailed, OSError, TimeoutError) as error:  # the other rows are still wanted
-        return {"all": {"void": f"{type(error).__name__}: {error}"}}
+        print(f"{type(error).__name__}: {error}", flush=True)
+        return {"all": {"void": f"{type(error).__name__}, see above"}}
 
 
 def _line(found: dict[str, Sample]) -> str:

@@ -13,7 +13,7 @@ from bench.lab import POOL_EVENTS, Lab, nobody_listens
 from bench.load import Sequence
 from bench.load import open_loop as load_at
 from bench.measure import Judge, Sample, SpoolJudge
-from bench.process import Program, output
+from bench.process import Program, last_line, output
 
 CONNECTIONS = (64, 256)
 SLOW_FSYNC = Path(__file__).with_name("slow_fsync.c")
@@ -53,7 +53,7 @@ async def broker_alone(lab: Lab) -> Samples:
     async with measure.consuming(lab, POOL_EVENTS) as consumer:
         seconds, events = str(lab.length.seconds), str(POOL_EVENTS)
         command = [sys.executable, "-m", "bench.flood", lab.node.url, seconds, events]
-        sample: Sample = json.loads(await output(command))
+        sample: Sample = json.loads(last_line(await output(command)))
         await consumer.until(sample["accepted"], seconds=measure.SETTLE_SECONDS)
         sample["delivered"] = consumer.total
         if consumer.total < sample["accepted"]:

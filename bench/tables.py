@@ -50,7 +50,7 @@ def _bars(results: Results) -> str:
     for bar in BARS:
         value = bar.value(results)
         sign = ">=" if bar.least else "<="
-        measured = "-" if value is None else f"{value:.2f}"
+        measured = "-" if value is None else f"{value:.3f}"
         limits = [f"{sign} {limit:g}" for limit in (bar.bar, bar.stretch)]
         rows.append([bar.claim, measured, *limits, bar.verdict(value)])
     measured_any = any(row[1] != "-" for row in rows)
