@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -26,6 +27,8 @@ from bench.runner import prepare, rounds
 
 EXIT_NOT_EQUAL = 2
 EXIT_INTERRUPTED = 130
+BUSY = 0.5
+"""Average number of running processes, above which somebody else uses the cores."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -98,9 +101,12 @@ async def measured(results: Results, rows: list[Row], length: Length) -> None:
     this = asyncio.current_task()
     assert this is not None  # noqa: S101  # we are in it
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
+    load = os.getloadavg()[0]
+    if load > BUSY:
+        print(f"this machine is busy (load {load:.1f}): expect noise instead of figures")
     with laboratory(length) as lab:
         check_equality(lab, rows)
-        results.machine = facts(lab)
+        results.machine = {"load before": f"{load:.1f}", **facts(lab)}
         pool = lab.pool()
         results.notes = {
             "date": results.date,

@@ -52,6 +52,12 @@ def sync_times(directory: Path) -> tuple[float, float]:
     return percentile(taken, 50), percentile(taken, 99)
 
 
+def node_version() -> int:
+    """Return the major version of Node; 0 if it cannot be told."""
+    major = _first_line(["node", "--version"]).removeprefix("v").partition(".")[0]
+    return int(major) if major.isdigit() else 0
+
+
 def _cpu_model() -> str:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

@@ -16,6 +16,10 @@ from tests.faults.webhooks import SECRET
 EVENT = "contact.created"
 ID_PREFIX = "5f3a6c1e-8d24-4b7a-9c60-"
 FIRST_KEY = 1_000_000_000
+COLUMNS = 200
+"""Of a large body: as many as the widest tables have."""
+
+_COLUMN_OVERHEAD = len('"x_column_000":"",')
 NOW = datetime(2026, 3, 2, 9, 15, 27, 123456, tzinfo=UTC)
 """One moment for all: two runs send the same bytes."""
 
@@ -29,11 +33,10 @@ class Bodies:
     """Makes bodies that differ in EventId and PrimaryKey only."""
 
     def __init__(self, *, size: int = 0) -> None:
-        """Add columns until the body has about ``size`` bytes."""
+        """Add columns of text until the body has about ``size`` bytes."""
         event = sample(EVENT, primary_key=FIRST_KEY, event_id=event_id(0), now=NOW)
-        missing = size - len(encode(event))
-        columns = {f"x_column_{n:06}": "a text of sixty-four bytes ".ljust(64, ".")
-                   for n in range(max(0, missing) // 84)}  # fmt: skip
+        text = "." * ((size - len(encode(event))) // COLUMNS - _COLUMN_OVERHEAD)
+        columns = {f"x_column_{number:03}": text for number in range(COLUMNS if text else 0)}
         event["FieldValues"] = {**event["FieldValues"], **columns}
         self._template = encode(event)
 

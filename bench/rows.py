@@ -8,7 +8,11 @@ from dataclasses import dataclass
 
 from bench import draining, growth, scenarios
 from bench.lab import NODE_PEERS, Lab
+from bench.machine import node_version
 from bench.scenarios import Run, node, open_loop, ours, publishing, python
+
+NODE_AT_LEAST = 20
+"""What Fastify needs."""
 
 
 def _nothing() -> None:
@@ -34,6 +38,8 @@ class Row:
 def _node_missing() -> str | None:
     if not shutil.which("node") or not shutil.which("npm"):
         return "Node is not installed: apt-get install nodejs npm, then repeat make bench"
+    if (version := node_version()) < NODE_AT_LEAST:
+        return f"Node {version} is too old: install Node {NODE_AT_LEAST} or later and its npm"
     if not (NODE_PEERS / "node_modules").is_dir():
         return f"its packages are not installed: npm ci --omit=dev in {NODE_PEERS}"
     return None

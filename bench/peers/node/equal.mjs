@@ -50,12 +50,13 @@ app.post('/webhook', async (request, reply) => {
     if (error instanceof PayloadInvalid) return refuse(reply, 400, error.message);
     throw error;
   }
-  const key = JSON.stringify([payload.contextIdentifier, payload.webhookName, payload.event, payload.eventId]);
+  const { contextIdentifier, webhookName, event, eventId } = payload;
+  const key = JSON.stringify([contextIdentifier, webhookName, event, eventId]);
   const duplicate = await dedup.once(key, () => deliver(payload, request));
   const status = duplicate ? 'duplicate' : 'published';
   metrics.accepted.inc({ endpoint: ENDPOINT, status });
   metrics.stageSeconds.observe({ stage: 'total' }, (performance.now() - started) / 1000);
-  return { status, id: payload.eventId };
+  return { status, id: eventId };
 });
 
 app.get('/metrics', () => metrics.render());

@@ -20,7 +20,7 @@ export function message(payload, body, received) {
     id,
     source: `/superoffice/${encodeURIComponent(payload.contextIdentifier ?? 'unknown')}`,
     type,
-    subject: data.primary_key === null ? undefined : `${encode(entity)}/${encodeURIComponent(data.primary_key)}`,
+    subject: subject(entity, data.primary_key),
     time: payload.timestamp ?? received.toISOString(),
     datacontenttype: 'application/json',
     dataschema: `urn:superoffice-bridge:${encode(entity)}:1`,
@@ -38,6 +38,11 @@ export function message(payload, body, received) {
       appId: 'superoffice-bridge',
     },
   };
+}
+
+// Without a key there is none: JSON leaves out what is undefined.
+function subject(entity, key) {
+  return key === null ? undefined : `${encode(entity)}/${encodeURIComponent(key)}`;
 }
 
 function headers({ entity, action, contextIdentifier, primaryKey }) {
