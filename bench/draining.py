@@ -12,10 +12,12 @@ from bench.consumer import Consumer
 from bench.lab import POOL_EVENTS, Lab
 from bench.load import Sequence, Shots, open_loop
 from bench.measure import Sample
-from bench.process import Bridge
+from bench.process import Bridge, ProgramFailed
 
 LIGHT_RATE = 500.0
 PATIENCE_SECONDS = 180.0
+LAST_ANSWERS_SECONDS = 3.0
+"""More than the bridge slows an answer while its spool is full."""
 
 
 async def prepare(lab: Lab) -> None:
@@ -25,15 +27,17 @@ async def prepare(lab: Lab) -> None:
 
 async def idle(lab: Lab) -> dict[str, Sample]:
     """Measure a bridge that has nothing else to do."""
-    async with _draining(lab) as (_, consumer):
-        return {"drain": await _drained(lab, consumer)}
+    lab.copy_spool(await lab.prepared_spool(lab.length.drained_events))
+    return {"drain": await _drained(lab, lab.ours())}
 
 
 async def loaded(lab: Lab) -> dict[str, Sample]:
-    """Measure one that gets 500 new events a second meanwhile."""
-    async with _draining(lab) as (bridge, consumer), _load(lab, bridge) as load:
-        sample = await _drained(lab, consumer)
-    shots = load.result()
+    """Measure one that gets 500 new events a second meanwhile, from its first moment on."""
+    lab.copy_spool(await lab.prepared_spool(lab.length.drained_events))
+    bridge = lab.ours()
+    async with _load(lab, bridge) as (load, enough):
+        sample = await _drained(lab, bridge, enough)
+        shots = await load
     sample |= {"answered": shots.requests, "failed": shots.failed, "p99_us": shots.p99_us}
     if shots.failed:
         sample["void"] = f"{shots.failed} requests were not answered 200"
@@ -41,35 +45,42 @@ async def loaded(lab: Lab) -> dict[str, Sample]:
 
 
 @asynccontextmanager
-async def _draining(lab: Lab) -> AsyncIterator[tuple[Bridge, Consumer]]:
-    """Start a bridge on a full spool; the consumer is there first."""
-    events = lab.length.drained_events
-    lab.copy_spool(await lab.prepared_spool(events))
-    async with measure.consuming(lab, POOL_EVENTS + events) as consumer:
-        bridge = lab.ours()
-        async with measure.running(bridge):
-            yield bridge, consumer
-    lab.clear_spool()
-
-
-@asynccontextmanager
-async def _load(lab: Lab, bridge: Bridge) -> AsyncIterator[asyncio.Task[Shots]]:
-    """Send for as long as a drain takes at least; it may go on afterwards."""
-    seconds = lab.length.seconds
-    load = open_loop(Sequence(lab.pool()), bridge.port, rate=LIGHT_RATE, warm=0, seconds=seconds)
+async def _load(
+    lab: Lab, bridge: Bridge
+) -> AsyncIterator[tuple[asyncio.Task[Shots], asyncio.Event]]:
+    """Send new events from when the bridge listens until there is enough."""
+    enough = asyncio.Event()
+    load = open_loop(
+        Sequence(lab.pool()),
+        bridge.port,
+        rate=LIGHT_RATE,
+        warm=0,
+        seconds=PATIENCE_SECONDS,
+        enough=enough,
+    )
     task = asyncio.create_task(load)
     try:
-        yield task
-        await task
+        yield task, enough
     finally:
         task.cancel()
-        with suppress(asyncio.CancelledError):
+        with suppress(asyncio.CancelledError, ProgramFailed):
             await task
 
 
-async def _drained(lab: Lab, consumer: Consumer) -> Sample:
-    """Wait until all that was spooled has arrived; the time is from the first to the last."""
+async def _drained(lab: Lab, bridge: Bridge, enough: asyncio.Event | None = None) -> Sample:
+    """Start the bridge on its full spool, with the consumer there first."""
     events = lab.length.drained_events
+    async with measure.consuming(lab, POOL_EVENTS + events) as consumer, measure.running(bridge):
+        sample = await _awaited(consumer, events)
+        if enough is not None:
+            enough.set()
+            await asyncio.sleep(LAST_ANSWERS_SECONDS)
+    lab.clear_spool()
+    return sample
+
+
+async def _awaited(consumer: Consumer, events: int) -> Sample:
+    """Wait until all that was spooled has arrived; the time is from the first to the last."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not _complete(consumer) and time.monotonic() < deadline:  # noqa: ASYNC110
         await asyncio.sleep(0.02)

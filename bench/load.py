@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 from dataclasses import dataclass, field
@@ -76,12 +77,21 @@ async def wrk(sequence: Sequence, port: int, *, connections: int, seconds: float
 
 
 async def open_loop(
-    sequence: Sequence, port: int, *, rate: float, warm: float, seconds: float
+    sequence: Sequence,
+    port: int,
+    *,
+    rate: float,
+    warm: float,
+    seconds: float,
+    enough: asyncio.Event | None = None,
 ) -> Shots:
-    """Send so many requests a second, whatever happens; the first seconds are not measured."""
+    """Send so many requests a second, whatever happens; the first seconds are not measured.
+
+    Ends early when there is ``enough``.
+    """
     numbers = [str(each) for each in (port, rate, warm, seconds)]
     pool = [str(sequence.pool.path), str(sequence.offset)]
-    printed = await output([sys.executable, "-m", "bench.openloop", *numbers, *pool])
+    printed = await output([sys.executable, "-m", "bench.openloop", *numbers, *pool], enough)
     return _noted(sequence, last_line(printed))
 
 

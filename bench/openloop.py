@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import sys
 import threading
 import time
@@ -25,6 +26,7 @@ from bench.stats import percentile
 
 MOST_CONNECTIONS = 512
 GRACE_SECONDS = 10.0
+CONNECT_SECONDS = 60.0
 _OK = b"HTTP/1.1 200 "
 
 
@@ -80,16 +82,36 @@ class Run:
         """Connect, follow the schedule, wait for the last answers."""
         loop = asyncio.get_running_loop()
         connections = min(MOST_CONNECTIONS, max(32, int(self._rate / 4)))
-        for _ in range(connections):
-            _, client = await loop.create_connection(lambda: Client(self), "127.0.0.1", port)
-            self._free.append(client)
+        self._free = [await self._connected(port) for _ in range(connections)]
+        loop.add_signal_handler(signal.SIGTERM, self._end)
         self._begun = time.monotonic() + 0.1
         # The loop's own timers are as coarse as a millisecond; a sleeping thread is not.
         threading.Thread(target=self._tick, args=[loop], daemon=True).start()
-        deadline = self._begun + self._count / self._rate + GRACE_SECONDS
-        while self.answers < self._count and time.monotonic() < deadline:  # noqa: ASYNC110
+        while self.answers < self._count and time.monotonic() < self._deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
         self.failed += self._count - self.answers
+
+    async def _connected(self, port: int) -> Client:
+        """Connect, as soon as somebody listens."""
+        loop = asyncio.get_running_loop()
+        deadline = time.monotonic() + CONNECT_SECONDS
+        while True:
+            try:
+                made = await loop.create_connection(lambda: Client(self), "127.0.0.1", port)
+            except ConnectionRefusedError:
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(0.02)
+            else:
+                return made[1]
+
+    @property
+    def _deadline(self) -> float:
+        return self._begun + self._count / self._rate + GRACE_SECONDS
+
+    def _end(self) -> None:
+        """Send no more."""
+        self._count = self.sent
 
     def answered(self, client: Client, due: float, *, ok: bool) -> None:
         """Take an answer, and give the connection to a request that waits for one."""
@@ -104,11 +126,13 @@ class Run:
             self._free.append(client)
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
-        for number in range(self._count):
+        number = 0
+        while number < self._count:
             pause = self._begun + number / self._rate - time.monotonic()
             if pause > 0:
                 time.sleep(pause)
                 loop.call_soon_threadsafe(self._send_due)
+            number += 1
         loop.call_soon_threadsafe(self._send_due)
 
     def _send_due(self) -> None:

@@ -180,8 +180,11 @@ class Bridge(Program):
         return sum(float(value) for key, _, value in found if key.partition(b"{")[0] == wanted)
 
 
-async def output(command: Sequence[str]) -> str:
-    """Run a helper to its end and return what it prints; raises ``ProgramFailed``."""
+async def output(command: Sequence[str], enough: asyncio.Event | None = None) -> str:
+    """Run a helper to its end and return what it prints; raises ``ProgramFailed``.
+
+    It is asked to end, with SIGTERM, when there is ``enough``.
+    """
     process = await asyncio.create_subprocess_exec(
         *command,
         stdin=subprocess.DEVNULL,
@@ -190,9 +193,12 @@ async def output(command: Sequence[str]) -> str:
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
         start_new_session=True,  # Ctrl-C is for the program that measures
     )
+    asking = asyncio.create_task(_ask_to_end(process, enough)) if enough else None
     try:
         printed, _ = await process.communicate()
     finally:
+        if asking is not None:
+            asking.cancel()
         if process.returncode is None:
             process.kill()
             await process.wait()
@@ -200,6 +206,11 @@ async def output(command: Sequence[str]) -> str:
     if process.returncode:
         raise ProgramFailed(f"{command[0]} ended with {process.returncode}: {text}")
     return text
+
+
+async def _ask_to_end(process: asyncio.subprocess.Process, enough: asyncio.Event) -> None:
+    await enough.wait()
+    process.terminate()
 
 
 def last_line(printed: str) -> str:
