@@ -25,7 +25,8 @@ from bench.results import Results
 from bench.rows import ROWS, Row, chosen
 from bench.runner import prepare, rounds
 
-EXIT_NOT_EQUAL = 2
+EXIT_NOT_EQUAL = 1
+EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 BUSY = 0.5
 """Average number of running processes, above which somebody else uses the cores."""
@@ -53,6 +54,9 @@ def run(options: argparse.Namespace) -> int:
     """Measure what the options ask for and return the exit status."""
     length, rows = length_of(options), chosen(options.rows)
     skipped = {row.key: reason for row in rows if (reason := row.missing())}
+    if not rows:
+        print(f"no row is called {' or '.join(options.rows)}: see --list", file=sys.stderr)
+        return EXIT_USAGE
     for reason in dict.fromkeys(skipped.values()):
         print(f"skipped: {', '.join(k for k, why in skipped.items() if why == reason)}: {reason}")
     results = Results(

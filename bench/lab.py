@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
@@ -147,8 +146,3 @@ def nobody_listens() -> Iterator[str]:
     """Return the URL of a broker that is down."""
     with reserve_port() as held:
         yield f"amqp://127.0.0.1:{held.getsockname()[1]}/"
-
-
-def json_list(items: Sequence[object]) -> str:
-    """Return a list as a variable of the bridge holds it."""
-    return json.dumps(items)

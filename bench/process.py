@@ -34,7 +34,7 @@ class Program:
     health_path = "/"
 
     def __init__(self, directory: Path, argv: Sequence[str], environ: dict[str, str]) -> None:
-        """Take where it runs, and what; ``{port}`` in a value of the environment is its port."""
+        """Take where it runs, what, and the environment that it gets beside the usual."""
         # Held for good: nobody else gets the ports while the program is down.
         self._held = [reserve_port() for _ in range(2)]
         self.port, self._spare_port = (int(held.getsockname()[1]) for held in self._held)
@@ -94,11 +94,12 @@ class Program:
 
     def rss(self) -> float:
         """Return the resident memory of the process that runs, in MiB; 0 if none does."""
-        return self._memory("VmRSS:")
-
-    def peak_rss(self) -> float:
-        """Return the most that the resident memory has been, in MiB; 0 if no process runs."""
-        return self._memory("VmHWM:")
+        try:
+            status = Path(f"/proc/{self._process.pid if self._process else 0}/status").read_text()
+        except OSError:
+            return 0.0
+        found = [line.split()[1] for line in status.splitlines() if line.startswith("VmRSS:")]
+        return round(int(found[0]) / 1024, 1) if found else 0.0  # a zombie has no memory
 
     def tail(self, lines: int = 20) -> str:
         """Return the end of the log."""
@@ -108,14 +109,6 @@ class Program:
         """Yield the lines of the log that contain one of the texts."""
         with self.log.open(errors="replace") as log:
             yield from (line.rstrip() for line in log if any(text in line for text in texts))
-
-    def _memory(self, field: str) -> float:
-        try:
-            status = Path(f"/proc/{self._process.pid if self._process else 0}/status").read_text()
-        except OSError:
-            return 0.0
-        found = [line.split()[1] for line in status.splitlines() if line.startswith(field)]
-        return round(int(found[0]) / 1024, 1) if found else 0.0  # a zombie has no memory
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:
