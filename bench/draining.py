@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
 from bench import measure
@@ -16,8 +16,6 @@ from bench.process import Bridge, ProgramFailed
 
 LIGHT_RATE = 500.0
 PATIENCE_SECONDS = 180.0
-LAST_ANSWERS_SECONDS = 3.0
-"""More than the bridge slows an answer while its spool is full."""
 
 
 async def prepare(lab: Lab) -> None:
@@ -35,9 +33,9 @@ async def loaded(lab: Lab) -> dict[str, Sample]:
     """Measure one that gets 500 new events a second meanwhile, from its first moment on."""
     lab.copy_spool(await lab.prepared_spool(lab.length.drained_events))
     bridge = lab.ours()
-    async with _load(lab, bridge) as (load, enough):
-        sample = await _drained(lab, bridge, enough)
-        shots = await load
+    async with _loading(lab, bridge) as stop:
+        sample = await _drained(lab, bridge, stop)
+        shots = await stop()
     sample |= {"answered": shots.requests, "failed": shots.failed, "p99_us": shots.p99_us}
     if shots.failed:
         sample["void"] = f"{shots.failed} requests were not answered 200"
@@ -45,10 +43,8 @@ async def loaded(lab: Lab) -> dict[str, Sample]:
 
 
 @asynccontextmanager
-async def _load(
-    lab: Lab, bridge: Bridge
-) -> AsyncIterator[tuple[asyncio.Task[Shots], asyncio.Event]]:
-    """Send new events from when the bridge listens until there is enough."""
+async def _loading(lab: Lab, bridge: Bridge) -> AsyncIterator[Callable[[], Awaitable[Shots]]]:
+    """Send new events from when the bridge listens; yields what stops it."""
     enough = asyncio.Event()
     load = open_loop(
         Sequence(lab.pool()),
@@ -59,22 +55,28 @@ async def _load(
         enough=enough,
     )
     task = asyncio.create_task(load)
+
+    async def stop() -> Shots:
+        enough.set()
+        return await task
+
     try:
-        yield task, enough
+        yield stop
     finally:
         task.cancel()
         with suppress(asyncio.CancelledError, ProgramFailed):
             await task
 
 
-async def _drained(lab: Lab, bridge: Bridge, enough: asyncio.Event | None = None) -> Sample:
+async def _drained(
+    lab: Lab, bridge: Bridge, afterwards: Callable[[], Awaitable[object]] | None = None
+) -> Sample:
     """Start the bridge on its full spool, with the consumer there first."""
     events = lab.length.drained_events
     async with measure.consuming(lab, POOL_EVENTS + events) as consumer, measure.running(bridge):
         sample = await _awaited(consumer, events)
-        if enough is not None:
-            enough.set()
-            await asyncio.sleep(LAST_ANSWERS_SECONDS)
+        if afterwards is not None:
+            await afterwards()
     lab.clear_spool()
     return sample
 

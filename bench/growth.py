@@ -58,7 +58,7 @@ async def _direct(lab: Lab, environ: Mapping[str, str]) -> Sample:
     lab.clear_spool()
     bridge = lab.ours(**environ)
     async with measure.publishing(lab, bridge) as judge:
-        await measure.warm_up(lab, bridge, judge, connections=CONNECTIONS, again=True)
+        await measure.warm_up(bridge, judge, connections=CONNECTIONS)
         return await measure.interval(lab, bridge, judge, connections=CONNECTIONS)
 
 
@@ -69,7 +69,7 @@ async def window(lab: Lab) -> dict[str, Sample]:
     lab.clear_spool()
     bridge = lab.ours(BRIDGE_DEDUP__MAX_EVENTS=str(events))
     async with measure.publishing(lab, bridge, pool) as judge:
-        await measure.warm_up(lab, bridge, judge, connections=CONNECTIONS, again=True)
+        await measure.warm_up(bridge, judge, connections=CONNECTIONS)
         near = await measure.interval(lab, bridge, judge, connections=CONNECTIONS)
         spent = 0.0
         while judge.accepted < events and spent < FILL_SECONDS:
@@ -102,7 +102,7 @@ async def _spooling(lab: Lab, path: Path) -> Sample:
         async with measure.running(bridge):
             before = int(await bridge.metric("spool_events") or 0)
             judge = SpoolJudge(Sequence(lab.pool()), bridge, before=before)
-            await measure.warm_up(lab, bridge, judge, connections=CONNECTIONS, again=True)
+            await measure.warm_up(bridge, judge, connections=CONNECTIONS)
             sample = await measure.interval(lab, bridge, judge, connections=CONNECTIONS)
     return {**sample, "spooled_before": before}
 
@@ -117,7 +117,7 @@ async def _sized(lab: Lab, size: int, events: int) -> Sample:
     lab.clear_spool()
     bridge = lab.ours(BRIDGE_DEDUP__MAX_EVENTS=str(min(events // 4, 8_000)))
     async with measure.publishing(lab, bridge, pool) as judge:
-        await measure.warm_up(lab, bridge, judge, connections=FEW_CONNECTIONS, again=True)
+        await measure.warm_up(bridge, judge, connections=FEW_CONNECTIONS)
         sample = await measure.interval(lab, bridge, judge, connections=FEW_CONNECTIONS)
     return {**sample, "body_bytes": pool.body_bytes}
 

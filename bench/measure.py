@@ -120,18 +120,14 @@ async def measured(
     lab: Lab, program: Program, judge: Judge, connections: Sequence[int]
 ) -> dict[str, Sample]:
     """Warm a running program up and measure it with each number of connections."""
-    samples: dict[str, Sample] = {}
-    for count in connections:
-        await warm_up(lab, program, judge, connections=count, again=bool(samples))
-        samples[f"c{count}"] = await interval(lab, program, judge, connections=count)
-    return samples
+    await warm_up(program, judge, connections=connections[0], seconds=lab.length.warm_seconds)
+    return {
+        f"c{count}": await interval(lab, program, judge, connections=count) for count in connections
+    }
 
 
-async def warm_up(
-    lab: Lab, program: Program, judge: Judge, *, connections: int, again: bool = False
-) -> None:
-    """Load a program without measuring it, for one second if it is warm ``again``."""
-    seconds = 1 if again else lab.length.warm_seconds
+async def warm_up(program: Program, judge: Judge, *, connections: int, seconds: float = 1) -> None:
+    """Load a program without measuring it."""
     judge.note(await wrk(judge.sent, program.port, connections=connections, seconds=seconds))
 
 
