@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import uvloop
@@ -34,8 +33,7 @@ class Messages:
         key, name = FIRST_KEY + number, event_id(number)
         body = self._template.body.replace(b"%d" % FIRST_KEY, b"%d" % key)
         endpoint, context, entity, _ = self._template.record or ("", None, "", 0)
-        return replace(
-            self._template,
+        return self._template._replace(
             body=body.replace(self._template.message_id.encode(), name.encode()),
             message_id=name,
             headers={**self._template.headers, "primary_key": key},
