@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -28,10 +28,15 @@ from bridge.cli.errors import CommandFailed
 from bridge.cli.local import local_environ, on_free_ports
 from bridge.cli.runtime import beside, run_until_stopped
 from bridge.cli.serve import serving
+from bridge.core.errors import BrokerUnreachable
 from bridge.service import Service
 from bridge.settings import Settings
-from bridge.testing.rabbitmq import RabbitMQNode
+from bridge.testing.rabbitmq import RabbitMQFailed, RabbitMQNode, RabbitMQNotInstalled
 
+_NOBODY = "amqp://127.0.0.1:1/"
+"""Stands for the broker where none is to be had: nobody listens there."""
+
+_SPOOL_WITHOUT_NODE = "var/dev-spool.db"
 _READY_SECONDS = 30.0
 _POLL_SECONDS = 0.05
 
@@ -51,36 +56,62 @@ def dev(
     with a random secret unless SUPEROFFICE_SECRET is set; a busy port moves to the next free one.
     It sends itself three signed events and prints them as a consumer receives them. While it
     runs, the other commands in this directory use it. Exit code 1 if an event does not arrive.
+
+    Without any RabbitMQ it serves all the same, and keeps what it accepts on disk; only --once
+    cannot do without.
     """
     log.configure(level="info" if verbose else "warning", format="console")
     run_until_stopped(_dev(config, once=once))
 
 
 async def _dev(config: Path | None, *, once: bool) -> None:
-    async with _broker(os.environ) as variables:
+    async with _broker(os.environ, needed=once) as variables:
         environ = local_environ(os.environ, variables)
         settings = on_free_ports(load_settings(config, environ))
-        url = await first_reachable(settings.broker.connection_urls())
+        url = await _reachable(settings, needed=once)
         async with serving(settings) as service:
-            await _ready(service)
-            development = _development(settings, service, amqp_url=url)
-            viewer = Viewer(url, settings)
-            with announced(development):
-                async with beside(viewer.run()):
-                    await demonstrate(viewer, development.url, settings.endpoints[0])
-                    if not once:
-                        _say_ready(development)
-                        await asyncio.Event().wait()
+            if url is not None:
+                await _ready(service)
+            await _show(service, settings, url, once=once)
+
+
+async def _show(service: Service, settings: Settings, url: str | None, *, once: bool) -> None:
+    """Demonstrate what it does, with a broker, and go on until stopped, unless ``once``."""
+    amqp_url = url or settings.broker.connection_urls()[0]
+    development = _development(settings, service, amqp_url=amqp_url)
+    viewer = Viewer(amqp_url, settings)
+    with announced(development):
+        async with beside(_view(viewer, service)):
+            if url is not None:
+                await demonstrate(viewer, development.url, settings.endpoints[0])
+            if not once:
+                _say_ready(development, spooling=url is None)
+                await asyncio.Event().wait()
+
+
+async def _view(viewer: Viewer, service: Service) -> None:
+    """Print what arrives, once the broker has what there is to bind to."""
+    while not service.publisher.is_ready:  # noqa: ASYNC110  # it tells only when asked
+        await asyncio.sleep(_POLL_SECONDS)
+    await viewer.run()
 
 
 @asynccontextmanager
-async def _broker(environ: Mapping[str, str]) -> AsyncIterator[Mapping[str, str]]:
+async def _broker(environ: Mapping[str, str], *, needed: bool) -> AsyncIterator[Mapping[str, str]]:
     """Start a private RabbitMQ unless the environment names one; yield what configures it."""
     if is_set(environ, URLS):
         output.line("using the RabbitMQ of BRIDGE_BROKER__URLS")
         yield {}
         return
-    async with _private_node() as node:
+    async with AsyncExitStack() as stack:
+        try:
+            node = await stack.enter_async_context(_private_node())
+        except (RabbitMQNotInstalled, RabbitMQFailed) as error:
+            if needed:
+                raise
+            output.notice(f"no private RabbitMQ: {error}")
+            yield {**broker_variables(_NOBODY), "BRIDGE_SPOOL__PATH": _SPOOL_WITHOUT_NODE}
+            return
         output.line(
             f"RabbitMQ {node.version} is up after {node.started_in_seconds:.1f} s at {node.url}"
         )
@@ -90,6 +121,17 @@ async def _broker(environ: Mapping[str, str]) -> AsyncIterator[Mapping[str, str]
             # The configured one may hold events for another broker: they would end in this one.
             "BRIDGE_SPOOL__PATH": f"{node.directory / 'spool.db'}",
         }
+
+
+async def _reachable(settings: Settings, *, needed: bool) -> str | None:
+    """Return the URL of the broker that lets us in, None when there is none."""
+    try:
+        return await first_reachable(settings.broker.connection_urls())
+    except BrokerUnreachable as error:
+        if needed:
+            raise
+        output.notice(f"no RabbitMQ: {error}")
+        return None
 
 
 @asynccontextmanager
@@ -137,8 +179,11 @@ def _development(settings: Settings, service: Service, *, amqp_url: str) -> Deve
     )
 
 
-def _say_ready(development: Development) -> None:
+def _say_ready(development: Development, *, spooling: bool) -> None:
     admin = development.admin_url
+    if spooling:
+        output.line(f"events are accepted and kept on disk, in {development.spool_path}")
+        output.line("they are published when RabbitMQ is there: see `bridge spool status`")
     output.line("ready", style="bold green")
     output.line("make send EVENT=contact.deleted    sends one more event to the bridge")
     output.line("make listen PATTERN='contact.*'    prints events in another terminal")

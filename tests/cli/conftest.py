@@ -31,9 +31,9 @@ def environment(**variables):
 class Command:
     """A command in a process of its own, whose output is read line by line."""
 
-    def __init__(self, *args, cwd, stdin=subprocess.DEVNULL, **variables):
+    def __init__(self, *args, cwd, stdin=subprocess.DEVNULL, program=("-m", "bridge"), **variables):
         self.process = subprocess.Popen(
-            [sys.executable, "-W", "error", "-m", "bridge", *args],
+            [sys.executable, "-W", "error", *program, *args],
             cwd=cwd,
             env=environment(**variables),
             stdin=stdin,

@@ -1,14 +1,18 @@
 """bridge dev, as a process of its own."""
 
+import asyncio
 import json
 import shlex
 import signal
 import socket
 from contextlib import ExitStack
 
+import pytest
+
 from bridge.cli.demonstration import EVENTS
 from bridge.testing import rabbitmq
 from tests.cli.conftest import alive, close_listeners, environment, family, invoke, running
+from tests.helpers import eventually
 
 
 def received(lines):
@@ -166,8 +170,60 @@ def test_it_prints_what_arrives_also_on_a_new_connection(broker, directory, node
     assert 0 == code
 
 
+WITHOUT_SERVER = """
+from bridge.cli.app import main
+from bridge.testing import rabbitmq
+
+rabbitmq.DEBIAN_SERVER = "/nowhere/rabbitmq-server"
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param({"BRIDGE_BROKER__URLS": "amqp://127.0.0.1:1/"}, id="broker down"),
+        pytest.param({"program": ("-c", WITHOUT_SERVER), "PATH": "/nowhere"}, id="not installed"),
+    ],
+)
+def test_without_any_broker_it_serves_and_spools(directory, options):
+    """It starts, accepts, says where it keeps what it accepts, and there it is."""
+    with running("dev", cwd=directory, **options) as command:
+        command.read_until("ready")
+        sent = invoke("send", "contact.created", "--json")
+        status = json.loads(invoke("spool", "status", "--json").stdout)
+        code, errors = command.end()
+
+    assert (0, 0) == (sent.exit_code, code)
+    assert "spooled" in sent.stdout
+    assert 1 == status["events"]
+    assert f"events are accepted and kept on disk, in {status['path']}" in command.lines
+    assert "RabbitMQ" in errors
+
+
+async def test_a_broker_that_comes_later_gets_what_was_kept(directory):
+    """What was accepted without a broker leaves the disk when one is there."""
+    with rabbitmq.RabbitMQNode.start() as late:
+        late.kill()
+        with running("dev", cwd=directory, BRIDGE_BROKER__URLS=late.url) as command:
+            command.read_until("ready")
+            sent = await asyncio.to_thread(invoke, "send", "contact.created", "--json")
+            kept = spooled()
+            await asyncio.to_thread(late.restart)
+            await eventually(lambda: spooled() == 0)
+            code, _ = command.end()
+
+    assert "spooled" in sent.stdout
+    assert (1, 0) == (kept, code)
+
+
+def spooled():
+    """Return how many events wait on the disk of the bridge that runs."""
+    return json.loads(invoke("spool", "status", "--json").stdout)["events"]
+
+
 def test_a_broker_that_is_not_there_is_69(directory):
-    """A broker that was named is not replaced by a private one."""
+    """A broker that was named is not replaced by a private one, and --once needs it."""
     result = invoke("dev", "--once", env=environment(BRIDGE_BROKER__URLS="amqp://127.0.0.1:1/"))
 
     assert 69 == result.exit_code
