@@ -134,18 +134,27 @@ async def connected(url: str, *, purpose: str) -> AsyncIterator[aio_pika.abc.Abs
 def broker_errors(url: str) -> Iterator[None]:
     """Translate what aio-pika raises into ``BrokerUnreachable``.
 
-    A lost connection may surface as a CancelledError although nobody cancelled the task; such a
-    one is told apart by the task's own count of cancellations.
+    A lost connection may surface as a CancelledError although nobody cancelled the task, and a
+    cancellation may be lost while aiormq closes a channel; the task's own count of them tells.
     """
     try:
         yield
     except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
+        if _is_cancelled():
             raise
         raise BrokerUnreachable(f"{safe_url(url)}: the connection was lost") from error
     except _ERRORS as error:
+        if _is_cancelled():
+            raise asyncio.CancelledError from error
         raise BrokerUnreachable(f"{safe_url(url)}: {describe(error)}") from error
+    if _is_cancelled():
+        raise asyncio.CancelledError
+
+
+def _is_cancelled() -> bool:
+    """Return whether somebody has asked the present task to end."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def describe(error: BaseException) -> str:

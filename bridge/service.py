@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import unquote
 
@@ -156,9 +156,9 @@ async def _kept_running(
     try:
         yield
     finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        while not task.done():  # a library may lose a cancellation while it closes something
+            task.cancel()
+            await asyncio.wait({task}, timeout=_PAUSE_SECONDS)
 
 
 async def _again_and_again(name: str, run: Callable[[], Coroutine[Any, Any, None]]) -> None:

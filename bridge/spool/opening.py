@@ -13,7 +13,7 @@ import structlog
 
 from bridge.spool.errors import SpoolUnusable
 from bridge.spool.files import Lock, set_aside, sync_directory
-from bridge.spool.store import COLUMNS, Spool
+from bridge.spool.store import SELECT, Spool
 from bridge.spool.writer import connect, insert
 
 _SCHEMA = """
@@ -35,7 +35,9 @@ _VERSION = 1
 _HEADER_BYTES = 100
 _MAGIC = b"SQLite format 3\0"
 
-_GIVE_UP_AFTER = 10_000
+_FROM = f"{SELECT} WHERE seq >= ?"
+
+_GIVE_UP_AFTER = 100_000
 """Numbers one after the other that cannot be read, until nothing more is expected."""
 
 log = structlog.get_logger()
@@ -131,17 +133,30 @@ def _readable(source: sqlite3.Connection) -> Iterator[tuple[Any, ...] | None]:
 
     How many there were behind the last readable one nobody can tell: they are one None.
     """
-    query = f"SELECT {COLUMNS} FROM event WHERE seq > ? ORDER BY seq"  # noqa: S608
-    seq = unreadable = 0
-    while unreadable < _GIVE_UP_AFTER:
+    seq = 0
+    while True:
         try:
-            for row in source.execute(query, (seq + unreadable,)):
-                yield from [None] * (row[0] - seq - 1 if unreadable else 0)
-                seq, unreadable = row[0], 0
+            for row in source.execute(f"{_FROM} ORDER BY seq", (seq + 1,)):
+                seq = row[0]
                 yield row
         except sqlite3.DatabaseError:
-            unreadable += 1
+            unreadable, found = _next_readable(source, seq)
         else:
-            break
-    if unreadable:
-        yield None
+            return
+        yield from [None] * unreadable
+        if found is None:
+            return
+        seq = found[0]
+        yield found
+
+
+def _next_readable(source: sqlite3.Connection, seq: int) -> tuple[int, tuple[Any, ...] | None]:
+    """Return how many numbers behind one cannot be read, and the first row behind them.
+
+    Asked for one row at a time: a cursor that goes on reads ahead, and drops what is before an error.
+    """
+    for number in range(seq + 1, seq + 1 + _GIVE_UP_AFTER):
+        with suppress(sqlite3.DatabaseError):
+            row = source.execute(f"{_FROM} ORDER BY seq LIMIT 1", (number,)).fetchone()
+            return number - seq - 1, row
+    return 1, None
