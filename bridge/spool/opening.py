@@ -153,7 +153,7 @@ def _readable(source: sqlite3.Connection) -> Iterator[tuple[Any, ...] | None]:
 def _next_readable(source: sqlite3.Connection, seq: int) -> tuple[int, tuple[Any, ...] | None]:
     """Return how many numbers behind one cannot be read, and the first row behind them.
 
-    Asked for one row at a time: a cursor that goes on reads ahead, and drops what is before an error.
+    One row at a time is asked for: a cursor reads ahead, and drops the row before an error.
     """
     for number in range(seq + 1, seq + 1 + _GIVE_UP_AFTER):
         with suppress(sqlite3.DatabaseError):
