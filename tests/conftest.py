@@ -1,6 +1,7 @@
 """Fixtures of all tests: a private RabbitMQ per worker, and an environment without surprises."""
 
 import os
+import signal
 from typing import Any
 
 import pytest
@@ -15,6 +16,14 @@ from tests.scheduling import BrokerScheduling
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> BrokerScheduling:
     """Give tests that use the same RabbitMQ to the same worker."""
     return BrokerScheduling(config, log)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _default_signals():
+    """Let programs that tests start see HUP, also when the tests were started with ``nohup``."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.fixture(scope="session", autouse=True)
