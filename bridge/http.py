@@ -12,16 +12,20 @@ from collections.abc import Awaitable, Callable, Mapping
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
+from typing import Any, TypeAlias
 
 import orjson
 import structlog
 from aiohttp import hdrs, web
-from aiohttp.abc import AbstractStreamWriter
-from aiohttp.http import HttpVersion11
-from aiohttp.http_parser import RawRequestMessage
+from aiohttp.http import HttpVersion11, RawRequestMessage, StreamWriter
 from aiohttp.streams import StreamReader
+from aiohttp.web_protocol import ERROR
 
-Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+Answer: TypeAlias = "web.StreamResponse | JsonAnswer"
+Handler = Callable[[web.BaseRequest], Awaitable[Answer]]
+
+_LINGER_SECONDS = 10.0
+"""How long a body is read that was answered before its end: its sender must see the answer."""
 
 log = structlog.get_logger()
 
@@ -48,32 +52,33 @@ def json_response(content: object, *, status: int = 200) -> web.Response:
     return web.Response(status=status, body=body, content_type="application/json")
 
 
-def accepted(request: web.BaseRequest, content: object) -> web.StreamResponse:
+def accepted(request: web.BaseRequest, content: object) -> Answer:
     """Build the ``application/json`` answer to a POST that succeeded."""
     if request.keep_alive and request.version == HttpVersion11:
-        return JsonResponse(orjson.dumps(content))
+        return JsonAnswer(orjson.dumps(content))
     return json_response(content)
 
 
-class JsonResponse(web.StreamResponse):
+class JsonAnswer:
     """A 200 with a JSON body, as one piece of bytes: what is sent for almost every request.
 
     aiohttp builds a response from headers one by one, which costs more than all that is said here
-    (docs/performance.md). Only for HTTP/1.1 connections that stay open, and not for HEAD.
+    (docs/performance.md). Only for HTTP/1.1 connections that stay open, and not for HEAD. It has
+    the members of a response that aiohttp's protocol uses.
     """
 
+    __slots__ = ("_bytes",)
+    keep_alive = True
+
     def __init__(self, body: bytes) -> None:
-        super().__init__()
-        self._content = b"%b%d\r\nDate: %b\r\n\r\n%b" % (_HEAD, len(body), _date(), body)
+        self._bytes = b"%b%d\r\nDate: %b\r\n\r\n%b" % (_HEAD, len(body), _date(), body)
 
     async def prepare(self, request: web.BaseRequest) -> None:
-        """Do nothing: there is nothing to add."""
-        self._writer = request.writer
-        self._keep_alive = True
-
-    async def write_eof(self, data: bytes = b"") -> None:
         """Send all of it."""
-        await self._writer.write(self._content)
+        await request.writer.write(self._bytes)
+
+    async def write_eof(self) -> None:
+        """Do nothing: there is nothing to add."""
 
 
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: "
@@ -93,24 +98,13 @@ class HttpServer(web.Server):
     """aiohttp's low-level server with one handler; bodies over ``max_body`` bytes raise 413."""
 
     def __init__(self, handler: Handler, *, max_body: int) -> None:
-        super().__init__(handler, request_factory=self._request)
-        self._max_body = max_body
+        super().__init__(handler)  # type: ignore[arg-type]  # JsonAnswer has what is used of one
+        self.max_body = max_body
         self._own_loop = asyncio.get_running_loop()
 
     def __call__(self) -> web.RequestHandler:
         """Make the protocol of one connection."""
-        return _Protocol(self, loop=self._own_loop, auto_decompress=False)
-
-    def _request(
-        self,
-        message: RawRequestMessage,
-        payload: StreamReader,
-        protocol: web.RequestHandler,
-        writer: AbstractStreamWriter,
-        task: asyncio.Task[None],
-    ) -> web.BaseRequest:
-        loop, limit = self._own_loop, self._max_body
-        return _Request(message, payload, protocol, writer, task, loop, client_max_size=limit)
+        return _Protocol(self, loop=self._own_loop)
 
 
 class _Request(web.BaseRequest):
@@ -119,7 +113,75 @@ class _Request(web.BaseRequest):
 
 
 class _Protocol(web.RequestHandler):
-    __slots__ = ()
+    """One connection: aiohttp's parser, flow control and shutdown around a loop of our own.
+
+    aiohttp's loop runs a task for every request, for the sake of context variables. Here nobody
+    uses any, so the connection's own task does all of the work (docs/decisions/0012).
+    """
+
+    __slots__ = ("_max_body",)
+
+    def __init__(self, server: HttpServer, *, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(server, loop=loop, auto_decompress=False)
+        self._max_body = server.max_body
+
+    async def start(self) -> None:
+        """Answer one request after the other, until the connection is to be closed."""
+        try:
+            while not self._force_close and await self._answer(*await self._next()):
+                self._wait_for_another()
+        except asyncio.CancelledError:
+            self.force_close()
+            raise
+        except ConnectionError:  # half an answer was sent
+            self.force_close()
+        if not self._force_close:
+            self._task_handler = None
+            if self.transport is not None:
+                self.transport.close()
+
+    async def _next(self) -> tuple[Any, StreamReader]:
+        """Return a request and its body, which may still be on its way."""
+        if not self._messages:
+            self._waiter = self._loop.create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        request = self._messages.popleft()
+        if self._parser is not None:
+            self._parser.message_consumed()
+        if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
+            self._resume_reading_if_drained()
+        return request
+
+    async def _answer(self, message: Any, payload: StreamReader) -> bool:
+        """Answer a request; return whether another one may follow."""
+        handler, task = self._request_handler, self._task_handler
+        assert handler is not None and task is not None  # noqa: S101, PT018  # connected, running
+        if not isinstance(message, RawRequestMessage):
+            message, handler = ERROR, self._make_error_handler(message)
+        writer, limit = StreamWriter(self, self._loop), self._max_body
+        request = _Request(message, payload, self, writer, task, self._loop, client_max_size=limit)
+        answer, gone = await self._handle_request(request, None, handler)
+        if not payload.is_eof():
+            await self._linger(payload)
+        complete = payload.is_eof()
+        return bool(answer.keep_alive) and complete and not gone and not self._close
+
+    async def _linger(self, payload: StreamReader) -> None:
+        """Read the rest of a body that was answered before its end."""
+        try:
+            async with asyncio.timeout(_LINGER_SECONDS):
+                while not payload.is_eof() and not self._force_close:
+                    await payload.readany()
+        except (TimeoutError, web.RequestPayloadError):
+            pass
+
+    def _wait_for_another(self) -> None:
+        close_at = self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        if self._keepalive_handle is None:
+            self._keepalive_handle = self._loop.call_at(close_at, self._process_keepalive)
 
     def handle_error(
         self,

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import structlog
 from aiohttp import hdrs, web
 
+from bridge import http
 from bridge.core.errors import ContextRefused, NotAccepted, PayloadInvalid, SignatureInvalid
 from bridge.core.event import Delivery
 from bridge.http import accepted, problem
@@ -70,7 +71,7 @@ class Receiver:
         self._read_timeout = read_timeout
         self._log = log.bind()  # once: a lazy logger looks up its configuration for every record
 
-    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def handle(self, request: web.BaseRequest) -> http.Answer:
         """Answer one request."""
         started = time.perf_counter()
         endpoint = self._paths.get(request.path)
