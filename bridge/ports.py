@@ -60,13 +60,16 @@ class Publish:
     def settle(self, outcome: Outcome) -> None:
         """Record the final outcome and tell who asked."""
         self.outcome = outcome
-        if self._settled is not None:
-            self._settled(self)
+        # Who asked often holds this: letting go of them frees both at once, without the collector.
+        settled, self._settled = self._settled, None
+        if settled is not None:
+            settled(self)
 
     def on_settled(self, callback: Callable[[Publish], None] | None) -> None:
         """Call back inline when the outcome is final, at once if it is; replaces an earlier one."""
-        self._settled = callback
-        if callback is not None and self.outcome is not None:
+        if self.outcome is None:
+            self._settled = callback
+        elif callback is not None:
             callback(self)
 
 
