@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
 from bench.lab import Lab
@@ -56,8 +56,8 @@ async def prepare(lab: Lab, rows: Sequence[Row]) -> None:
     await asyncio.to_thread(os.sync)
 
 
-async def rounds(lab: Lab, rows: Sequence[Row], samples: Samples) -> int:
-    """Measure and return how many rounds there were: fewer than wanted if time runs out.
+async def rounds(lab: Lab, rows: Sequence[Row], samples: Samples) -> AsyncIterator[int]:
+    """Measure, and yield after each round how many there were; fewer than wanted if time runs out.
 
     Fills ``samples`` as it goes, so that an interrupt loses one row only.
     """
@@ -65,11 +65,11 @@ async def rounds(lab: Lab, rows: Sequence[Row], samples: Samples) -> int:
     for number in range(lab.length.rounds):
         if number and not progress.fits(lab.length.most_seconds):
             print(f"no time for more than {number} rounds on this machine", flush=True)
-            return number
+            return
         lab.round = number
         for row in rotated(rows, number * max(1, len(rows) // lab.length.rounds)):
             await _one(lab, row, progress, samples)
-    return lab.length.rounds
+        yield number + 1
 
 
 async def _one(lab: Lab, row: Row, progress: Progress, samples: Samples) -> None:

@@ -8,7 +8,6 @@ needs memory that no measurement should see.
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from pathlib import Path
 
@@ -17,7 +16,7 @@ import uvloop
 from bench.parity import our_message
 from bench.pool import FIRST_KEY, Bodies, event_id
 from bridge.core.message import Message
-from bridge.spool import Spool, opened
+from bridge.spool import Row, Spool, SpoolFull, opened
 
 AT_ONCE = 1_000
 
@@ -46,7 +45,14 @@ async def fill(spool: Spool, numbers: range) -> None:
     made = Messages()
     for start in range(0, len(numbers), AT_ONCE):
         some = numbers[start : start + AT_ONCE]
-        await asyncio.gather(*[spool.append(made(number))[1] for number in some])
+        for number in some:
+            spool.append(made(number), stored=_stored)
+        await spool.flush()
+
+
+def _stored(row: Row, refusal: SpoolFull | None) -> None:
+    if refusal is not None:
+        raise refusal
 
 
 async def main(path: str, events: str, first: str) -> None:

@@ -8,6 +8,7 @@ decision and its effect, so no message can slip in between.
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from itertools import takewhile
 
 from bridge.core.event import Record
@@ -121,15 +122,14 @@ class Outbox:
 
     def _store(self, ticket: _Ticket) -> None:
         try:
-            row, stored = self._spool.append(ticket.message)
+            row = self._spool.append(ticket.message, stored=partial(self._stored, ticket))
         except SpoolFull:
             ticket.settle(Outcome.AWAY)
             return
         self._drain.take(row, ticket.publish)
-        stored.add_done_callback(lambda done: self._stored(ticket, row, done))
 
-    def _stored(self, ticket: _Ticket, row: Row, stored: asyncio.Future[None]) -> None:
-        if stored.exception() is not None:
+    def _stored(self, ticket: _Ticket, row: Row, refusal: SpoolFull | None) -> None:
+        if refusal is not None:
             self._drain.drop(row)
             ticket.settle(ticket.confirmed or Outcome.AWAY)
             return

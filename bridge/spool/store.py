@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
 from bridge.core.message import Message, bounded
 from bridge.spool.errors import SpoolFull
-from bridge.spool.writer import Delete, NoteTries, Writer
+from bridge.spool.writer import Append, Delete, NoteTries, Writer
 
 _ROW_BYTES = 128
 """What a row costs beside its texts, about."""
@@ -30,8 +30,7 @@ COLUMNS = "seq, accepted_at, size, tries, exchange, routing_key, message_id, met
 SELECT = f"SELECT {COLUMNS} FROM event"  # noqa: S608  # a constant
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One spooled event.
 
     ``seq`` is the order of acceptance, ``accepted_at`` Unix time in seconds, ``size`` the bytes
@@ -50,6 +49,10 @@ class Row:
     def endpoint(self) -> str:
         """Return the name of the endpoint that accepted the event."""
         return str(self.message.headers.get("endpoint", "unknown"))
+
+
+Stored = Callable[[Row, SpoolFull | None], None]
+"""Called on the loop when a row is on disk, or with the reason why the disk did not take it."""
 
 
 class Spool:
@@ -95,11 +98,8 @@ class Spool:
         """Return the number of the latest event that was handed over."""
         return self._last_seq
 
-    def append(self, message: Message, *, tries: int = 0) -> tuple[Row, asyncio.Future[None]]:
-        """Hand an event over; it is safe when the future is done. Raises ``SpoolFull``.
-
-        The future raises ``SpoolFull`` when the disk did not take it.
-        """
+    def append(self, message: Message, *, stored: Stored, tries: int = 0) -> Row:
+        """Hand an event over; it is safe when ``stored`` is called. Raises ``SpoolFull``."""
         meta = _meta(message)
         size = len(message.body) + len(meta) + len(message.routing_key) + _ROW_BYTES
         if self.bytes + size > self._max_bytes:
@@ -107,9 +107,8 @@ class Spool:
         self._last_seq += 1
         row = Row(self._last_seq, time.time(), size, tries, message)
         self._count(1, size)
-        stored = self._writer.append(_values(row, meta))
-        stored.add_done_callback(lambda done: self._note_stored(done, size))
-        return row, stored
+        self._writer.put(Append(_values(row, meta), partial(self._note_stored, row, stored)))
+        return row
 
     def delete(self, row: Row) -> None:
         """Delete an event that somebody else is now responsible for; retried until it is done."""
@@ -163,10 +162,11 @@ class Spool:
         self._thread.shutdown()
         self._reader.close()
 
-    def _note_stored(self, stored: asyncio.Future[None], size: int) -> None:
-        self._disk_took_it = stored.exception() is None
-        if not self._disk_took_it:
-            self._count(-1, -size)
+    def _note_stored(self, row: Row, stored: Stored, refusal: SpoolFull | None) -> None:
+        self._disk_took_it = refusal is None
+        if refusal is not None:
+            self._count(-1, -row.size)
+        stored(row, refusal)
 
     def _count(self, events: int, size: int) -> None:
         self.events += events

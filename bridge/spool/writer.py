@@ -1,5 +1,9 @@
 """The one thread that writes to the spool: whatever waits goes into one transaction.
 
+A commit costs about as much as everything else that is done for a dozen events, and waking the
+thread is not cheap either. So what the event loop hands over is gathered while each of its turns
+brings more: under load a few events share both, and without load nothing waits.
+
 A disk that is full must not keep the spool from draining, and deleting in SQLite writes before it
 frees: a reserve file beside the database gives its blocks up for that.
 """
@@ -10,11 +14,11 @@ import asyncio
 import contextlib
 import sqlite3
 import threading
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from typing import NamedTuple
 
 import orjson
 import structlog
@@ -25,36 +29,33 @@ from bridge.spool.files import Reserve
 _COLUMNS = 9
 _ROWS_PER_STATEMENT = 256
 _OPERATIONS_PER_COMMIT = 1024
+_OPERATIONS_TO_GATHER = 16
 _RETRY_SECONDS = 0.5
 
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class Append:
-    """Store a row; the future is done when it is fsynced."""
+class Append(NamedTuple):
+    """Store a row; ``stored`` is called on the loop, with a refusal if there is one."""
 
     values: tuple[object, ...]
-    stored: asyncio.Future[None]
+    stored: Callable[[SpoolFull | None], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Delete:
+class Delete(NamedTuple):
     """Delete a row."""
 
     seq: int
 
 
-@dataclass(frozen=True, slots=True)
-class NoteTries:
+class NoteTries(NamedTuple):
     """Remember how often a row was retried."""
 
     seq: int
     tries: int
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """Do something else on the thread, outside any transaction: ``compact`` or ``flush``."""
 
     action: str
@@ -78,52 +79,75 @@ class Writer:
         self._path = path
         self._loop = loop
         self._deleted = deleted
-        self._operations: SimpleQueue[Operation | None] = SimpleQueue()
+        self._gathered: list[Operation] = []
+        self._seen = 0
+        self._looking = False
+        self._operations: SimpleQueue[list[Operation] | None] = SimpleQueue()
         self._owed: list[Delete | NoteTries] = []
         self._reserve = Reserve(path)
         self._thread = threading.Thread(target=self._run, name="spool", daemon=True)
         self._thread.start()
 
-    def append(self, values: tuple[object, ...]) -> asyncio.Future[None]:
-        """Queue a row; the future raises ``SpoolFull`` when the disk does not take it."""
-        stored: asyncio.Future[None] = self._loop.create_future()
-        self._operations.put(Append(values, stored))
-        return stored
-
-    def put(self, operation: Delete | NoteTries) -> None:
-        """Queue a change that is repeated until it is done."""
-        self._operations.put(operation)
+    def put(self, operation: Append | Delete | NoteTries) -> None:
+        """Queue an operation; deletions and tries are repeated until they are done."""
+        self._gathered.append(operation)
+        if len(self._gathered) >= _OPERATIONS_TO_GATHER:
+            self._hand_over()
+        elif not self._looking:
+            self._looking = True
+            self._loop.call_soon(self._look)
 
     def call(self, action: str) -> asyncio.Future[None]:
         """Queue ``compact`` or ``flush``; the future is done after all that came before."""
         done: asyncio.Future[None] = self._loop.create_future()
-        self._operations.put(Call(action, done))
+        self._gathered.append(Call(action, done))
+        self._hand_over()
         return done
 
     def close(self) -> None:
         """Write what is queued and end the thread."""
+        self._hand_over()
         self._operations.put(None)
         self._thread.join()
+
+    def _look(self) -> None:
+        """Hand over what was gathered if the latest turn of the loop brought nothing."""
+        found = len(self._gathered)
+        if found > self._seen:
+            self._seen = found
+            self._loop.call_soon(self._look)
+        else:
+            self._looking = False
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        self._seen = 0
+        if self._gathered:
+            self._operations.put(self._gathered)
+            self._gathered = []
 
     # What follows runs on the thread.
 
     def _run(self) -> None:
         database = connect(self._path)
         self._reserve.take()
-        closing = False
-        while not closing:
-            batch = self._next_batch()
-            closing = None in batch
-            self._write(database, [operation for operation in batch if operation is not None])
+        while (batch := self._next_batch()) is not None:
+            self._write(database, batch)
         database.close()
 
-    def _next_batch(self) -> list[Operation | None]:
-        """Wait for an operation and return it with all that are queued behind it."""
-        batch: list[Operation | None] = []
+    def _next_batch(self) -> list[Operation] | None:
+        """Wait for operations and return all that are queued; None is the end."""
+        batch: list[Operation] = []
         with contextlib.suppress(Empty):  # what is owed does not wait for something new
-            batch.append(self._operations.get(timeout=_RETRY_SECONDS if self._owed else None))
-            while len(batch) < _OPERATIONS_PER_COMMIT:
-                batch.append(self._operations.get_nowait())
+            found = self._operations.get(timeout=_RETRY_SECONDS if self._owed else None)
+            while found is not None:
+                batch += found
+                if len(batch) >= _OPERATIONS_PER_COMMIT:
+                    return batch
+                found = self._operations.get_nowait()
+            if not batch:
+                return None
+            self._operations.put(None)  # the end comes after this batch
         return batch
 
     def _write(self, database: sqlite3.Connection, batch: Sequence[Operation]) -> None:
@@ -159,16 +183,19 @@ class Writer:
 
     def _tell(self, appends: Sequence[Append], error: sqlite3.Error | None) -> None:
         if appends:
-            futures = [append.stored for append in appends]
             refusal = None if error is None else SpoolFull(f"the disk does not take it: {error}")
-            self._loop.call_soon_threadsafe(_resolve, futures, refusal)
+            self._loop.call_soon_threadsafe(self._settle, appends, refusal)
+
+    def _settle(self, appends: Sequence[Append], refusal: SpoolFull | None) -> None:
+        for append in appends:  # each in a call of its own: an error is of one, not of all
+            self._loop.call_soon(append.stored, refusal)
 
     def _do(self, database: sqlite3.Connection, call: Call) -> None:
         if call.action == "compact":
             with contextlib.suppress(sqlite3.Error):  # tried again after the next drain
                 database.execute("VACUUM")
                 database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        self._loop.call_soon_threadsafe(_resolve, [call.done], None)
+        self._loop.call_soon_threadsafe(_resolve, call.done)
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -185,17 +212,21 @@ def connect(path: Path) -> sqlite3.Connection:
 def _commit(
     database: sqlite3.Connection, appends: Sequence[Append], changes: Sequence[Delete | NoteTries]
 ) -> sqlite3.Error | None:
-    """Do all of it in one transaction and return the error if none of it was done."""
+    """Do all of it in one transaction and return the error if none of it was done.
+
+    Every statement waits for the interpreter once more, which the event loop seldom leaves alone.
+    """
     if not appends and not changes:
         return None
+    statements = [*_insertions(appends), *_changes(changes)]
+    alone = len(statements) == 1  # a transaction by itself
     try:
-        database.execute("BEGIN IMMEDIATE")
-        for start in range(0, len(appends), _ROWS_PER_STATEMENT):
-            rows = appends[start : start + _ROWS_PER_STATEMENT]
-            values = [value for row in rows for value in row.values]
-            database.execute(insert(len(rows)), values)
-        _change(database, changes)
-        database.execute("COMMIT")
+        if not alone:
+            database.execute("BEGIN IMMEDIATE")
+        for sql, values in statements:
+            database.execute(sql, values)
+        if not alone:
+            database.execute("COMMIT")
     except sqlite3.Error as error:
         with contextlib.suppress(sqlite3.Error):
             database.execute("ROLLBACK")
@@ -203,16 +234,20 @@ def _commit(
     return None
 
 
-def _change(database: sqlite3.Connection, changes: Iterable[Delete | NoteTries]) -> None:
+def _insertions(appends: Sequence[Append]) -> Iterator[tuple[str, Sequence[object]]]:
+    for start in range(0, len(appends), _ROWS_PER_STATEMENT):
+        rows = appends[start : start + _ROWS_PER_STATEMENT]
+        yield insert(len(rows)), [value for row in rows for value in row.values]
+
+
+def _changes(changes: Sequence[Delete | NoteTries]) -> Iterator[tuple[str, Sequence[object]]]:
     deleted = [change.seq for change in changes if isinstance(change, Delete)]
     if deleted:
-        database.execute(
-            "DELETE FROM event WHERE seq IN (SELECT value FROM json_each(?))",
-            (orjson.dumps(deleted).decode(),),
-        )
+        gone = orjson.dumps(deleted).decode()
+        yield "DELETE FROM event WHERE seq IN (SELECT value FROM json_each(?))", (gone,)
     for change in changes:
         if isinstance(change, NoteTries):
-            database.execute("UPDATE event SET tries = ? WHERE seq = ?", (change.tries, change.seq))
+            yield "UPDATE event SET tries = ? WHERE seq = ?", (change.tries, change.seq)
 
 
 @lru_cache(maxsize=_ROWS_PER_STATEMENT)
@@ -222,11 +257,6 @@ def insert(rows: int) -> str:
     return f"INSERT INTO event VALUES {','.join([one] * rows)}"  # noqa: S608  # placeholders only
 
 
-def _resolve(futures: Iterable[asyncio.Future[None]], refusal: SpoolFull | None) -> None:
-    for future in futures:
-        if future.done():
-            continue
-        if refusal is None:
-            future.set_result(None)
-        else:
-            future.set_exception(refusal)
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

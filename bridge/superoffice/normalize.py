@@ -224,22 +224,24 @@ def _date(value: Any) -> Any:
     if len(value) < len("2026-03-02T10:15:27+01:00") or value[-1] == "Z":
         return value
     read = date_time(value)
-    return value if read is None else _utc(*read) or value
+    if read is None:
+        return value
+    seconds, fraction, offset = read
+    utc = _utc(seconds, offset)
+    return value if utc is None else f"{utc}{fraction}Z"
 
 
-def _utc(seconds: datetime, fraction: str, offset: str) -> str | None:
-    """Return RFC 3339 in UTC; None when that is before year 1 or after year 9999."""
+@lru_cache(maxsize=1024)
+def _utc(seconds: datetime, offset: str) -> str | None:
+    """Return whole seconds in UTC, remembered because events of one second come together.
+
+    None when that is before year 1 or after year 9999.
+    """
+    ahead = timedelta(hours=int(offset[1:3]), minutes=int(offset[4:6]))
     try:
-        return f"{(seconds - _offset(offset)).isoformat()}{fraction}Z"
+        return (seconds + ahead if offset[0] == "-" else seconds - ahead).isoformat()
     except OverflowError:
         return None
-
-
-@lru_cache(maxsize=64)
-def _offset(text: str) -> timedelta:
-    """Return ``+01:00`` as a time; there are few of them."""
-    ahead = timedelta(hours=int(text[1:3]), minutes=int(text[4:6]))
-    return -ahead if text[0] == "-" else ahead
 
 
 def _received(nanoseconds: int) -> str:

@@ -17,12 +17,16 @@ def spooled(directory, monkeypatch):
     monkeypatch.setenv("BRIDGE_SPOOL__PATH", "spool.db")
     path = directory / "spool.db"
 
+    def stored(row, refusal):
+        assert refusal is None, row
+
     def run(count, look):
         async def fill():
             async with opened(path, max_bytes=1 << 24, lock_wait=0) as spool:
                 for number in range(count):
                     body = b"\xff" if number == 1 else b'{"number":%d}' % number
-                    await spool.append(message(number, body=body), tries=number % 2)[1]
+                    spool.append(message(number, body=body), stored=stored, tries=number % 2)
+                await spool.flush()
                 return await asyncio.to_thread(look)
 
         return asyncio.run(fill()), look()

@@ -123,20 +123,23 @@ class Bridge:
     def _watch_appends(self):
         append = self.spool.append
 
-        def watched(message, **options):
+        def watched(message, *, stored, **options):
+            def noted(row, refusal):
+                self._note_stored(message, refusal)
+                stored(row, refusal)
+
             try:
-                row, stored = append(message, **options)
+                row = append(message, stored=noted, **options)
             except Exception:
                 self.broker.dropped.add(message.message_id)
                 self.broker.suspects.discard(message.message_id)
                 raise
             self.broker.spooled.add(message.message_id)
-            stored.add_done_callback(lambda done: self._note_stored(message, done))
-            return row, stored
+            return row
 
         self.spool.append = watched
 
-    def _note_stored(self, message, stored):
-        if stored.exception() is not None:
+    def _note_stored(self, message, refusal):
+        if refusal is not None:
             self.broker.dropped.add(message.message_id)
             self.broker.suspects.discard(message.message_id)
