@@ -68,7 +68,7 @@ class Service:
             port=settings.server.admin_port,
             grace=_ADMIN_GRACE_SECONDS,
         )
-        self._add_gauges()
+        self._add_gauges(max_bytes=settings.spool.max_bytes)
 
     def status(self) -> Mapping[str, Any]:
         """Return the members of ``/readyz``; ready means that a 200 can be earned."""
@@ -83,13 +83,14 @@ class Service:
             },
         }
 
-    def _add_gauges(self) -> None:
+    def _add_gauges(self, *, max_bytes: int) -> None:
         gauge, state = self.metrics.gauge, self.metrics.state
         publisher, spool, drain = self.publisher, self.spool, self.drain
         gauge("in_flight", "Messages that the broker has not settled", lambda: publisher.in_flight)
         gauge("dedup_events", "Accepted events remembered", lambda: len(self.dedup))
         gauge("spool_events", "Events on disk", lambda: spool.events)
         gauge("spool_bytes", "Bytes that they count against max_bytes", lambda: spool.bytes)
+        gauge("spool_max_bytes", "How many bytes may wait on disk", lambda: max_bytes)
         gauge(
             "spool_oldest_seconds", "Age of the oldest event on disk", lambda: drain.oldest_seconds
         )
