@@ -21,7 +21,7 @@ RABBITMQ := $(if $(BRIDGE_BROKER__URLS),,rabbitmq)
 .PHONY: help
 help: ## Show this list
 	@echo 'usage: make TARGET [NAME=value]'
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: ## Start RabbitMQ and the bridge, send three events, print what a consumer receives, keep serving
@@ -62,6 +62,11 @@ check: ## Lint, formatting, types, import rules
 	.venv/bin/mypy
 	.venv/bin/pytest -q tests/test_imports.py
 
+.PHONY: alerts-check
+alerts-check: ## Check the alert rules with promtool, and run their tests
+	@.ci/promtool check config config/prometheus/prometheus.yml
+	@.ci/promtool test rules config/prometheus/alerts_test.yml
+
 .PHONY: fuzz
 fuzz: ## Throw random and mutated requests at a bridge (REQUESTS=200000 SEED=7)
 	@.ci/bootstrap dev rabbitmq
@@ -83,5 +88,5 @@ lock: ## Move the lock files to the newest releases that pyproject.toml allows
 
 .PHONY: clean
 clean: ## Remove what make and the tools made; a spool in var/ stays, it may hold events
-	rm -rf .venv bench/peers/node/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist var/install.log
+	rm -rf .venv bench/peers/node/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist var/install.log var/tools
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
