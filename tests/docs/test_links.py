@@ -9,9 +9,8 @@ import pytest
 
 from tests.docs.documents import DOCS, ROOT, document, spans, tables
 
-PAGES = sorted(
-    [*DOCS.glob("reference/*.md"), DOCS / "binding-cookbook.md", DOCS / "superoffice-oddities.md"]
-)
+FOR_READERS = ("binding-cookbook", "operations", "superoffice-oddities", "troubleshooting")
+PAGES = sorted([*DOCS.glob("reference/*.md"), *(DOCS / f"{name}.md" for name in FOR_READERS)])
 
 
 def anchors(page: Path) -> set[str]:

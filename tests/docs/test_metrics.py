@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from bridge.service import Service
 from bridge.settings import load
 from bridge.spool import opened
 from bridge.superoffice.normalize import ODDITIES
-from tests.docs.documents import section, span, spans, table
+from tests.docs.documents import span, spans, table
 from tests.docs.source import PACKAGE, answer_statuses, tree
 
 PAGE = "reference/metrics.md"
@@ -132,19 +131,3 @@ def test_stages_are_those_observed() -> None:
 def test_kinds_are_the_oddities() -> None:
     """Every oddity has its line, in the order of the code's list."""
     assert list(ODDITIES) == [span(row["`kind`"]) for row in table(PAGE, "Labels", number=1)]
-
-
-def test_what_to_watch_exists() -> None:
-    """The expressions ask for metrics, labels and values that there are."""
-    text = section(PAGE, "What to watch")
-    known = listed()
-    for row in table(PAGE, "What to watch"):
-        expression = span(row["Expression"])
-        [name] = re.findall(rf"{PREFIX}\w+", expression)
-        labels = dict(re.findall(r'(\w+)=~?"([^"]*)"', expression))
-        base = name.removesuffix("_bucket")
-        assert set(labels) <= set(known[base][1]), expression
-        for label, wanted in labels.items():
-            if label in ("state", "stage"):
-                assert wanted in values(base.removeprefix(PREFIX), label)
-    assert text.count(PREFIX) == len(table(PAGE, "What to watch"))
