@@ -15,6 +15,7 @@ from bridge.cli import output, parked, spool, topology
 from bridge.cli.check import check
 from bridge.cli.dev import dev
 from bridge.cli.errors import EXIT_CODES, PIPE_CLOSED, OutputClosed, exit_code, lines
+from bridge.cli.health import health
 from bridge.cli.listen import listen
 from bridge.cli.send import send
 from bridge.cli.serve import serve
@@ -45,7 +46,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,  # they would show local variables, and so secrets
 )
-for command in (serve, dev, check, send, listen):
+for command in (serve, dev, check, health, send, listen):
     app.command()(command)
 app.add_typer(topology.app, name="topology")
 app.add_typer(parked.app, name="parked")

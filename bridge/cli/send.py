@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from yarl import URL
 
 from bridge.cli import output
-from bridge.cli.context import ConfigOption, JsonOption, client_settings
+from bridge.cli.context import ConfigOption, JsonOption, client_settings, reachable_host
 from bridge.cli.errors import CommandFailed, Unavailable
 from bridge.cli.runtime import run, task_group
 from bridge.cli.sender import Answer, Sender, sending
@@ -75,7 +75,7 @@ def send(
 def _url_of(settings: Settings) -> str:
     """Return the URL of the first endpoint, as this machine reaches it."""
     server = settings.server
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(server.host, server.host)  # noqa: S104
+    host = reachable_host(server.host)
     base = URL.build(scheme="http", host=host, port=server.port)
     return str(base.with_path(settings.endpoints[0].path, encoded=True))
 

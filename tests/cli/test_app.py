@@ -12,6 +12,7 @@ COMMANDS = (
     ["serve"],
     ["dev"],
     ["check"],
+    ["health"],
     ["send"],
     ["listen"],
     ["topology", "show"],
