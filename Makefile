@@ -11,6 +11,8 @@ MINUTES ?= 20
 SEED    ?=
 FAULTS  ?= short
 QUICK   ?=
+VERSION  ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+REVISION ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 
 export PYTHON
 
@@ -81,6 +83,19 @@ soak: ## Steady load and random faults, then the counts (MINUTES=20 SEED=7)
 bench: ## Measure the bridge and its peers, at most 30 minutes (QUICK=1 at most 8; ARGS='-k ours')
 	@.ci/bootstrap bench rabbitmq
 	@.venv/bin/python -m bench $(if $(QUICK),--quick) $(ARGS)
+
+.PHONY: image
+image: ## Build the image superoffice-bridge with docker or podman
+	@for engine in docker podman; do \
+	    "$$engine" info >/dev/null 2>&1 || continue; \
+	    exec "$$engine" build --build-arg VERSION='$(VERSION)' --build-arg REVISION='$(REVISION)' --tag superoffice-bridge .; \
+	done; \
+	echo 'make image: neither docker nor podman is here and running; make image-check needs neither' >&2; exit 1
+
+.PHONY: image-check
+image-check: ## Build the same image on Debian's Python without any engine, run it, and print its size
+	@.ci/bootstrap dev image
+	@.venv/bin/python -m tests.image
 
 .PHONY: lock
 lock: ## Move the lock files to the newest releases that pyproject.toml allows
