@@ -84,6 +84,10 @@ bench: ## Measure the bridge and its peers, at most 30 minutes (QUICK=1 at most 
 	@.ci/bootstrap bench rabbitmq
 	@.venv/bin/python -m bench $(if $(QUICK),--quick) $(ARGS)
 
+.PHONY: secrets
+secrets: ## Make the passwords and the webhook's secret for docker compose, where they are missing
+	@.ci/secrets
+
 .PHONY: image
 image: ## Build the image superoffice-bridge with docker or podman
 	@for engine in docker podman; do \

@@ -10,6 +10,7 @@ from xdist.scheduler.loadscope import LoadScopeScheduling  # type: ignore[import
 TOGETHER = {
     "tests/broker/": "broker",
     "tests/cli/": "cli",
+    "tests/compose/": "compose",
     "tests/docs/": "broker",
     "tests/faults/test_bridge": "faults of the bridge",
     "tests/faults/test_broker": "faults of the broker",
