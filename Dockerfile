@@ -52,8 +52,9 @@ VOLUME /var/lib/bridge
 EXPOSE 8080 8081
 STOPSIGNAL SIGTERM
 
-# Alive, not ready: a restart does not bring a broker back.
-HEALTHCHECK --interval=10s --timeout=5s --start-period=10s --retries=3 \
+# Alive, not ready: a restart does not bring a broker back. Not more often, as each time a Python
+# starts, which takes a second of a processor.
+HEALTHCHECK --interval=30s --timeout=10s --start-period=10s --retries=3 \
     CMD ["bridge", "health"]
 
 # The bridge is process 1 itself, without tini or --init: it handles SIGTERM, and there are no
