@@ -13,7 +13,6 @@ from tests.docs.documents import ROOT
 FILE = ROOT / "docker-compose.yml"
 COMPOSE: dict[str, Any] = YAML(typ="safe").load(FILE)
 SERVICES: dict[str, Any] = COMPOSE["services"]
-OF_OTHERS = {"config/grafana/dashboards"}
 
 each_service = pytest.mark.parametrize("name", SERVICES)
 
@@ -43,7 +42,7 @@ def test_what_is_mounted_exists(name):
         source, _, *mode = volume.split(":")
         if source.startswith("./"):
             assert ["ro"] == mode
-            assert (ROOT / source).exists() or source[2:] in OF_OTHERS
+            assert (ROOT / source).exists()
         else:
             assert source in COMPOSE["volumes"]
 

@@ -1,0 +1,156 @@
+"""Connections: many requests on one, answers before the end of a body, the end of the service."""
+
+import asyncio
+import json
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import pytest
+
+from bridge import http
+from tests.helpers import eventually
+from tests.service.conftest import sign, webhook
+
+
+def request(body=b"", *, path="/webhook", version="1.1", headers=None):
+    """Build the bytes of a signed POST."""
+    fields = {
+        "Host": "bridge",
+        "Content-Length": len(body),
+        "X-SuperOffice-Signature": sign(body),
+        **(headers or {}),
+    }
+    lines = [f"POST {path} HTTP/{version}", *(f"{name}: {value}" for name, value in fields.items())]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+class Wire:
+    """One connection to the public listener."""
+
+    def __init__(self, reader, writer):
+        self._reader = reader
+        self.write = writer.write
+
+    async def answer(self):
+        """Return status, headers and JSON of the next answer."""
+        head = (await self._reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        fields = dict(line.split(": ", 1) for line in head[1:] if line)
+        content = await self._reader.readexactly(int(fields["Content-Length"]))
+        return int(head[0].split()[1]), fields, json.loads(content)
+
+    async def rest(self):
+        """Return what else comes until the connection ends."""
+        return await self._reader.read()
+
+
+@asynccontextmanager
+async def connected(service):
+    """Open a connection; all that is done on it has ten seconds."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", service.listener.port)
+    try:
+        async with asyncio.timeout(10):
+            yield Wire(reader, writer)
+    finally:
+        writer.close()
+
+
+async def test_pipelined(serving):
+    """Requests that are sent without waiting are answered in their order, and none is lost."""
+    names = [f"event-{number}" for number in range(100)]
+    async with serving() as client, connected(client.service) as wire:
+        wire.write(b"".join(request(webhook(EventId=name)) for name in names))
+        answers = [await wire.answer() for _ in names]
+
+    assert [(status, content["id"]) for status, _, content in answers] == [
+        (200, name) for name in names
+    ]
+
+
+async def test_requests_in_pieces(serving):
+    """Head and body may come byte by byte, and the next request in the piece of the last."""
+    first, second = request(webhook(EventId="1")), request(webhook(EventId="2"))
+    async with serving() as client, connected(client.service) as wire:
+        for byte in first[:-1]:
+            wire.write(bytes([byte]))
+            await asyncio.sleep(0)
+        wire.write(first[-1:] + second)
+        answers = [await wire.answer() for _ in range(2)]
+
+    assert [content["id"] for _, _, content in answers] == ["1", "2"]
+
+
+async def test_answered_before_the_body(serving):
+    """A refusal does not wait for the body, and the connection goes on after it."""
+    late = b"x" * 100_000
+    async with serving() as client, connected(client.service) as wire:
+        wire.write(request(late, path="/nowhere").removesuffix(late))
+        refused = await wire.answer()
+        wire.write(late + request(webhook()))
+        accepted = await wire.answer()
+
+    assert (refused[0], accepted[0]) == (404, 200)
+
+
+async def test_body_that_never_comes(serving, monkeypatch):
+    """A connection whose refused body does not come to its end is closed after a while."""
+    monkeypatch.setattr(http, "_LINGER_SECONDS", 0.1)
+    late = b"x" * 1000
+    async with serving() as client, connected(client.service) as wire:
+        wire.write(request(late, path="/nowhere").removesuffix(late))
+        refused = await wire.answer()
+        rest = await wire.rest()
+
+    assert (refused[0], rest) == (404, b"")
+
+
+@pytest.mark.parametrize(
+    ("version", "headers", "stays"),
+    [
+        ("1.1", {}, True),
+        ("1.1", {"Connection": "close"}, False),
+        ("1.0", {}, False),
+        ("1.0", {"Connection": "keep-alive"}, True),
+    ],
+)
+async def test_who_closes(serving, version, headers, stays):
+    """The connection stays or ends as HTTP says, and an answer tells which."""
+    asked = request(webhook(EventId="1"), version=version, headers=headers)
+    async with serving() as client, connected(client.service) as wire:
+        wire.write(asked)
+        answers = [await wire.answer()]
+        if stays:
+            wire.write(request(webhook(EventId="2"), headers={"Connection": "close"}))
+            answers.append(await wire.answer())
+        rest = await wire.rest()
+
+    assert [content["id"] for _, _, content in answers] == (["1", "2"] if stays else ["1"])
+    assert rest == b""
+
+
+async def test_upgrade_is_not_taken(serving):
+    """Who asks for another protocol gets an answer in this one."""
+    headers = {"Connection": "Upgrade", "Upgrade": "websocket"}
+    async with serving() as client, connected(client.service) as wire:
+        wire.write(request(webhook(EventId="1"), headers=headers))
+        status, _, content = await wire.answer()
+
+    assert (status, content["id"]) == (200, "1")
+
+
+async def test_end_of_the_service(serving, node):
+    """A request that is under way when the service ends is answered; then the connection ends."""
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(serving())
+        wire = await stack.enter_async_context(connected(client.service))
+        idle = await stack.enter_async_context(connected(client.service))
+        await asyncio.to_thread(node.freeze)
+        stack.push_async_callback(asyncio.to_thread, node.thaw)
+        wire.write(request(webhook(EventId="1")))
+        await eventually(lambda: client.service.publisher.in_flight == 1)
+        ending = asyncio.create_task(client.service.listener.stop())
+        idle_rest = await idle.rest()
+        answered_early = ending.done()
+        answer, rest = await wire.answer(), await wire.rest()
+        await ending
+
+    assert (idle_rest, answered_early) == (b"", False)
+    assert (answer[0], answer[2]["status"], rest) == (200, "spooled", b"")
