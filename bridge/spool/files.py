@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
+import sqlite3
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -90,6 +91,27 @@ def _try_lock(file: IO[str]) -> bool:
     except OSError:
         return False
     return True
+
+
+def suspicion(database: Path) -> Path:
+    """Return the file whose presence says that damage was met in the database."""
+    return database.with_name(f"{database.name}.damaged")
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Return whether the file is to blame, not the disk's room, a lock, or the system."""
+    operational = isinstance(error, sqlite3.OperationalError)
+    return isinstance(error, sqlite3.DatabaseError) and (
+        not operational or "malformed" in str(error)
+    )
+
+
+def note_damage(database: Path, error: sqlite3.Error) -> None:
+    """Remember damage for the next start, which then checks the whole file and salvages it."""
+    if is_damage(error) and not suspicion(database).exists():
+        log.error("spool_damaged", error=str(error), remedy="restart the bridge: it salvages")
+        with suppress(OSError):
+            suspicion(database).touch()
 
 
 def set_aside(database: Path) -> Path:

@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 
 from bridge.spool.errors import SpoolUnusable
-from bridge.spool.files import Lock, set_aside, sync_directory
+from bridge.spool.files import Lock, is_damage, set_aside, suspicion, sync_directory
 from bridge.spool.store import SELECT, Spool
 from bridge.spool.writer import connect, insert
 
@@ -27,10 +27,15 @@ CREATE TABLE IF NOT EXISTS event (
     message_id TEXT NOT NULL,
     meta BLOB NOT NULL,        -- JSON: the other properties, and the record
     body BLOB NOT NULL
-)"""
+);
+-- All that is counted at a start: reading every row for it would take minutes when many wait.
+CREATE INDEX IF NOT EXISTS event_totals ON event (exchange, seq, size)"""
 
 _VERSION = 1
 """Of the schema, kept as ``user_version``."""
+
+_CHECKED_BYTES = 64 * 1024 * 1024
+"""A larger file is checked only if damage was met in it: nobody can wait for it at every start."""
 
 _HEADER_BYTES = 100
 _MAGIC = b"SQLite format 3\0"
@@ -76,13 +81,14 @@ def prepare(path: Path) -> None:
     try:
         _check(path)
     except sqlite3.DatabaseError as error:
-        if isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):
+        if not is_damage(error):
             raise SpoolUnusable(f"{path}: {error}") from error
         aside = set_aside(path)
         log.error("spool_corrupt", error=str(error), set_aside=str(aside))
         _check(path)
         salvaged, unreadable = _salvage(aside, path)
         log.warning("spool_salvaged", events=salvaged, unreadable=unreadable, set_aside=str(aside))
+    suspicion(path).unlink(missing_ok=True)
     sync_directory(path.parent)
 
 
@@ -91,10 +97,11 @@ def _check(path: Path) -> None:
         [(version,)] = database.execute("PRAGMA user_version")
         if version > _VERSION:
             raise SpoolUnusable(f"{path}: written by a newer bridge (schema {version})")
-        [(verdict,)] = database.execute("PRAGMA quick_check(1)")
-        if verdict != "ok":
-            raise sqlite3.DatabaseError(verdict)
-        database.execute(_SCHEMA)
+        if path.stat().st_size <= _CHECKED_BYTES or suspicion(path).exists():
+            [(verdict,)] = database.execute("PRAGMA quick_check(1)")
+            if verdict != "ok":
+                raise sqlite3.DatabaseError(verdict)
+        database.executescript(_SCHEMA)
         database.execute(f"PRAGMA user_version = {_VERSION}")
 
 

@@ -15,6 +15,7 @@ import orjson
 
 from bridge.core.message import Message, bounded
 from bridge.spool.errors import SpoolFull
+from bridge.spool.files import note_damage
 from bridge.spool.writer import Append, Delete, NoteTries, Writer
 
 _ROW_BYTES = 128
@@ -28,6 +29,9 @@ COLUMNS = "seq, accepted_at, size, tries, exchange, routing_key, message_id, met
 """Of a row, in the order of the table."""
 
 SELECT = f"SELECT {COLUMNS} FROM event"  # noqa: S608  # a constant
+
+TOTALS = "SELECT exchange, count(*), sum(size), max(seq) FROM event GROUP BY exchange"
+"""What is known at a start; the index of the table has all of it."""
 
 
 class Row(NamedTuple):
@@ -65,13 +69,12 @@ class Spool:
     def __init__(self, path: Path, *, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._reader = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-        totals = "SELECT count(*), coalesce(sum(size), 0), coalesce(max(seq), 0) FROM event"
-        events, size, last = self._reader.execute(totals).fetchone()
-        self.events: int = events
-        self.bytes: int = size
-        self._last_seq: int = last
-        distinct = self._reader.execute("SELECT DISTINCT exchange FROM event")
-        self.exchanges: tuple[str, ...] = tuple(name for (name,) in distinct)
+        found = self._reader.execute(TOTALS).fetchall()
+        self.exchanges: tuple[str, ...] = tuple(name for name, *_ in found)
+        self.events: int = sum(events for _, events, _, _ in found)
+        self.bytes: int = sum(size for _, _, size, _ in found)
+        self._last_seq: int = max((last for *_, last in found), default=0)
+        self._path = path
         self._disk_took_it = True
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="spool-reader")
         self._reading = asyncio.Lock()
@@ -177,7 +180,13 @@ class Spool:
         async with self._reading:
             self._deleting -= self._deleted  # what goes while we look can still be in the answer
             self._deleted.clear()
-            found = await loop.run_in_executor(self._thread, _fetch, self._reader, sql, parameters)
+            try:
+                found = await loop.run_in_executor(
+                    self._thread, _fetch, self._reader, sql, parameters
+                )
+            except sqlite3.Error as error:
+                note_damage(self._path, error)
+                raise
         return [row_of(columns) for columns in found]
 
 

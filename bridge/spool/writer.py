@@ -24,7 +24,7 @@ import orjson
 import structlog
 
 from bridge.spool.errors import SpoolFull
-from bridge.spool.files import Reserve
+from bridge.spool.files import Reserve, note_damage
 
 _COLUMNS = 9
 _ROWS_PER_STATEMENT = 256
@@ -159,6 +159,7 @@ class Writer:
             self._reserve.take()
         else:
             log.error("spool_write_failed", error=str(error), events=len(appends))
+            note_damage(self._path, error)
             self._settle_debts(database)
         self._tell(appends, error)
         for operation in batch:

@@ -1,0 +1,87 @@
+"""What is done at a start, when what is there may be large, or damaged."""
+
+import sqlite3
+
+import pytest
+
+from bridge.spool import opened, opening
+from bridge.spool.files import is_damage, suspicion
+from bridge.spool.store import TOTALS
+from tests.faults import damage
+from tests.helpers import message
+
+
+@pytest.fixture
+def spool(tmp_path, monkeypatch):
+    """Return what opens one spool; its file is too large to be checked at every start."""
+    monkeypatch.setattr(opening, "_CHECKED_BYTES", 0)
+    return lambda: opened(tmp_path / "spool.db", max_bytes=1 << 24, lock_wait=0)
+
+
+@pytest.fixture
+async def path(spool, tmp_path):
+    """Fill the spool with 300 events of two exchanges, and return its path."""
+    async with spool() as filled:
+        for number in range(300):
+            exchange = "superoffice" if number % 3 else "audit"
+            filled.append(message(number, exchange=exchange, body=b"x" * 500), stored=stored)
+    damage.close_wal(tmp_path / "spool.db")
+    return tmp_path / "spool.db"
+
+
+def stored(row, refusal):
+    """Take note that a row is on disk."""
+    assert refusal is None, row
+
+
+async def test_counted_at_the_start(spool, path):
+    """Number, bytes, latest number and exchanges are those of the rows, also after deletions."""
+    async with spool() as first:
+        rows = await first.read(after=0, limit=1000)
+        for row in rows[:100]:
+            first.delete(row)
+        await first.flush()
+        before = (first.events, first.bytes, first.last_seq)
+    async with spool() as again:
+        after = (again.events, again.bytes, again.last_seq)
+
+    assert before == after == (200, sum(row.size for row in rows[100:]), 300)
+    assert set(again.exchanges) == {"superoffice", "audit"}
+
+
+def test_no_row_is_read_to_count(path):
+    """Counting at a start reads the index alone, so that it takes no time when millions wait."""
+    with sqlite3.connect(path) as database:
+        plan = database.execute(f"EXPLAIN QUERY PLAN {TOTALS}").fetchall()
+
+    assert [detail for *_, detail in plan] == ["SCAN event USING COVERING INDEX event_totals"]
+
+
+async def test_damage_that_is_met_later(spool, path):
+    """A large file is opened unchecked; damage that reading meets makes the next start salvage."""
+    lost = damage.overwrite(path, damage.middle(path))
+    async with spool() as damaged:
+        with pytest.raises(sqlite3.DatabaseError):
+            await damaged.read(after=0, limit=1000)
+        known = damaged.events
+        suspected = suspicion(path).exists()
+    async with spool() as salvaged:
+        rows = await salvaged.read(after=0, limit=1000)
+
+    assert (known, suspected, suspicion(path).exists()) == (300, True, False)
+    assert (len(rows), salvaged.events) == (300 - lost, 300 - lost)
+    assert 0 < lost < 50
+
+
+@pytest.mark.parametrize(
+    ("error", "damaged"),
+    [
+        (sqlite3.DatabaseError("database disk image is malformed"), True),
+        (sqlite3.DatabaseError("file is not a database"), True),
+        (sqlite3.OperationalError("database or disk is full"), False),
+        (sqlite3.OperationalError("disk I/O error"), False),
+    ],
+)
+def test_what_counts_as_damage(error, damaged):
+    """A disk that is full, or gone, says nothing about the file."""
+    assert is_damage(error) is damaged
