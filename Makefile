@@ -50,6 +50,12 @@ test: ## Run all tests against private RabbitMQs (WORKERS=2 ARGS='-k signature')
 	@.ci/bootstrap dev rabbitmq
 	.venv/bin/pytest -n $(WORKERS) $(ARGS)
 
+.PHONY: test-all
+test-all: ## What continuous integration runs: alert rules, the image (as root), all tests
+	@$(MAKE) --no-print-directory alerts-check
+	@$(MAKE) --no-print-directory image-check
+	@$(MAKE) --no-print-directory test
+
 .PHONY: faults
 faults: ## Run the fault matrix alone and print its counts (FAULTS=full for the long form)
 	@.ci/bootstrap dev rabbitmq
