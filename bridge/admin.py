@@ -1,43 +1,71 @@
-"""The operator's side: is it alive, is it ready, what has it counted."""
+"""The operator's side: is it alive, is it ready, what has it counted.
+
+With a token it is told to nobody else: probes, which can hardly keep a secret, learn only the
+answer to their question.
+"""
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import structlog
 from aiohttp import hdrs, web
 
 from bridge.http import json_response, problem
 from bridge.metrics import CONTENT_TYPE, Metrics
 
+_PROBES = ("/healthz", "/readyz")
+
+log = structlog.get_logger()
+
 
 class Admin:
     """Handles every request of the admin listener.
 
-    ``status`` returns the members of ``/readyz``, among them the boolean ``ready``.
+    ``status`` returns the members of ``/readyz``, among them the boolean ``ready``. Without a
+    ``token`` everybody may read everything.
     """
 
-    def __init__(self, *, status: Callable[[], Mapping[str, Any]], metrics: Metrics) -> None:
+    def __init__(
+        self, *, status: Callable[[], Mapping[str, Any]], metrics: Metrics, token: bytes | None
+    ) -> None:
         self._status = status
         self._metrics = metrics
-        self._pages: Mapping[str, Callable[[], web.Response]] = {
-            "/healthz": lambda: json_response({"status": "alive"}),
+        self._token = token
+        self._pages: Mapping[str, Callable[[bool], web.Response]] = {
+            "/healthz": lambda trusted: json_response({"status": "alive"}),
             "/readyz": self._readyz,
-            "/metrics": self._render,
+            "/metrics": lambda trusted: self._render(),
         }
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
+        trusted = self._trusts(request)
+        if not trusted and request.path not in _PROBES:
+            log.warning("admin_refused", remote=request.remote)
+            challenge = {"WWW-Authenticate": 'Bearer realm="admin"'}
+            return problem(401, "Send the token of the admin listener.", headers=challenge)
         page = self._pages.get(request.path)
         if page is None:
             return problem(404, f"There are {', '.join(self._pages)}.")
         if request.method not in (hdrs.METH_GET, hdrs.METH_HEAD):
             return problem(405, "Read with GET.", headers={"Allow": "GET, HEAD"}, close=True)
-        return page()
+        return page(trusted)
 
-    def _readyz(self) -> web.Response:
+    def _trusts(self, request: web.BaseRequest) -> bool:
+        if self._token is None:
+            return True
+        scheme, _, sent = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
+        sent_bytes = sent.encode("utf-8", "surrogateescape")  # a token itself is ASCII
+        same = hmac.compare_digest(sent_bytes, self._token)
+        return same and scheme.lower() == "bearer"
+
+    def _readyz(self, trusted: bool) -> web.Response:
         status = self._status()
-        return json_response(status, status=200 if status["ready"] else 503)
+        shown = status if trusted else {"ready": status["ready"]}
+        return json_response(shown, status=200 if status["ready"] else 503)
 
     def _render(self) -> web.Response:
         return web.Response(

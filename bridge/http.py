@@ -21,6 +21,8 @@ from aiohttp.http import HttpVersion11, RawRequestMessage, StreamWriter
 from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import ERROR
 
+from bridge.limits import LimitedProtocol, LimitedServer, Limits
+
 Answer: TypeAlias = "web.StreamResponse | JsonAnswer"
 Handler = Callable[[web.BaseRequest], Awaitable[Answer]]
 
@@ -94,11 +96,11 @@ def _date_at(second: int) -> bytes:
     return formatdate(second, usegmt=True).encode()
 
 
-class HttpServer(web.Server):
+class HttpServer(LimitedServer):
     """aiohttp's low-level server with one handler; bodies over ``max_body`` bytes raise 413."""
 
-    def __init__(self, handler: Handler, *, max_body: int) -> None:
-        super().__init__(handler)  # type: ignore[arg-type]  # JsonAnswer has what is used of one
+    def __init__(self, handler: Handler, *, max_body: int, limits: Limits) -> None:
+        super().__init__(handler, limits=limits)
         self.max_body = max_body
         self._own_loop = asyncio.get_running_loop()
 
@@ -112,7 +114,7 @@ class _Request(web.BaseRequest):
         response.headers.pop(hdrs.SERVER, None)
 
 
-class _Protocol(web.RequestHandler):
+class _Protocol(LimitedProtocol):
     """One connection: aiohttp's parser, flow control and shutdown around a loop of our own.
 
     aiohttp's loop runs a task for every request, for the sake of context variables. Here nobody
@@ -122,7 +124,7 @@ class _Protocol(web.RequestHandler):
     __slots__ = ("_max_body",)
 
     def __init__(self, server: HttpServer, *, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(server, loop=loop, auto_decompress=False)
+        super().__init__(server, loop=loop)
         self._max_body = server.max_body
 
     async def start(self) -> None:
@@ -148,6 +150,7 @@ class _Protocol(web.RequestHandler):
                 await self._waiter
             finally:
                 self._waiter = None
+        self.head_began = None
         request = self._messages.popleft()
         if self._parser is not None:
             self._parser.message_consumed()

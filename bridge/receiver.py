@@ -3,6 +3,7 @@
 SuperOffice takes ``200`` for success and nothing else, tries three times within about five seconds
 and switches the webhook off after nine failures (for good on ``410``, which is never sent). Checks
 come in this order: path, method, encoding, size, signature, JSON, test, contexts, duplicates.
+Whoever fails the signature too often is told 429; what is signed is never measured by that.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from aiohttp import hdrs, web
 from bridge import http
 from bridge.core.errors import ContextRefused, NotAccepted, PayloadInvalid, SignatureInvalid
 from bridge.core.event import Delivery
+from bridge.failures import Failures
 from bridge.http import accepted, problem
 from bridge.metrics import Metrics
 from bridge.pipeline import Answer, Pipeline
@@ -60,13 +62,15 @@ class Receiver:
         pipeline: Pipeline,
         metrics: Metrics,
         *,
+        failures: Failures,
         max_body: int,
         read_timeout: float,
     ) -> None:
-        """Take the endpoints' names by path, the body limit in bytes and the time to read it."""
+        """Take the endpoints' names by path, who failed, the body limit in bytes, its time."""
         self._paths = paths
         self._pipeline = pipeline
         self._metrics = metrics
+        self._failures = failures
         self._max_body = max_body
         self._read_timeout = read_timeout
         self._log = log.bind()  # once: a lazy logger looks up its configuration for every record
@@ -107,8 +111,22 @@ class Receiver:
         )
         try:
             return await self._pipeline.receive(delivery, signatures=headers.getall(SIGNATURE, ()))
-        except (SignatureInvalid, ContextRefused, PayloadInvalid, NotAccepted) as error:
+        except SignatureInvalid as error:
+            raise self._unsigned(error, request.remote) from error
+        except (ContextRefused, PayloadInvalid, NotAccepted) as error:
             raise _refusal_of(error) from error
+
+    def _unsigned(self, error: SignatureInvalid, remote: str | None) -> _Refusal:
+        """Count who failed the signature; beyond the limit one line stands for all that follow."""
+        limited = self._failures.add(remote)
+        if limited is None:
+            challenge = {"WWW-Authenticate": 'SuperOffice-Signature realm="webhook"'}
+            detail = f"{SIGNATURE} is {error.reason}."
+            return _Refusal(401, f"signature_{error.reason}", detail, challenge)
+        if limited.first:
+            self._log.warning("source_limited", source=limited.source, seconds=limited.seconds)
+        retry = {"Retry-After": str(limited.seconds)}
+        return _Refusal(429, "rate_limited", "Too many requests failed the signature.", retry)
 
     async def _read(self, request: web.BaseRequest) -> bytes:
         encoding, content = request.headers.get(hdrs.CONTENT_ENCODING), request.content
@@ -147,14 +165,15 @@ class Receiver:
 
     def _refuse(self, request: web.BaseRequest, endpoint: str, refusal: _Refusal) -> web.Response:
         self._metrics.rejected.labels(endpoint, refusal.reason).inc()
-        log.warning(
-            "request_refused",
-            status=refusal.status,
-            reason=refusal.reason,
-            endpoint=endpoint,
-            event_id=refusal.event_id or request.headers.get(EVENT_ID, "")[:200],
-            remote=request.remote,
-        )
+        if refusal.status != 429:  # of those the first had its line, source_limited
+            log.warning(
+                "request_refused",
+                status=refusal.status,
+                reason=refusal.reason,
+                endpoint=endpoint,
+                event_id=refusal.event_id or request.headers.get(EVENT_ID, "")[:200],
+                remote=request.remote,
+            )
         return problem(refusal.status, refusal.detail, headers=refusal.headers, close=refusal.close)
 
     def _count(self, endpoint: str, answer: Answer) -> None:
@@ -180,15 +199,9 @@ class Receiver:
                 self._log.info("event_ignored", endpoint=endpoint, event_id=answer.id)
 
 
-def _refusal_of(
-    error: SignatureInvalid | ContextRefused | PayloadInvalid | NotAccepted,
-) -> _Refusal:
+def _refusal_of(error: ContextRefused | PayloadInvalid | NotAccepted) -> _Refusal:
     """Return the HTTP side of an error of the pipeline."""
     match error:
-        case SignatureInvalid():
-            challenge = {"WWW-Authenticate": 'SuperOffice-Signature realm="webhook"'}
-            detail = f"{SIGNATURE} is {error.reason}."
-            return _Refusal(401, f"signature_{error.reason}", detail, challenge)
         case ContextRefused():
             detail = "This endpoint does not accept the body's ContextIdentifier."
             return _Refusal(403, "context", detail, event_id=error.event_id)

@@ -15,17 +15,22 @@ from bridge.admin import Admin
 from bridge.core.routing import Route, Router
 from bridge.dedup import Dedup
 from bridge.drain import Drain
+from bridge.failures import Failures
 from bridge.http import HttpServer, Listener
+from bridge.limits import Limits
 from bridge.metrics import Metrics
 from bridge.outbox import Outbox
 from bridge.pipeline import Endpoint, Pipeline
 from bridge.publisher import Publisher
 from bridge.receiver import Receiver
-from bridge.settings import Settings
+from bridge.settings import ServerSettings, Settings
 from bridge.spool import Spool, opened
 from bridge.topology import Queue, Topology
 
 _ADMIN_GRACE_SECONDS = 1.0
+
+_ADMIN_CONNECTIONS = 50
+"""Of Prometheus, of probes and of people: many times what they need."""
 
 _PAUSE_SECONDS = 1.0
 """After a task has failed, until it starts again."""
@@ -61,9 +66,15 @@ class Service:
         )
         pipeline = pipeline_of(settings, self.outbox, self.dedup, self.metrics)
         self.listener = _public(settings, pipeline, self.metrics)
-        admin = Admin(status=self.status, metrics=self.metrics)
+        token = settings.server.admin_token
+        admin = Admin(
+            status=self.status,
+            metrics=self.metrics,
+            token=token.get_secret_value() if token else None,
+        )
+        limits = _limits(settings.server, connections=_ADMIN_CONNECTIONS)
         self.admin = Listener(
-            HttpServer(admin.handle, max_body=1),
+            HttpServer(admin.handle, max_body=1, limits=limits),
             host=settings.server.admin_host,
             port=settings.server.admin_port,
             grace=_ADMIN_GRACE_SECONDS,
@@ -177,15 +188,25 @@ def _public(settings: Settings, pipeline: Pipeline, metrics: Metrics) -> Listene
         {unquote(endpoint.path): endpoint.name for endpoint in settings.endpoints},
         pipeline,
         metrics,
+        failures=Failures(
+            limit=server.max_signature_failures,
+            window=server.signature_failure_window_seconds,
+            clock=asyncio.get_running_loop().time,
+        ),
         max_body=server.max_body_bytes,
         read_timeout=server.read_timeout_seconds,
     )
+    limits = _limits(server, connections=server.max_connections)
     return Listener(
-        HttpServer(receiver.handle, max_body=server.max_body_bytes),
+        HttpServer(receiver.handle, max_body=server.max_body_bytes, limits=limits),
         host=server.host,
         port=server.port,
         grace=server.shutdown_grace_seconds,
     )
+
+
+def _limits(server: ServerSettings, *, connections: int) -> Limits:
+    return Limits(connections, head=server.read_timeout_seconds, idle=server.idle_timeout_seconds)
 
 
 def topology_of(settings: Settings, *, spooled: Iterable[str] = ()) -> Topology:

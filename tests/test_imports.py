@@ -17,7 +17,7 @@ PURE = {
 """What bridge/core and bridge/superoffice may import; add to it only in review."""
 
 ONLY_IN = {
-    "aiohttp": {"http", "receiver", "admin", "cli"},
+    "aiohttp": {"http", "limits", "receiver", "admin", "cli"},
     "aio_pika": {"connection", "topology", "cli"},
     "aiormq": {"connection", "confirms", "publisher", "topology"},
     "pamqp": {"connection", "confirms"},
@@ -41,7 +41,8 @@ LAYERS = (
     {"drain"},
     {"aside"},
     {"publisher"},
-    {"confirms", "topology", "dedup", "metrics", "log", "settings", "spool", "testing"},
+    {"confirms", "topology", "dedup", "failures", "limits"}
+    | {"metrics", "log", "settings", "spool", "testing"},
     {"connection"},
     {"ports"},
     {"superoffice"},

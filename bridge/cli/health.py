@@ -36,10 +36,15 @@ def _get(page: str, server: ServerSettings) -> tuple[int, str]:
     host, port = reachable_host(server.admin_host), server.admin_port
     connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT_SECONDS)
     try:
-        connection.request("GET", page)
+        connection.request("GET", page, headers=_authorization(server))
         response = connection.getresponse()
         return response.status, response.read().decode(errors="replace")
     except (OSError, http.client.HTTPException) as error:
         raise Unavailable(f"no bridge answers at {host} port {port}: {error!r}") from error
     finally:
         connection.close()
+
+
+def _authorization(server: ServerSettings) -> dict[str, str]:
+    token = server.admin_token
+    return {"Authorization": f"Bearer {token.get_secret_value().decode()}"} if token else {}

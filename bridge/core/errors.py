@@ -2,7 +2,7 @@
 
     BridgeError
     |-- RequestRefused        the sender's request is turned away
-    |   |-- SignatureInvalid      401: missing, malformed, repeated, mismatch
+    |   |-- SignatureInvalid      401: missing, malformed, repeated, mismatch; 429 at last
     |   `-- ContextRefused        403: not one of the endpoint's contexts
     |-- NotAccepted           503: nobody took responsibility for the event
     |-- PayloadInvalid        authentic, but not a webhook: parked, never refused

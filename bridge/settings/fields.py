@@ -56,6 +56,13 @@ def _not_quarantine(value: str) -> str:
     return value
 
 
+def _sendable(token: SecretBytes) -> SecretBytes:
+    """Refuse what no header could carry (RFC 6750 allows even less)."""
+    if not all(0x21 <= byte <= 0x7E for byte in token.get_secret_value()):
+        raise ValueError("not a token")
+    return token
+
+
 def _not_empty(value: tuple[_T, ...]) -> tuple[_T, ...]:
     # Unlike min_length this stays silent when an item is wrong, which is then the only problem.
     if not value:
@@ -167,6 +174,13 @@ Reference = Annotated[
 Secret = Annotated[
     SecretBytes,
     Field(description='{ env = "NAME" } or { file = "/path" }, never the secret itself'),
+]
+Token = Annotated[
+    Annotated[SecretBytes, AfterValidator(_sendable)] | None,
+    Field(
+        description='{ env = "NAME" } or { file = "/path" } of a token of visible ASCII characters,'
+        " never the token itself"
+    ),
 ]
 Default = Annotated[
     Annotated[SecretBytes, Field(min_length=1)] | None,

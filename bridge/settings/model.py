@@ -53,8 +53,13 @@ class ServerSettings(Section):
     port: fields.Port = 8080
     admin_host: fields.Host = "127.0.0.1"
     admin_port: fields.Port = 8081
+    admin_token: Annotated[fields.Token, WrittenAs(SecretRef)] = None
     max_body_bytes: fields.BodyBytes = fields.MIB
     read_timeout_seconds: fields.Timeout = 5.0
+    max_connections: fields.Tries = 900
+    idle_timeout_seconds: fields.Timeout = 630.0
+    max_signature_failures: fields.Count = 20
+    signature_failure_window_seconds: fields.Timeout = 60.0
     shutdown_grace_seconds: fields.Duration = 20.0
 
 

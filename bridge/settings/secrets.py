@@ -33,10 +33,14 @@ class Resolver:
         for index, endpoint in tables(tree.get("endpoints")):
             if isinstance(endpoint.get("secrets"), list):
                 self._endpoint(endpoint, ("endpoints", index, "secrets"))
-        broker = tree.get("broker")
-        if isinstance(broker, dict) and broker.get("password") is not None:
-            password = self._secret(broker["password"], PasswordRef, ("broker", "password"))
-            broker["password"] = password
+        self._single(tree, ("broker", "password"), PasswordRef)
+        self._single(tree, ("server", "admin_token"), SecretRef)
+
+    def _single(self, tree: dict[str, Any], place: tuple[str, str], form: type[SecretRef]) -> None:
+        section, key = place
+        table = tree.get(section)
+        if isinstance(table, dict) and table.get(key) is not None:
+            table[key] = self._secret(table[key], form, place)
 
     def _endpoint(self, endpoint: dict[str, Any], place: Loc) -> None:
         references, before = endpoint["secrets"], len(self._report.problems)

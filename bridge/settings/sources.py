@@ -18,9 +18,10 @@ from bridge.settings.report import Report
 PREFIX = "BRIDGE_"
 _LEVEL = "__"
 _URLS = ("broker", "urls")
-_PASSWORD = ("broker", "password")
+_SECRETS = (("broker", "password"), ("server", "admin_token"))
+"""What a variable may hold itself, where the file has a reference."""
 
-_BRACES = ' such as {"env": "NAME"}, or a password without braces around it'
+_BRACES = ' such as {"env": "NAME"}, or the secret without braces around it'
 
 
 def read_file(path: Path, report: Report, *, optional: bool) -> dict[str, Any] | None:
@@ -63,9 +64,10 @@ class Environment(EnvSettingsSource):
     def __call__(self) -> dict[str, Any]:
         """Return the values by section and key."""
         tree = super().__call__()
-        password = tree.get("broker", {}).get("password")
-        if isinstance(password, str):
-            tree["broker"]["password"] = json.loads(password)
+        for section, key in _SECRETS:
+            reference = tree.get(section, {}).get(key)
+            if isinstance(reference, str):
+                tree[section][key] = json.loads(reference)
         return tree
 
     def _load_env_vars(self) -> Mapping[str, str | None]:
@@ -97,12 +99,12 @@ class Environment(EnvSettingsSource):
     def _read(self, path: Names, name: str) -> Iterator[tuple[str, str]]:
         """Yield the variables that the base class should see in place of this one."""
         text = self._environ[name]
-        if path == _PASSWORD and not _is_reference(text):
+        if path in _SECRETS and not _is_reference(text):
             yield _variable((*path, "env")), name
         elif path == _URLS and not text.lstrip().startswith("["):
             urls = (url.strip() for url in text.split(","))
             yield _variable(path), json.dumps([url for url in urls if url])
-        elif path == _PASSWORD or _holds_list(path):
+        elif path in _SECRETS or _holds_list(path):
             yield from self._json(path, text)
         else:
             yield _variable(path), text
@@ -111,7 +113,7 @@ class Environment(EnvSettingsSource):
         try:
             json.loads(text)
         except ValueError as error:
-            hint = _BRACES if path == _PASSWORD else ""
+            hint = _BRACES if path in _SECRETS else ""
             self._report.add(path, f"JSON{hint}; {error}")
         except RecursionError:
             self._report.add(path, "JSON that is not nested so deeply")

@@ -52,3 +52,18 @@ def test_nobody_there_is_69(directory):
 
     assert 69 == result.exit_code
     assert f"127.0.0.1 port {port}" in result.stderr
+
+
+def test_the_token_of_the_configuration_is_sent(directory):
+    """With it the whole answer comes, without it what probes are told."""
+    at = {"BRIDGE_SERVER__ADMIN_PORT": f"{free_port()}"}
+    env = {**SECRET, **at, "BRIDGE_BROKER__URLS": "amqp://127.0.0.1:1/"}
+    token = {"BRIDGE_SERVER__ADMIN_TOKEN": "t0ken"}
+    with running("serve", cwd=directory, **env, **token) as command:
+        while '"service_started"' not in command.read_until('{"timestamp"'):
+            pass
+        known = invoke("health", "--ready", env={**env, **token})
+        unknown = invoke("health", "--ready", env=env)
+
+    assert (0, "down") == (known.exit_code, json.loads(known.stdout)["broker"])
+    assert (0, {"ready": True}) == (unknown.exit_code, json.loads(unknown.stdout))

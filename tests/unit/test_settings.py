@@ -28,6 +28,11 @@ EVERY_VARIABLE = {
     "BRIDGE_SERVER__ADMIN_PORT": ("9081", 9081),
     "BRIDGE_SERVER__MAX_BODY_BYTES": ("2048", 2048),
     "BRIDGE_SERVER__READ_TIMEOUT_SECONDS": ("1.5", 1.5),
+    "BRIDGE_SERVER__ADMIN_TOKEN": ("hunter2", "**********"),
+    "BRIDGE_SERVER__MAX_CONNECTIONS": ("1", 1),
+    "BRIDGE_SERVER__IDLE_TIMEOUT_SECONDS": ("1", 1.0),
+    "BRIDGE_SERVER__MAX_SIGNATURE_FAILURES": ("1", 1),
+    "BRIDGE_SERVER__SIGNATURE_FAILURE_WINDOW_SECONDS": ("1", 1.0),
     "BRIDGE_SERVER__SHUTDOWN_GRACE_SECONDS": ("0", 0.0),
     "BRIDGE_ENDPOINTS": (
         '[{"name": "oslo", "path": "/oslo", "secrets": [{"env": "A"}, {"env": "B"}],'
@@ -91,6 +96,7 @@ def test_every_key_can_be_set_by_a_variable() -> None:
     """The table above leaves out no key of the model, and holds no other."""
     keys = {"BRIDGE_" + "__".join(path).upper() for path in settable()}
     references = {f"BRIDGE_BROKER__PASSWORD__{x}" for x in ("ENV", "FILE", "OPTIONAL", "DEFAULT")}
+    references |= {f"BRIDGE_SERVER__ADMIN_TOKEN__{x}" for x in ("ENV", "FILE", "OPTIONAL")}
 
     assert keys - references == EVERY_VARIABLE.keys()
 

@@ -50,7 +50,11 @@ def keys_of(model: type[BaseModel], at: str = "") -> Iterator[str]:
 
 def test_the_example_has_every_key(everything: str) -> None:
     """What the model knows stands in the example, commented out or not, and nothing else."""
-    like_any_secret = {"broker.password.file", "broker.password.optional"}
+    like_any_secret = {
+        "broker.password.file",
+        "broker.password.optional",
+        "server.admin_token.file",
+    }
 
     assert set(keys_of(Settings)) - like_any_secret == set(keys_in(tomllib.loads(everything)))
 
@@ -65,7 +69,14 @@ def test_the_example_shows_the_defaults(tmp_path: Path, monkeypatch: pytest.Monk
 def test_the_example_leaves_nothing_to_the_defaults(text: str) -> None:
     """What is in force covers every key with a default that can be written in TOML."""
     shown = set(keys_in(tomllib.loads(text)))
-    commented_out = {"broker.username", "broker.password", "endpoints.source", "routes", "queues"}
+    commented_out = {
+        "broker.username",
+        "broker.password",
+        "endpoints.source",
+        "queues",
+        "routes",
+        "server.admin_token",
+    }
 
     assert {key for key in keys_of(Settings) if key.count(".") < 2} - shown == {
         key

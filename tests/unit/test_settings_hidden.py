@@ -27,15 +27,19 @@ def test_no_secret_shows_in_what_was_loaded(path: Path) -> None:
     environ = {
         "SUPEROFFICE_SECRET": HIDDEN,
         "BRIDGE_BROKER__PASSWORD": HIDDEN,
+        "BRIDGE_SERVER__ADMIN_TOKEN": HIDDEN,
         "BRIDGE_BROKER__URLS": f"amqp://u:{HIDDEN}@h/",
     }
     loaded = load(path, environ)
     broker, endpoint = loaded.settings.broker, loaded.settings.endpoints[0]
-    things = (loaded, loaded.settings, broker, endpoint, *broker.urls, *broker.safe_urls())
+    server = loaded.settings.server
+    things = (loaded, loaded.settings, server, broker, endpoint, *broker.urls, *broker.safe_urls())
     dumps = (loaded.settings.model_dump_json(), str(loaded.settings.model_dump()))
 
     assert (HIDDEN.encode(),) == endpoint.secret_keys
     assert HIDDEN in broker.connection_urls()[0]
+    assert server.admin_token
+    assert HIDDEN.encode() == server.admin_token.get_secret_value()
     assert not [shown for thing in things for shown in (repr(thing), str(thing)) if HIDDEN in shown]
     assert not [dump for dump in dumps if HIDDEN in dump]
 

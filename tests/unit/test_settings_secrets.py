@@ -273,3 +273,29 @@ def test_equal_secrets_are_equal(path: Path) -> None:
     """Settings can be compared, and a changed secret makes a difference."""
     assert settings_of(path) == settings_of(path)
     assert settings_of(path) != settings_of(path, {"SUPEROFFICE_SECRET": "other"})
+
+
+def test_the_admin_token_is_a_secret_like_the_password(path: Path, secret_file: Path) -> None:
+    """It comes from a file, from a variable, or as the value of its own variable; or not at all."""
+    secret_file.write_text("from-a-file\n")
+    variable = "BRIDGE_SERVER__ADMIN_TOKEN"
+    ways = [
+        {f"{variable}__FILE": str(secret_file)},
+        {variable: f'{{"file": "{secret_file}"}}'},
+        {variable: "itself"},
+        {},
+    ]
+    tokens = [settings_of(path, SECRET | way).server.admin_token for way in ways]
+
+    assert [b"from-a-file", b"from-a-file", b"itself", None] == [
+        token and token.get_secret_value() for token in tokens
+    ]
+
+
+@pytest.mark.parametrize("token", ["", "two words", "line\n", "blåbær"])
+def test_a_token_that_no_header_carries_is_refused(path: Path, token: str) -> None:
+    """At the start, not with the first request that cannot succeed."""
+    [problem] = problems_of(path, SECRET | {"BRIDGE_SERVER__ADMIN_TOKEN": token})
+
+    assert "server.admin_token" == problem.key
+    assert not token or token not in str(problem)

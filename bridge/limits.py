@@ -1,0 +1,107 @@
+"""What clients may hold of a listener: connections, time for a request's head, size of a head.
+
+aiohttp waits for ever for a head that never ends, and takes any number of connections. Here one
+look per second at all connections closes those that take too long: a request costs no timer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from aiohttp import web
+
+MAX_LINE_BYTES = 8190
+MAX_FIELD_BYTES = 8190
+MAX_HEADERS = 64
+"""Of a head; aiohttp's own limits for lines and fields, and half of its number of headers."""
+
+_LOOK_SECONDS = 1.0
+
+_BUSY = (
+    b"HTTP/1.1 503 Service Unavailable\r\n"
+    b"Content-Length: 0\r\nRetry-After: 5\r\nConnection: close\r\n\r\n"
+)
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Of one listener: how many ``connections`` at a time, and times in seconds.
+
+    ``head`` is for the head of a request, from its first byte, or from the connect for the first
+    one; ``idle`` is how long a connection may rest between two requests.
+    """
+
+    connections: int
+    head: float
+    idle: float
+
+
+class LimitedServer(web.Server):
+    """A server whose connections, ``LimitedProtocol`` each, keep to the limits."""
+
+    def __init__(self, handler: Any, *, limits: Limits) -> None:
+        super().__init__(handler)
+        self.limits = limits
+        self._refused = 0
+        self._look: asyncio.TimerHandle | None = None
+
+    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        """Take a connection, or tell it that there are too many, and close it."""
+        super().connection_made(handler, transport)
+        if len(self._connections) > self.limits.connections:
+            self._refused += 1
+            transport.write(_BUSY)
+            handler.force_close()
+        if self._look is None:
+            self._look = self._loop.call_later(_LOOK_SECONDS, self._look_at_all)
+
+    def _look_at_all(self) -> None:
+        """Close whoever takes too long for a head; look again as long as anybody is there."""
+        began_before = self._loop.time() - self.limits.head
+        ours = (one for one in self._connections if isinstance(one, LimitedProtocol))
+        slow = [one for one in ours if one.is_slow(began_before)]
+        for connection in slow:
+            connection.force_close()
+        if slow:
+            log.info("heads_unfinished", connections=len(slow))
+        if self._refused:
+            log.warning("connections_refused", connections=self._refused)
+            self._refused = 0
+        self._look = None
+        if self._connections:
+            self._look = self._loop.call_later(_LOOK_SECONDS, self._look_at_all)
+
+
+class LimitedProtocol(web.RequestHandler):
+    """One connection, which knows since when the head of a request is on its way."""
+
+    __slots__ = ("head_began",)
+
+    def __init__(self, server: LimitedServer, *, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(
+            server,
+            loop=loop,
+            auto_decompress=False,
+            keepalive_timeout=server.limits.idle,
+            max_line_size=MAX_LINE_BYTES,
+            max_field_size=MAX_FIELD_BYTES,
+            max_headers=MAX_HEADERS,
+        )
+        self.head_began: float | None = loop.time()  # the first one; None while there is none
+
+    def data_received(self, data: bytes) -> None:
+        """Take what came; a head that came in one piece, as almost every one does, has no start."""
+        super().data_received(data)
+        if not self._messages and self._waiter is not None and self.head_began is None:
+            self.head_began = self._loop.time()
+
+    def is_slow(self, began_before: float) -> bool:
+        """Return whether a head is on its way since before that time."""
+        if self.head_began is None or self._messages:
+            return False
+        return self.head_began < began_before

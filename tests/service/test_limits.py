@@ -1,0 +1,225 @@
+"""What clients may hold: connections, the time for a head, its size, failures of the signature."""
+
+import asyncio
+import io
+import json
+from contextlib import suppress
+
+import pytest
+
+from bridge import log
+from tests.helpers import eventually
+from tests.service.conftest import sign, webhook
+
+HEAD = b"POST /webhook HTTP/1.1\r\nHost: x\r\n"
+REQUEST = HEAD + b"Content-Length: 0\r\n\r\n"
+
+
+@pytest.fixture
+def records():
+    """Return a function that returns what was logged so far."""
+    stream = io.StringIO()
+    log.configure(level="info", format="json", stream=stream)
+    return lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def logged(records, action):
+    """Return the records of one action."""
+    return [record for record in records() if record["action"] == action]
+
+
+class Peer:
+    """A connection that sends what it is told to."""
+
+    def __init__(self, reader, writer):
+        self._reader = reader
+        self.writer = writer
+
+    async def answer(self, data):
+        """Send bytes and return the answer, to its last byte."""
+        self.writer.write(data)
+        head = await self._reader.readuntil(b"\r\n\r\n")
+        [length] = [
+            int(line.split(b": ")[1])
+            for line in head.splitlines()
+            if line.startswith(b"Content-Length")
+        ]
+        return head + await self._reader.readexactly(length)
+
+    async def end(self):
+        """Return what comes until the connection ends, with whatever ends it."""
+        try:
+            async with asyncio.timeout(10):
+                return await self._reader.read()
+        except ConnectionError:
+            return b""
+
+    async def close(self):
+        """Hang up."""
+        self.writer.close()
+        with suppress(ConnectionError):
+            await self.writer.wait_closed()
+
+
+@pytest.fixture
+async def connect():
+    """Return a function that connects to a listener, and hang up at the end."""
+    peers = []
+
+    async def connected(listener):
+        peers.append(Peer(*await asyncio.open_connection("127.0.0.1", listener.port)))
+        return peers[-1]
+
+    yield connected
+    for peer in peers:
+        await peer.close()
+
+
+async def test_one_connection_too_many_is_told_and_closed(serving, connect, records):
+    """Those that are there go on, the log says how many were refused, and a place gets free."""
+    async with serving(BRIDGE_SERVER__MAX_CONNECTIONS="2") as client:
+        listener = client.service.listener
+        held = [await connect(listener) for _ in range(2)]
+        first = [await peer.answer(REQUEST) for peer in held]
+        refused = [await (await connect(listener)).end() for _ in range(3)]
+        again = [await peer.answer(REQUEST) for peer in held]
+        await eventually(lambda: refusals(records) == 3)
+        await held[0].close()
+        await eventually(lambda: len(listener._runner.server.connections) == 1)
+        replaced = await (await connect(listener)).answer(REQUEST)
+
+    assert {answer.split()[1] for answer in [*first, *again, replaced]} == {b"401"}
+    assert {answer.splitlines()[0] for answer in refused} == {b"HTTP/1.1 503 Service Unavailable"}
+    assert all(b"Connection: close" in answer for answer in refused)
+
+
+def refusals(records):
+    """Return how many connections were refused, by the log."""
+    return sum(record["connections"] for record in logged(records, "connections_refused"))
+
+
+async def test_the_admin_listener_has_places_of_its_own(serving, connect):
+    """Whoever fills the public one does not keep the operator out."""
+    async with serving(BRIDGE_SERVER__MAX_CONNECTIONS="1") as client:
+        held = await connect(client.service.listener)
+        await held.answer(REQUEST)
+        refused = await (await connect(client.service.listener)).end()
+        status, *_ = await client.get("/healthz")
+
+    assert refused.startswith(b"HTTP/1.1 503 ")
+    assert status == 200
+
+
+@pytest.mark.parametrize(
+    ("before", "sent"),
+    [(False, b""), (False, b"POST"), (False, HEAD), (True, b"POST"), (True, HEAD)],
+)
+async def test_a_head_that_never_ends_ends_the_connection(serving, connect, records, sent, before):
+    """Whether it is the first request or not; one byte at a time does not help."""
+    async with serving(BRIDGE_SERVER__READ_TIMEOUT_SECONDS="0.3") as client:
+        slow = await connect(client.service.listener)
+        if before:
+            await slow.answer(REQUEST)
+        slow.writer.write(sent)
+        dripping = asyncio.create_task(drip(slow.writer)) if sent == HEAD else None
+        answer = await slow.end()
+        if dripping:
+            await dripping
+
+    assert answer == b""
+    assert [record["connections"] for record in logged(records, "heads_unfinished")] == [1]
+
+
+async def drip(writer):
+    """Send one byte of a header after the other until the connection ends."""
+    while not writer.transport.is_closing():
+        writer.write(b"x")
+        await asyncio.sleep(0.05)
+
+
+async def test_a_connection_may_rest_longer_than_a_head(serving, connect):
+    """A proxy keeps connections: one that has carried a request outlives the time for a head."""
+    environ = {
+        "BRIDGE_SERVER__READ_TIMEOUT_SECONDS": "0.1",
+        "BRIDGE_SERVER__IDLE_TIMEOUT_SECONDS": "30",
+    }
+    async with serving(**environ) as client:
+        resting, silent = [await connect(client.service.listener) for _ in range(2)]
+        await resting.answer(REQUEST)
+        assert await silent.end() == b""  # the look at all connections has been
+        answer = await resting.answer(REQUEST)
+
+    assert answer.split()[1] == b"401"
+
+
+async def test_a_resting_connection_is_closed_in_the_end(serving, connect, records):
+    """After idle_timeout_seconds, without a word."""
+    async with serving(BRIDGE_SERVER__IDLE_TIMEOUT_SECONDS="0.2") as client:
+        resting = await connect(client.service.listener)
+        await resting.answer(REQUEST)
+        rest = await resting.end()
+
+    assert rest == b""
+    assert not logged(records, "heads_unfinished")
+
+
+async def test_a_slow_body_is_not_a_slow_head(serving, connect, records):
+    """A head is complete whatever becomes of its body: that is answered 408."""
+    async with serving(BRIDGE_SERVER__READ_TIMEOUT_SECONDS="1.5") as client:
+        slow = await connect(client.service.listener)
+        answer = await slow.answer(HEAD + b"Content-Length: 9\r\n\r\n{")
+
+    assert answer.split()[1] == b"408"
+    assert not logged(records, "heads_unfinished")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [b"X-%d: y" % number for number in range(65)],
+        [b"X: " + b"y" * 8200],
+    ],
+)
+async def test_a_large_head_is_refused(serving, connect, fields):
+    """Too many headers, or one that is too long: 400; a few less or shorter are fine."""
+    async with serving() as client:
+        refused = await (await connect(client.service.listener)).answer(
+            HEAD + b"\r\n".join(fields) + b"\r\nContent-Length: 0\r\n\r\n"
+        )
+        fine = [field[:8000] for field in fields[:60]]
+        answered = await (await connect(client.service.listener)).answer(
+            HEAD + b"\r\n".join(fine) + b"\r\nContent-Length: 0\r\n\r\n"
+        )
+
+    assert (refused.split()[1], answered.split()[1]) == (b"400", b"401")
+
+
+async def test_failures_beyond_the_limit_get_429_and_what_is_signed_never(serving, records):
+    """An authentic delivery from the very same address is accepted, and one line tells of all."""
+    async with serving(BRIDGE_SERVER__MAX_SIGNATURE_FAILURES="3") as client:
+        wrong = [await client.post(webhook(), signature=sign(b"x")) for _ in range(8)]
+        right = [await client.post(webhook()) for _ in range(5)]
+        limited = await client.metric(
+            "rejected_total", endpoint="superoffice", reason="rate_limited"
+        )
+        failed = await client.metric(
+            "rejected_total", endpoint="superoffice", reason="signature_mismatch"
+        )
+
+    assert [status for status, *_ in wrong] == [401] * 3 + [429] * 5
+    assert [status for status, *_ in right] == [200] * 5
+    assert 1 <= int(wrong[-1][2]["Retry-After"]) <= 60
+    assert (failed, limited) == (3, 5)
+    assert len(logged(records, "request_refused")) == 3
+    [line] = logged(records, "source_limited")
+    assert line["source"] == "127.0.0.1"
+
+
+async def test_other_refusals_are_not_counted(serving):
+    """A scanner that knows no path, or a tenant that is not ours, is refused as ever."""
+    async with serving(BRIDGE_SERVER__MAX_SIGNATURE_FAILURES="1") as client:
+        strangers = [await client.post(webhook(), path="/other") for _ in range(5)]
+        failed = await client.post(webhook(), signature=sign(b"x"))
+
+    assert [status for status, *_ in strangers] == [404] * 5
+    assert failed[0] == 401
