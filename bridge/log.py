@@ -1,7 +1,8 @@
 """Structured logs: every record has an ``action``, one of a fixed vocabulary, and its context.
 
 Bodies, secrets and signatures are never logged; of the headers only the event id is. Texts that a
-sender chose are JSON-escaped, or ``repr``-escaped on a console, so that no input can forge a line.
+sender chose are escaped, whatever is not printable in them, so that no input can forge or colour a
+line, or reorder what is seen of it.
 """
 
 from __future__ import annotations
@@ -77,10 +78,12 @@ class _Unfailing:
 
 def _json(logger: object, method: str, record: MutableMapping[str, Any]) -> str:
     ordered = {key: record.pop(key) for key in ("timestamp", "level", "action")} | dict(record)
-    try:
-        return orjson.dumps(ordered, default=str).decode()
-    except orjson.JSONEncodeError:  # bytes of a header that are no text, which orjson refuses
-        return json.dumps(ordered, default=str)
+    with suppress(orjson.JSONEncodeError):  # bytes of a header that are no text
+        line = orjson.dumps(ordered, default=str).decode()
+        if line.isprintable():
+            return line
+    # JSON may hold what terminals obey and editors break lines at, such as U+009B and U+2028.
+    return json.dumps(ordered, default=str, separators=(",", ":"))
 
 
 def _console(logger: object, method: str, record: MutableMapping[str, Any]) -> str:
@@ -88,9 +91,14 @@ def _console(logger: object, method: str, record: MutableMapping[str, Any]) -> s
     trace = record.pop("exception", None)
     context = " ".join(f"{key}={_shown(value)}" for key, value in record.items())
     line = f"{time[11:19]} {level:<7} {action} {context}".rstrip()
-    return f"{line}\n{trace}" if trace else line
+    # Indented, so that no line of an error's text can pass for a record.
+    return "\n    ".join([line, *map(_printable, trace.split("\n"))]) if trace else line
 
 
 def _shown(value: object) -> str:
     text = str(value)
     return text if text.isprintable() and " " not in text else repr(text)
+
+
+def _printable(text: str) -> str:
+    return text if text.isprintable() else repr(text)[1:-1]
