@@ -63,12 +63,13 @@ faults: ## Run the fault matrix alone and print its counts (FAULTS=full for the 
 	@FAULTS=$(FAULTS) .venv/bin/python -m tests.faults
 
 .PHONY: check
-check: ## Lint, formatting, types, import rules
+check: ## Lint, formatting, types, import rules, known vulnerabilities of the dependencies
 	@.ci/bootstrap dev
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/pytest -q tests/test_imports.py
+	@.ci/audit
 
 .PHONY: alerts-check
 alerts-check: ## Check the alert rules with promtool, and run their tests
