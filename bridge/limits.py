@@ -7,6 +7,7 @@ look per second at all connections closes those that take too long: a request co
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,30 +49,51 @@ class LimitedServer(web.Server):
         super().__init__(handler)
         self.limits = limits
         self._refused = 0
+        self._unfinished = 0
         self._look: asyncio.TimerHandle | None = None
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
-        """Take a connection, or tell it that there are too many, and close it."""
+        """Take a connection; if there are too many, in place of one that has not asked for a thing.
+
+        So silent connections keep nobody out, and those that were used are left alone. Only if
+        there are none the new one is refused.
+        """
         super().connection_made(handler, transport)
-        if len(self._connections) > self.limits.connections:
+        if len(self._connections) > self.limits.connections and not self._closes_slow(handler):
             self._refused += 1
             transport.write(_BUSY)
             handler.force_close()
         if self._look is None:
             self._look = self._loop.call_later(_LOOK_SECONDS, self._look_at_all)
 
+    def _closes_slow(self, newest: web.RequestHandler) -> bool:
+        """Close the oldest other connection that waits for its head; tell whether there is one."""
+        others = (one for one in self._slow(self._loop.time()) if one is not newest)
+        oldest = next(others, None)
+        if oldest is None:
+            return False
+        self._close(oldest)
+        return True
+
+    def _slow(self, began_before: float) -> Iterator[web.RequestHandler]:
+        """Yield who waits for a head since before that time, in the order of the connects."""
+        for one in self._connections:
+            if isinstance(one, LimitedProtocol) and one.is_slow(began_before):
+                yield one
+
+    def _close(self, connection: web.RequestHandler) -> None:
+        self._unfinished += 1
+        connection.force_close()
+
     def _look_at_all(self) -> None:
         """Close whoever takes too long for a head; look again as long as anybody is there."""
-        began_before = self._loop.time() - self.limits.head
-        ours = (one for one in self._connections if isinstance(one, LimitedProtocol))
-        slow = [one for one in ours if one.is_slow(began_before)]
-        for connection in slow:
-            connection.force_close()
-        if slow:
-            log.info("heads_unfinished", connections=len(slow))
+        for connection in [*self._slow(self._loop.time() - self.limits.head)]:
+            self._close(connection)
+        if self._unfinished:
+            log.info("heads_unfinished", connections=self._unfinished)
         if self._refused:
             log.warning("connections_refused", connections=self._refused)
-            self._refused = 0
+        self._refused = self._unfinished = 0
         self._look = None
         if self._connections:
             self._look = self._loop.call_later(_LOOK_SECONDS, self._look_at_all)
@@ -102,6 +124,6 @@ class LimitedProtocol(web.RequestHandler):
 
     def is_slow(self, began_before: float) -> bool:
         """Return whether a head is on its way since before that time."""
-        if self.head_began is None or self._messages:
+        if self.head_began is None or self._messages or self._force_close:
             return False
-        return self.head_began < began_before
+        return self.head_began <= began_before

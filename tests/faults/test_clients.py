@@ -130,22 +130,17 @@ async def test_idle_and_slow_connections(world):
     """A thousand connections that say nothing, or too little, take nothing from the others."""
     with many_files_open():
         async with world(**PATIENT) as row:
-            async with crowd(row.bridge.port, 1000) as idle, row.senders() as senders:
+            async with crowd(row.bridge.port, 1000), row.senders() as senders:
                 await row.accepts(500)
-                still_there = sum(not reader.at_eof() for reader in idle)
             counts = await row.counts("1,000 idle or slow connections")
 
         assert counts.is_clean
-        assert 500 == still_there
         assert {"published"} == set(senders.statuses)
 
 
 @asynccontextmanager
 async def crowd(port, number):
-    """Hold connections open; every other one sends a byte of a request now and then.
-
-    Yields the streams of those that say nothing.
-    """
+    """Hold connections open; every other one sends a byte of a request now and then."""
     request = Webhooks().request("crowd", key=1, number=1)
     streams = [await asyncio.open_connection("127.0.0.1", port) for _ in range(number)]
     writers = [writer for _, writer in streams]
@@ -158,7 +153,7 @@ async def crowd(port, number):
 
     trickling = asyncio.create_task(trickle())
     try:
-        yield [reader for reader, _ in streams[1::2]]
+        yield
     finally:
         trickling.cancel()
         for writer in writers:

@@ -98,6 +98,23 @@ def refusals(records):
     return sum(record["connections"] for record in logged(records, "connections_refused"))
 
 
+async def test_silent_connections_keep_nobody_out(serving, connect, records):
+    """Whoever comes when all places are taken gets that of the oldest which asked for nothing."""
+    async with serving(BRIDGE_SERVER__MAX_CONNECTIONS="3") as client:
+        used = await connect(client.service.listener)
+        await used.answer(REQUEST)
+        silent = [await connect(client.service.listener) for _ in range(2)]
+        silent[0].writer.write(b"POST")
+        answers = [await (await connect(client.service.listener)).answer(REQUEST) for _ in range(2)]
+        ended = [await peer.end() for peer in silent]
+        answers.append(await used.answer(REQUEST))
+        await eventually(lambda: logged(records, "heads_unfinished"))
+
+    assert {answer.split()[1] for answer in answers} == {b"401"}
+    assert ended == [b"", b""]
+    assert not logged(records, "connections_refused")
+
+
 async def test_the_admin_listener_has_places_of_its_own(serving, connect):
     """Whoever fills the public one does not keep the operator out."""
     async with serving(BRIDGE_SERVER__MAX_CONNECTIONS="1") as client:
