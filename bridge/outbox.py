@@ -10,18 +10,32 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 from itertools import takewhile
+from typing import Protocol
 
 from bridge.core.event import Record
 from bridge.core.message import Message
 from bridge.core.order import Lines
 from bridge.drain import Drain
 from bridge.ports import Outcome, Publish, Sender
-from bridge.spool import Row, Spool, SpoolFull
+from bridge.spool import Row, SpoolFull, Stored
 
 _PRESSURE_FROM = 0.1
 """How full the spool is when answers begin to be slowed, so that it shrinks."""
 
 _PRESSURE_FULL = 0.5
+
+
+class Store(Protocol):
+    """The part of a spool that takes messages in."""
+
+    @property
+    def fullness(self) -> float:
+        """Return how full it is: 0 is empty, 1 takes nothing more."""
+        ...
+
+    def append(self, message: Message, *, stored: Stored) -> Row:
+        """Hand a message over; it is safe when ``stored`` is called. Raises ``SpoolFull``."""
+        ...
 
 
 class _Ticket:
@@ -49,7 +63,7 @@ class _Ticket:
 class Outbox:
     """Takes responsibility for messages: the broker's, or the disk's."""
 
-    def __init__(self, sender: Sender, spool: Spool, drain: Drain, *, deadline: float) -> None:
+    def __init__(self, sender: Sender, spool: Store, drain: Drain, *, deadline: float) -> None:
         """Take the time in seconds that the broker has to confirm a message."""
         self._sender = sender
         self._spool = spool

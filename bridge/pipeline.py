@@ -81,7 +81,7 @@ class Pipeline:
         """
         endpoint = self._endpoints[delivery.endpoint]
         if not endpoint.allow_unsigned:
-            verify(delivery.body, headers=signatures, secrets=endpoint.secrets)
+            self._verify(endpoint, delivery, signatures)
         try:
             payload = parse(delivery.body)
         except PayloadInvalid as invalid:
@@ -115,22 +115,23 @@ class Pipeline:
                 return Answer("duplicate", event_id)
             raise NotAccepted("earlier_attempt_failed", event_id)
         with self._dedup.claim(key) as claim:
-            answer = await self._deliver(endpoint, delivery, payload)
+            outcome = await self._hand_over(self._message(endpoint, delivery, payload))
             claim.succeeded = True
-            return answer
+            return Answer(_STATUS[outcome], event_id)
 
-    async def _deliver(self, endpoint: Endpoint, delivery: Delivery, payload: Payload) -> Answer:
+    def _verify(self, endpoint: Endpoint, delivery: Delivery, signatures: Sequence[str]) -> None:
+        verify(delivery.body, headers=signatures, secrets=endpoint.secrets)
+
+    def _message(self, endpoint: Endpoint, delivery: Delivery, payload: Payload) -> Message:
         event, oddities = normalize(payload, delivery=delivery)
         for kind in oddities:
             self._metrics.oddities.labels(kind).inc()
-        message = event_message(
+        return event_message(
             event,
             delivery=delivery,
             target=self._router.target(event),
             source=endpoint.source or source_uri(event.context),
         )
-        outcome = await self._hand_over(message)
-        return Answer(_STATUS[outcome], event.id)
 
     async def _park(self, delivery: Delivery, reason: str) -> Answer:
         received = datetime.fromtimestamp(delivery.received_ns / 1e9, UTC)

@@ -8,7 +8,7 @@ event loop counts what it hands over and what is deleted, and never asks the dat
 from bridge.spool.errors import SpoolFull, SpoolLocked, SpoolUnusable
 from bridge.spool.looking import Totals, rows, totals
 from bridge.spool.opening import opened
-from bridge.spool.store import Row, Spool
+from bridge.spool.store import Row, Spool, Stored
 
 __all__ = [
     "Row",
@@ -16,6 +16,7 @@ __all__ = [
     "SpoolFull",
     "SpoolLocked",
     "SpoolUnusable",
+    "Stored",
     "Totals",
     "opened",
     "rows",
