@@ -3,15 +3,18 @@ ARG BASE=python:3.13-slim
 
 FROM ${BASE} AS build
 
+# requirements-otel.lock for an image that can trace (docs/reference/tracing.md).
+ARG LOCK=requirements.lock
+
 # Without pip: the image runs what is in it and installs nothing.
 RUN python -m venv --without-pip /opt/bridge
 WORKDIR /usr/src/superoffice-bridge
 
 # The libraries first: this layer changes only with the lock file. They are compiled here, because
 # nothing can be written beside them later.
-COPY requirements.lock ./
+COPY ${LOCK} ./
 RUN pip --python /opt/bridge/bin/python install --no-cache-dir --only-binary :all: \
-        --require-hashes --requirement requirements.lock
+        --require-hashes --requirement ${LOCK}
 
 # The build backend is in the lock too, and of no use at run time.
 COPY pyproject.toml README.md LICENSE ./
