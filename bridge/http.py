@@ -118,7 +118,8 @@ class _Protocol(LimitedProtocol):
     """One connection: aiohttp's parser, flow control and shutdown around a loop of our own.
 
     aiohttp's loop runs a task for every request, for the sake of context variables. Here nobody
-    uses any, so the connection's own task does all of the work (docs/decisions/0012).
+    leaves any set (tracing takes its own back), so the connection's own task does all of the work
+    (docs/decisions/0012).
     """
 
     __slots__ = ("_max_body",)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
-from contextlib import asynccontextmanager
-from typing import Any
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import structlog
@@ -27,6 +27,9 @@ from bridge.settings import ServerSettings, Settings
 from bridge.spool import Spool, opened
 from bridge.topology import Queue, Topology
 
+if TYPE_CHECKING:
+    from bridge.tracing import Traces
+
 _ADMIN_GRACE_SECONDS = 1.0
 
 _ADMIN_CONNECTIONS = 50
@@ -41,7 +44,7 @@ log = structlog.get_logger()
 class Service:
     """A running bridge; made by ``running``."""
 
-    def __init__(self, settings: Settings, spool: Spool) -> None:
+    def __init__(self, settings: Settings, spool: Spool, traces: Traces | None = None) -> None:
         self.metrics = Metrics()
         self.spool = spool
         self.publisher = Publisher(
@@ -51,11 +54,14 @@ class Service:
             confirm_deadline=settings.broker.confirm_deadline_seconds,
         )
         self.drain = Drain(
-            spool, self.publisher, self.metrics, refused_tries=settings.spool.refused_tries
+            spool,
+            traces.sender(self.publisher) if traces else self.publisher,
+            self.metrics,
+            refused_tries=settings.spool.refused_tries,
         )
         self.outbox = Outbox(
             self.publisher,
-            spool,
+            traces.store(spool) if traces else spool,
             self.drain,
             deadline=settings.broker.confirm_deadline_seconds,
         )
@@ -64,8 +70,8 @@ class Service:
             max_events=settings.dedup.max_events,
             clock=asyncio.get_running_loop().time,
         )
-        pipeline = pipeline_of(settings, self.outbox, self.dedup, self.metrics)
-        self.listener = _public(settings, pipeline, self.metrics)
+        pipeline = pipeline_of(settings, self.outbox, self.dedup, self.metrics, traces)
+        self.listener = _public(settings, pipeline, self.metrics, traces)
         token = settings.server.admin_token
         admin = Admin(
             status=self.status,
@@ -134,12 +140,15 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
     """
     spool: Spool | None = None
     try:
-        async with opened(
-            settings.spool.path,
-            max_bytes=settings.spool.max_bytes,
-            lock_wait=settings.server.shutdown_grace_seconds,
-        ) as spool:
-            service = Service(settings, spool)
+        async with (
+            _tracing(settings) as traces,
+            opened(
+                settings.spool.path,
+                max_bytes=settings.spool.max_bytes,
+                lock_wait=settings.server.shutdown_grace_seconds,
+            ) as spool,
+        ):
+            service = Service(settings, spool, traces)
             async with (
                 _kept_running("publisher", service.publisher.run),
                 _kept_running("drain", service.drain.run),
@@ -157,6 +166,14 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
     finally:  # the usual end is a cancellation
         if spool is not None:
             log.info("service_stopped", spooled=spool.events)
+
+
+def _tracing(settings: Settings) -> AbstractAsyncContextManager[Traces | None]:
+    if not settings.tracing.enabled:
+        return nullcontext()
+    from bridge import tracing  # whoever does without it need not have it
+
+    return tracing.opened()
 
 
 @asynccontextmanager
@@ -182,10 +199,13 @@ async def _again_and_again(name: str, run: Callable[[], Coroutine[Any, Any, None
         await asyncio.sleep(_PAUSE_SECONDS)
 
 
-def _public(settings: Settings, pipeline: Pipeline, metrics: Metrics) -> Listener:
+def _public(
+    settings: Settings, pipeline: Pipeline, metrics: Metrics, traces: Traces | None
+) -> Listener:
     server = settings.server
+    paths = {unquote(endpoint.path): endpoint.name for endpoint in settings.endpoints}
     receiver = Receiver(
-        {unquote(endpoint.path): endpoint.name for endpoint in settings.endpoints},
+        paths,
         pipeline,
         metrics,
         failures=Failures(
@@ -196,9 +216,10 @@ def _public(settings: Settings, pipeline: Pipeline, metrics: Metrics) -> Listene
         max_body=server.max_body_bytes,
         read_timeout=server.read_timeout_seconds,
     )
+    handle = traces.handler(receiver.handle, paths) if traces else receiver.handle
     limits = _limits(server, connections=server.max_connections)
     return Listener(
-        HttpServer(receiver.handle, max_body=server.max_body_bytes, limits=limits),
+        HttpServer(handle, max_body=server.max_body_bytes, limits=limits),
         host=server.host,
         port=server.port,
         grace=server.shutdown_grace_seconds,
@@ -220,7 +241,11 @@ def topology_of(settings: Settings, *, spooled: Iterable[str] = ()) -> Topology:
 
 
 def pipeline_of(
-    settings: Settings, outbox: ports.Outbox, dedup: Dedup, metrics: Metrics
+    settings: Settings,
+    outbox: ports.Outbox,
+    dedup: Dedup,
+    metrics: Metrics,
+    traces: Traces | None = None,
 ) -> Pipeline:
     """Return the pipeline that the settings describe, in front of any outbox."""
     endpoints = {
@@ -238,7 +263,8 @@ def pipeline_of(
         Route(route.match, route.exchange, route.routing_key, raw=route.format == "raw")
         for route in settings.routes
     ]
-    return Pipeline(
+    make = traces.pipeline if traces else Pipeline
+    return make(
         endpoints,
         router=Router(routes, exchange=settings.broker.exchange),
         outbox=outbox,

@@ -11,6 +11,7 @@ from bridge.settings.model import (
     ServerSettings,
     Settings,
     SpoolSettings,
+    TracingSettings,
 )
 
 __all__ = [
@@ -25,5 +26,6 @@ __all__ = [
     "ServerSettings",
     "Settings",
     "SpoolSettings",
+    "TracingSettings",
     "load",
 ]

@@ -5,8 +5,10 @@ They look at the values as they were read, so that no mistake elsewhere hides on
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any
 
+from bridge.settings.fields import switch
 from bridge.settings.keys import dotted, tables
 from bridge.settings.report import Report
 
@@ -21,6 +23,7 @@ def check_together(tree: dict[str, Any], report: Report) -> None:
     _one_on_site(tree, report)
     for index, endpoint in tables(tree.get("endpoints")):
         _signed_or_not(endpoint, index, report)
+    _traceable(tree.get("tracing"), report)
 
 
 def _unique(tree: dict[str, Any], section: str, key: str, report: Report) -> None:
@@ -67,3 +70,20 @@ def _signed_or_not(endpoint: dict[str, Any], index: int, report: Report) -> None
             'at least one { env = "NAME" } or { file = "/path" }; without a secret anybody could'
             " post events (allow_unsigned = true permits just that)",
         )
+
+
+def _traceable(tracing: Any, report: Report) -> None:
+    """Ask for the extra that traces need; only here, because few installations have it."""
+    enabled = isinstance(tracing, dict) and switch(tracing.get("enabled")) is True
+    if enabled and not _is_installed("opentelemetry.sdk.trace"):
+        report.add(
+            ("tracing", "enabled"),
+            "false, or OpenTelemetry installed: pip install 'superoffice-bridge[otel]'",
+        )
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # not even the package that it would be in
+        return False

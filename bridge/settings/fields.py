@@ -42,6 +42,11 @@ def _number(value: object) -> object:
     return value
 
 
+def switch(value: object) -> object:
+    """Return what a text means that stands for true or false; anything else as it is."""
+    return {"true": True, "false": False}.get(value, value) if isinstance(value, str) else value
+
+
 def _broker_name(value: str) -> str:
     """Refuse what RabbitMQ would refuse, or, as it does with line breaks, quietly change."""
     fits = 0 < len(value.encode()) <= _NAME_BYTES
@@ -133,6 +138,11 @@ SpoolBytes = Annotated[
     Field(ge=MIB, description=f"a whole number of bytes, {MIB} (1 MiB) or more"),
 ]
 Flag = Annotated[StrictBool, Field(description="true or false, without quotes")]
+Switch = Annotated[
+    StrictBool,
+    BeforeValidator(switch),
+    Field(description="true or false"),
+]
 
 EndpointName = Annotated[
     str,

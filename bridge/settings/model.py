@@ -150,6 +150,12 @@ class LogSettings(Section):
     format: Annotated[LogFormat, Field(description='"json" or "console"')] = "json"
 
 
+class TracingSettings(Section):
+    """Whether traces are made; how, the variables of OpenTelemetry say."""
+
+    enabled: fields.Switch = False
+
+
 class Settings(BaseSettings):
     """The whole configuration. ``bridge.settings.load`` makes it from file and environment."""
 
@@ -170,3 +176,4 @@ class Settings(BaseSettings):
     spool: SpoolSettings = SpoolSettings()
     dedup: DedupSettings = DedupSettings()
     log: LogSettings = LogSettings()
+    tracing: TracingSettings = TracingSettings()

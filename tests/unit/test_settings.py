@@ -80,6 +80,7 @@ EVERY_VARIABLE = {
     "BRIDGE_DEDUP__MAX_EVENTS": ("1", 1),
     "BRIDGE_LOG__LEVEL": ("debug", "debug"),
     "BRIDGE_LOG__FORMAT": ("console", "console"),
+    "BRIDGE_TRACING__ENABLED": ("true", True),
 }
 """Of each variable: its text, and what the settings then show, which never is the default."""
 

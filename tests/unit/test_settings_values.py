@@ -53,6 +53,7 @@ REFUSED = {
     "dedup.max_events": ["-1", "0.5"],
     "log.level": ['"INFO"', '"warn"', "10"],
     "log.format": ['"text"', "true"],
+    "tracing.enabled": ["1", '"yes"', '"True"'],
 }
 ACCEPTED = {
     "server.host": ['"::1"', '"localhost"'],

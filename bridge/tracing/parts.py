@@ -1,0 +1,208 @@
+"""The usual parts, with spans around what they do."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from time import time_ns
+from typing import Any
+
+from aiohttp import web
+from opentelemetry.trace import SpanKind, Tracer, get_current_span, use_span
+
+from bridge.core.errors import NotAccepted, PayloadInvalid, RequestRefused
+from bridge.core.event import Delivery, Payload
+from bridge.core.message import Message
+from bridge.core.routing import Router
+from bridge.dedup import Dedup
+from bridge.http import Answer as HttpAnswer
+from bridge.http import Handler, JsonAnswer
+from bridge.metrics import Metrics
+from bridge.outbox import Store
+from bridge.pipeline import Answer, Endpoint, Pipeline
+from bridge.ports import Outbox, Outcome, Publish, Sender
+from bridge.spool import Row, SpoolFull, Stored
+from bridge.tracing import spans
+
+
+class Traces:
+    """Puts spans around the parts of a service."""
+
+    def __init__(self, tracer: Tracer) -> None:
+        self._tracer = tracer
+
+    def handler(self, handle: Handler, paths: Container[str]) -> Handler:
+        """Return a handler with a span around each request; ``paths`` are the endpoints'."""
+
+        async def traced(request: web.BaseRequest) -> HttpAnswer:
+            route = request.path if request.path in paths else None
+            span = self._tracer.start_span(
+                spans.request_name(request, route),
+                spans.request_context(request),
+                kind=SpanKind.SERVER,
+                attributes=spans.request_attributes(request, route),
+            )
+            # Not the exception: its text may be of the body.
+            options = {"record_exception": False, "set_status_on_exception": False}
+            with use_span(span, end_on_exit=True, **options):
+                try:
+                    answer = await handle(request)
+                except Exception:
+                    spans.answered(span, 500)
+                    raise
+                spans.answered(span, 200 if isinstance(answer, JsonAnswer) else answer.status)
+                return answer
+
+        return traced
+
+    def pipeline(
+        self,
+        endpoints: Mapping[str, Endpoint],
+        *,
+        router: Router,
+        outbox: Outbox,
+        dedup: Dedup,
+        metrics: Metrics,
+    ) -> Pipeline:
+        """Return a pipeline whose steps are spans below the one of the request."""
+        traced = _TracedOutbox(self._tracer, outbox)
+        return _TracedPipeline(
+            self._tracer, endpoints, router=router, outbox=traced, dedup=dedup, metrics=metrics
+        )
+
+    def store(self, store: Store) -> Store:
+        """Return a spool with a span around each message's way to the disk."""
+        return _TracedStore(self._tracer, store)
+
+    def sender(self, sender: Sender) -> Sender:
+        """Return a sender for the drain, with a span around each publish."""
+        return _TracedSender(self._tracer, sender)
+
+
+class _TracedPipeline(Pipeline):
+    """Says on the span of the request what became of the delivery."""
+
+    def __init__(self, tracer: Tracer, endpoints: Mapping[str, Endpoint], **parts: Any) -> None:
+        super().__init__(endpoints, **parts)
+        self._tracer = tracer
+
+    async def receive(self, delivery: Delivery, *, signatures: Sequence[str]) -> Answer:
+        span = get_current_span()
+        span.set_attribute("superoffice_bridge.endpoint", delivery.endpoint)
+        try:
+            answer = await super().receive(delivery, signatures=signatures)
+        except (RequestRefused, PayloadInvalid, NotAccepted) as refusal:
+            span.set_attribute("superoffice_bridge.reason", refusal.reason)
+            raise
+        span.set_attribute("superoffice_bridge.status", answer.status)
+        span.set_attribute("superoffice_bridge.event_id", answer.id)
+        if answer.reason is not None:
+            span.set_attribute("superoffice_bridge.reason", answer.reason)
+        return answer
+
+    def _verify(self, endpoint: Endpoint, delivery: Delivery, signatures: Sequence[str]) -> None:
+        with self._step("verify"):
+            super()._verify(endpoint, delivery, signatures)
+
+    def _message(self, endpoint: Endpoint, delivery: Delivery, payload: Payload) -> Message:
+        with self._step("normalize"):
+            return super()._message(endpoint, delivery, payload)
+
+    @contextmanager
+    def _step(self, name: str) -> Iterator[None]:
+        span = self._tracer.start_span(name)
+        try:
+            yield
+        except Exception as error:
+            spans.fail(span, type(error).__name__)
+            raise
+        finally:
+            span.end()
+
+
+class _TracedOutbox:
+    """Spans the publish, which consumers find as the origin of their message."""
+
+    def __init__(self, tracer: Tracer, outbox: Outbox) -> None:
+        self._tracer = tracer
+        self._outbox = outbox
+
+    async def deliver(self, message: Message) -> Outcome:
+        span = self._tracer.start_span(
+            spans.publish_name(message),
+            kind=SpanKind.PRODUCER,
+            attributes=spans.publish_attributes(message),
+        )
+        try:
+            outcome = await self._outbox.deliver(spans.carrying(span, message))
+            spans.conclude(span, outcome)
+            return outcome
+        finally:
+            span.end()
+
+
+class _TracedStore:
+    """Spans the way to the disk, in the trace of the message."""
+
+    def __init__(self, tracer: Tracer, store: Store) -> None:
+        self._tracer = tracer
+        self._store = store
+
+    @property
+    def fullness(self) -> float:
+        return self._store.fullness
+
+    def append(self, message: Message, *, stored: Stored) -> Row:
+        return self._store.append(message, stored=partial(self._stored, time_ns(), stored))
+
+    def _stored(self, started: int, stored: Stored, row: Row, refusal: SpoolFull | None) -> None:
+        context = spans.message_context(row.message)
+        span = self._tracer.start_span("spool", context, start_time=started)
+        if refusal is not None:
+            spans.fail(span, type(refusal).__name__)
+        span.end()
+        stored(row, refusal)
+
+
+class _TracedSender:
+    """Spans publishes from the spool, in the trace of the message, which leaves as it is.
+
+    The span is made when the outcome is there: what never went to the broker makes none.
+    """
+
+    def __init__(self, tracer: Tracer, sender: Sender) -> None:
+        self._tracer = tracer
+        self._sender = sender
+
+    @property
+    def is_up(self) -> bool:
+        return self._sender.is_up
+
+    @property
+    def connection(self) -> int:
+        return self._sender.connection
+
+    def takes(self, exchange: str) -> bool:
+        return self._sender.takes(exchange)
+
+    def submit(self, message: Message) -> Publish:
+        traced = Publish(message)  # one of its own, because a publish calls only one back
+        self._sender.submit(message).on_settled(partial(self._settled, time_ns(), traced))
+        return traced
+
+    def _settled(self, started: int, traced: Publish, publish: Publish) -> None:
+        outcome, message = publish.outcome, publish.message
+        assert outcome is not None  # noqa: S101  # it is settled
+        if outcome is not Outcome.AWAY:
+            span = self._tracer.start_span(
+                spans.publish_name(message),
+                spans.message_context(message),
+                kind=SpanKind.CLIENT,  # the message was created by an earlier span
+                attributes=spans.publish_attributes(message),
+                start_time=started,
+            )
+            spans.conclude(span, outcome)
+            span.end()
+        traced.suspect = publish.suspect
+        traced.settle(outcome)
