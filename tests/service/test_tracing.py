@@ -137,6 +137,21 @@ async def test_unsampled(serving, broker):
     assert span != "00f067aa0ba902b7"
 
 
+@pytest.mark.parametrize(
+    "variable", [("OTEL_SDK_DISABLED", "true"), ("OTEL_TRACES_SAMPLER", "always_off")]
+)
+async def test_variables_of_the_sdk_count(serving, broker, monkeypatch, variable):
+    """Nothing is traced if they say so, and the message keeps the sender's trace."""
+    consumer_queue(broker, "all", "#")
+    monkeypatch.setenv(*variable)
+    async with serving(**ON) as client:
+        await client.post(webhook(), headers={"traceparent": TRACEPARENT})
+
+    [(_, properties, _)] = drain(broker, "all")
+    assert finished() == []
+    assert properties.headers["traceparent"].split("-")[1] == TRACE
+
+
 async def test_duplicate(serving, broker):
     """A repeat is verified and no more; requests on one connection do not nest."""
     consumer_queue(broker, "all", "#")
