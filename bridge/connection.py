@@ -11,10 +11,11 @@ from typing import Any
 import aio_pika
 import aiormq
 from aiormq.connection import TCPTransportFactory, TLSTransportFactory, TransportFactory
-from aiormq.exceptions import AMQPError
+from aiormq.exceptions import AMQPError, AuthenticationError, ProbableAuthenticationError
 from pamqp.exceptions import PAMQPException
 from yarl import URL
 
+from bridge import tls
 from bridge.core.errors import BrokerUnreachable
 
 HEARTBEAT = 5
@@ -22,6 +23,12 @@ HEARTBEAT = 5
 
 CONNECT_SECONDS = 5.0
 _CLOSE_SECONDS = 2.0
+
+_ENABLE = "enable rabbitmq_auth_mechanism_ssl and name EXTERNAL in auth_mechanisms there"
+_NAMESAKE = (
+    "RabbitMQ must have a user with the name in [broker] client_certificate: which name counts is"
+    " its ssl_cert_login_from"
+)
 
 _ERRORS = (AMQPError, PAMQPException, OSError, ssl.SSLError, TimeoutError, RuntimeError, ValueError)
 """All that a dying connection may raise; aiormq's ChannelInvalidStateError is a RuntimeError."""
@@ -161,12 +168,16 @@ def describe(error: BaseException) -> str:
     """Return the cause in words: some of these errors have an empty text."""
     if isinstance(error, TimeoutError):
         return f"no answer within {CONNECT_SECONDS:.0f} s"
-    return str(error) or type(error).__name__
+    if isinstance(error, AuthenticationError):
+        return f"the broker offers {error.args[0]}: change [broker] auth, or {_ENABLE}"
+    if isinstance(error, ProbableAuthenticationError) and "EXTERNAL" in str(error):
+        return f"{error} {_NAMESAKE}"
+    return tls.explain(error) or str(error) or type(error).__name__
 
 
 def safe_url(url: str) -> str:
-    """Return the URL without its password."""
-    parsed = URL(url)
+    """Return the URL without its password, and without what libraries take in its query."""
+    parsed = URL(url).with_query(None)
     return str(parsed.with_password("***") if parsed.password else parsed)
 
 

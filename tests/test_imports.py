@@ -35,6 +35,7 @@ ONLY_IN = {
 LAYERS = (
     {"__main__"},
     {"cli"},
+    {"reload"},
     {"service"},
     {"tracing"},
     {"receiver", "admin"},
@@ -46,6 +47,7 @@ LAYERS = (
     {"confirms", "topology", "dedup", "failures", "limits"}
     | {"metrics", "log", "settings", "spool", "testing"},
     {"connection"},
+    {"tls"},
     {"ports"},
     {"superoffice"},
     {"core"},

@@ -70,6 +70,7 @@ def broker_variables(url: str) -> dict[str, str]:
         URLS: url,
         "BRIDGE_BROKER__USERNAME": parsed.user or "guest",
         "BRIDGE_BROKER__PASSWORD": parsed.password or "guest",
+        "BRIDGE_BROKER__AUTH": "plain",  # a URL that asks for another says so itself
     }
 
 

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bridge.core.errors import BridgeError, BrokerUnreachable, ConfigInvalid, TopologyMismatch
+from bridge.core.errors import (
+    BridgeError,
+    BrokerUnreachable,
+    CertificateUnusable,
+    ConfigInvalid,
+    TopologyMismatch,
+)
 from bridge.spool import SpoolLocked, SpoolUnusable
 from bridge.testing.rabbitmq import RabbitMQFailed, RabbitMQNotInstalled
 from bridge.topology import Mismatch
@@ -45,7 +51,7 @@ class OutputClosed(Exception):
 def exit_code(error: BridgeError) -> int:
     """Return the exit code of a command that failed with this error."""
     match error:
-        case ConfigInvalid() | SpoolUnusable():
+        case ConfigInvalid() | CertificateUnusable() | SpoolUnusable():
             return CONFIG
         case SpoolLocked():
             return LOCKED

@@ -9,6 +9,7 @@
     |-- EndpointUnknown       a parked delivery names an endpoint that is not configured
     |-- MessageInvalid        AMQP cannot carry the message: a defect of ours
     |-- ConfigInvalid         the operator's file or environment
+    |-- CertificateUnusable   a PEM file is missing, or is not what it should be
     `-- BrokerError           RabbitMQ
         |-- BrokerUnreachable     not connected, or refused to let us in
         `-- TopologyMismatch      an exchange or queue is missing or different
@@ -109,6 +110,14 @@ class ConfigInvalid(BridgeError):
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__("\n".join(str(problem) for problem in problems))
         self.problems = tuple(problems)
+
+
+class CertificateUnusable(BridgeError):
+    """A certificate or a key cannot be used; ``file`` is where it should be."""
+
+    def __init__(self, file: str, allowed: str) -> None:
+        super().__init__(allowed)
+        self.file = file
 
 
 class BrokerError(BridgeError):

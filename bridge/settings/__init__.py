@@ -1,5 +1,6 @@
 """The configuration: a TOML file, overridden by the environment, as frozen settings."""
 
+from bridge.settings.changes import adopted, differences
 from bridge.settings.loading import DEFAULT_PATH, Loaded, load
 from bridge.settings.model import (
     BrokerSettings,
@@ -27,5 +28,7 @@ __all__ = [
     "Settings",
     "SpoolSettings",
     "TracingSettings",
+    "adopted",
+    "differences",
     "load",
 ]

@@ -75,7 +75,7 @@ def _not_empty(value: tuple[_T, ...]) -> tuple[_T, ...]:
     return value
 
 
-def _spool_path(value: object) -> object:
+def _file_path(value: object) -> object:
     name = str(value)
     usable = bool(name.strip()) and name.isprintable() and name != ":memory:"
     if not isinstance(value, str | Path) or not usable:
@@ -249,6 +249,10 @@ KeyTemplate = Annotated[
 ]
 SpoolPath = Annotated[
     Path,
-    BeforeValidator(_spool_path),
+    BeforeValidator(_file_path),
     Field(description="a path of a file on a local disk, not empty"),
+]
+PemFile = Annotated[
+    Annotated[Path, BeforeValidator(_file_path)] | None,
+    Field(description="a path of a file in PEM form, not empty"),
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from pydantic_settings import InitSettingsSource
 
 from bridge.core.errors import ConfigInvalid
+from bridge.settings.certificates import check_files, unencrypted
 from bridge.settings.checks import check_together
 from bridge.settings.model import QueueSettings, RouteSettings, Settings
 from bridge.settings.report import Report
@@ -34,10 +35,14 @@ _Item = TypeVar("_Item", RouteSettings, QueueSettings)
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A configuration that can be used, and what in it looks like a mistake all the same."""
+    """A configuration that can be used, and what in it looks like a mistake all the same.
+
+    ``files`` are those that it was read from, and those that it looked for in vain.
+    """
 
     settings: Settings
     warnings: tuple[str, ...]
+    files: tuple[Path, ...] = field(default=(), compare=False)
 
 
 def load(path: Path | None, environ: Mapping[str, str]) -> Loaded:
@@ -53,11 +58,13 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Loaded:
     if written is not None:  # of a file that cannot be read nobody knows what it leaves out
         _add_conventional(tree, environ, report)
     check_together(tree, report)
+    check_files(tree, report)
     Resolver(environ, report).resolve(tree)
     settings = _validate(tree, report)
     if settings is None or report.problems:
         raise ConfigInvalid(sorted(report.problems, key=attrgetter("source", "key")))
-    return Loaded(settings, tuple(variables.warnings))
+    warnings = (*variables.warnings, *unencrypted(settings.broker))
+    return Loaded(settings, warnings, tuple(report.files))
 
 
 def _merge(written: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:

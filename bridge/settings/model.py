@@ -14,6 +14,7 @@ from bridge.settings.urls import BrokerUrl
 
 Topology = Literal["declare", "verify"]
 BodyFormat = Literal["cloudevents", "raw"]
+Authentication = Literal["plain", "external"]
 QueueType = Literal["quorum", "classic", "stream"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["json", "console"]
@@ -51,6 +52,8 @@ class ServerSettings(Section):
 
     host: fields.Host = "0.0.0.0"  # noqa: S104 - a container's address is not known beforehand
     port: fields.Port = 8080
+    tls_certificate: fields.PemFile = None
+    tls_key: fields.PemFile = None
     admin_host: fields.Host = "127.0.0.1"
     admin_port: fields.Port = 8081
     admin_token: Annotated[fields.Token, WrittenAs(SecretRef)] = None
@@ -94,6 +97,10 @@ class BrokerSettings(Section):
         WrittenAs(PasswordRef),
         Field(description='{ env = "NAME" } or { file = "/path" }, never the password itself'),
     ] = None
+    auth: Annotated[Authentication, Field(description='"plain" or "external"')] = "plain"
+    ca_file: fields.PemFile = None
+    client_certificate: fields.PemFile = None
+    client_key: fields.PemFile = None
     exchange: fields.ExchangeName = "superoffice"
     topology: Annotated[Topology, Field(description='"declare" or "verify"')] = "declare"
     confirm_deadline_seconds: fields.ConfirmDeadline = 2.0
@@ -101,13 +108,27 @@ class BrokerSettings(Section):
     def connection_urls(self) -> tuple[str, ...]:
         """Return the URLs to connect to, in order, complete with user name and password.
 
-        ``username`` and ``password`` win over what a URL says; with neither it is guest.
+        ``username`` and ``password`` win over what a URL says; with neither it is guest. What is
+        said of TLS is in the query, as aiormq takes it.
         """
-        return tuple(url.complete(self.username, self.password) for url in self.urls)
+        query = self._tls()
+        if self.auth == "external":
+            return tuple(url.external({"auth": "external"} | query) for url in self.urls)
+        return tuple(url.complete(self.username, self.password, query) for url in self.urls)
 
     def safe_urls(self) -> tuple[str, ...]:
         """Return the same URLs without passwords, for logs."""
+        if self.auth == "external":
+            return tuple(url.external() for url in self.urls)
         return tuple(url.safe(self.username) for url in self.urls)
+
+    def _tls(self) -> dict[str, str]:
+        files = {
+            "cafile": self.ca_file,
+            "certfile": self.client_certificate,
+            "keyfile": self.client_key,
+        }
+        return {name: str(file) for name, file in files.items() if file is not None}
 
 
 class RouteSettings(Section):

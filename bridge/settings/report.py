@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
@@ -10,10 +12,14 @@ from bridge.settings.keys import Loc, described, dotted, field_at, is_list, tabl
 
 
 class Report:
-    """Collects problems; ``written_in`` is to blame for what no variable set."""
+    """Collects problems; ``written_in`` is to blame for what no variable set.
+
+    ``files`` are those whose content is a part of the configuration, there or not.
+    """
 
     def __init__(self, written_in: str) -> None:
         self.problems: list[Problem] = []
+        self.files: list[Path] = []
         self._written_in = written_in
         self._variables: dict[Loc, str] = {}
 

@@ -51,7 +51,10 @@ class Resolver:
 
     def _secret(self, value: object, form: type[SecretRef], place: Loc) -> SecretBytes | None:
         try:
-            return _resolve(form.model_validate(value), self._environ)
+            reference = form.model_validate(value)
+            if reference.file:
+                self._report.files.append(Path(reference.file))
+            return _resolve(reference, self._environ)
         except ValidationError as error:
             self._report.add_errors(error, at=place)
         except _Unusable as error:

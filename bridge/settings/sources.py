@@ -26,6 +26,7 @@ _BRACES = ' such as {"env": "NAME"}, or the secret without braces around it'
 
 def read_file(path: Path, report: Report, *, optional: bool) -> dict[str, Any] | None:
     """Return what a TOML file says, or None, after reporting why, if it cannot be read."""
+    report.files.append(path)
     try:
         with path.open("rb") as file:
             return tomllib.load(file)

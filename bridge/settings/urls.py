@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import SplitResult, quote, unquote_to_bytes, urlsplit
+from urllib.parse import SplitResult, quote, unquote_to_bytes, urlencode, urlsplit
 
 from pydantic import SecretBytes
 
@@ -53,11 +54,27 @@ class BrokerUrl:
         """Return the URL for people: the user name given or its own, and no password."""
         return f"{self.scheme}://{self._user(username)}@{self.address}{self.rest}"
 
-    def complete(self, username: str | None, password: SecretBytes | None) -> str:
+    def complete(
+        self,
+        username: str | None,
+        password: SecretBytes | None,
+        query: Mapping[str, str] | None = None,
+    ) -> str:
         """Return the URL to connect to: what is given, else its own, else guest."""
         chosen = password or self.password
         secret = quote(chosen.get_secret_value(), safe="") if chosen else _GUEST
-        return f"{self.scheme}://{self._user(username)}:{secret}@{self.address}{self.rest}"
+        return f"{self.scheme}://{self._user(username)}:{secret}@{self.address}{self._rest(query)}"
+
+    def external(self, query: Mapping[str, str] | None = None) -> str:
+        """Return the URL without user name and password: the certificate says who connects."""
+        return f"{self.scheme}://{self.address}{self._rest(query)}"
+
+    def _rest(self, query: Mapping[str, str] | None) -> str:
+        """Return ``rest`` with more of a query, which wins over its own."""
+        if not query or self.scheme != "amqps":
+            return self.rest
+        path, _, own = self.rest.partition("?")
+        return f"{path}?{urlencode(query, quote_via=quote)}" + (f"&{own}" if own else "")
 
     def _user(self, username: str | None) -> str:
         return quote(username or self.username or _GUEST, safe="")

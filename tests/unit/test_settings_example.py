@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from pydantic import BaseModel
 
 from bridge.settings import Settings, load
@@ -70,11 +71,9 @@ def test_the_example_leaves_nothing_to_the_defaults(text: str) -> None:
     """What is in force covers every key with a default that can be written in TOML."""
     shown = set(keys_in(tomllib.loads(text)))
     commented_out = {
-        "broker.username",
-        "broker.password",
-        "endpoints.source",
-        "queues",
-        "routes",
+        *("server.tls_certificate", "server.tls_key", "broker.username", "broker.password"),
+        *("broker.ca_file", "broker.client_certificate", "broker.client_key"),
+        *("endpoints.source", "routes", "queues"),
         "server.admin_token",
     }
 
@@ -88,7 +87,13 @@ def test_the_example_leaves_nothing_to_the_defaults(text: str) -> None:
 def test_all_of_the_example_is_right(everything: str, tmp_path: Path) -> None:
     """What is commented out is valid, too."""
     path = tmp_path / "bridge.toml"
-    path.write_text(everything, encoding="utf-8")
+    for certificate, key in (("tls.crt", "tls.key"), ("client.crt", "client.key")):
+        pair = trustme.CA().issue_cert("bridge.example.com")
+        pair.cert_chain_pems[0].write_to_path(str(tmp_path / certificate))
+        pair.private_key_pem.write_to_path(str(tmp_path / key))
+    trustme.CA().cert_pem.write_to_path(str(tmp_path / "ca.crt"))
+    here = everything.replace("/etc/superoffice-bridge", str(tmp_path))
+    path.write_text(here, encoding="utf-8")
     settings = load(path, SECRET).settings
 
     assert ("crm.contacts", "billing") == (settings.routes[0].exchange, settings.queues[0].name)

@@ -1,0 +1,136 @@
+"""TLS: PEM files into contexts, and what fails into words that say what to do."""
+
+from __future__ import annotations
+
+import hashlib
+import ssl
+from pathlib import Path
+from typing import NoReturn
+
+from bridge.core.errors import CertificateUnusable
+
+_FILES = "see [broker] ca_file, client_certificate and client_key"
+_TRUST = "name the CA that signed the broker's certificate in [broker] ca_file"
+_RENEW = "renew the broker's certificate, or set the clock right"
+_NAME = "use a name that the broker's certificate has in [broker] urls, or get it one for this name"
+
+_VERIFICATION = {9: _RENEW, 10: _RENEW, 62: _NAME, 64: _NAME}
+"""Remedies by the numbers of OpenSSL's ``x509_vfy.h``: X509_V_ERR_CERT_NOT_YET_VALID and so on."""
+
+_REASONS = {
+    "CERTIFICATE_REQUIRED": "set [broker] client_certificate and client_key: the broker wants one",
+    "HANDSHAKE_FAILURE": "set [broker] client_certificate and client_key if the broker wants one",
+    "UNKNOWN_CA": "have [broker] client_certificate signed by a CA that the broker trusts",
+    "CERTIFICATE": "have [broker] client_certificate renewed: the broker does not accept it",
+    "WRONG_VERSION": "nobody speaks TLS there: name the broker's TLS port, or amqp://",
+    "RECORD_LAYER": "nobody speaks TLS there: name the broker's TLS port, or amqp://",
+}
+"""Remedies by a part of OpenSSL's reason; the first that fits counts."""
+
+
+class Certificate:
+    """What a listener shows its clients, from files that may be replaced while it runs.
+
+    ``key`` None: it is in the same file. Raises ``CertificateUnusable``.
+    """
+
+    def __init__(self, certificate: Path, key: Path | None) -> None:
+        self._digest = _digest(certificate, key)
+        self.context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        load_pair(self.context, certificate, key)
+
+    def renew(self, certificate: Path, key: Path | None) -> bool:
+        """Show new clients what the files hold by now; return whether that is something else.
+
+        Raises ``CertificateUnusable``, and then goes on with what it has.
+        """
+        digest = _digest(certificate, key)
+        if digest == self._digest:
+            return False
+        # Into an unused one first: a pair that does not fit would spoil the one in use.
+        load_pair(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), certificate, key)
+        load_pair(self.context, certificate, key)
+        self._digest = digest
+        return True
+
+
+def _digest(*files: Path | None) -> bytes:
+    """Return what tells contents apart, and gives no key away."""
+    return hashlib.sha256(b"\0".join(_content(file) for file in files if file)).digest()
+
+
+def load_pair(context: ssl.SSLContext, certificate: Path, key: Path | None) -> None:
+    """Load a certificate and its key, None if it is in the same file.
+
+    Raises ``CertificateUnusable``, which names the file that is to blame.
+    """
+    check_certificates(certificate)
+    holder = key or certificate
+    _content(holder)
+    try:
+        context.load_cert_chain(certificate, key, password=_refuse_passphrase)
+    except _Encrypted:
+        allowed = "a key without a passphrase (openssl pkey -in KEY -out PLAIN removes it)"
+        raise CertificateUnusable(f"{holder}", allowed) from None
+    except ssl.SSLError as error:
+        fits = error.reason != "KEY_VALUES_MISMATCH"
+        allowed = f"the private key of {certificate}; {holder} " + (
+            "holds none in PEM form" if fits else "is that of another certificate"
+        )
+        raise CertificateUnusable(f"{holder}", allowed) from None
+
+
+def check_certificates(file: Path) -> None:
+    """Return if the file holds a certificate; else raises ``CertificateUnusable``."""
+    _content(file)
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file)
+    except ssl.SSLError:
+        allowed = f"a file in PEM form with at least one certificate; {file} holds none"
+        raise CertificateUnusable(f"{file}", allowed) from None
+
+
+def trusting(certificate: Path) -> ssl.SSLContext:
+    """Return what a client needs that trusts this very certificate, under whatever name."""
+    context = ssl.create_default_context(cafile=certificate)
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    context.check_hostname = False
+    return context
+
+
+def explain(error: BaseException) -> str | None:
+    """Return cause and remedy of what made a connection to the broker fail, None if not TLS."""
+    if isinstance(error, FileNotFoundError):  # it does not say which: they were there at the start
+        return f"{error.strerror}: {_FILES}"
+    found = _tls_error(error)
+    if found is None:
+        return None
+    if isinstance(found, ssl.SSLCertVerificationError):
+        return f"{found.verify_message.rstrip('.')}: {_VERIFICATION.get(found.verify_code, _TRUST)}"
+    reason = found.reason or ""
+    remedy = next((remedy for part, remedy in _REASONS.items() if part in reason), _FILES)
+    return f"TLS failed, {reason.replace('_', ' ').lower() or found}: {remedy}"
+
+
+def _tls_error(error: BaseException | None) -> ssl.SSLError | None:
+    """Return the error of TLS that an error of a library stands for."""
+    while error is not None and not isinstance(error, ssl.SSLError):
+        error = error.__cause__
+    return error
+
+
+class _Encrypted(Exception):
+    """A key asks for a passphrase."""
+
+
+def _refuse_passphrase() -> NoReturn:
+    """Keep OpenSSL from asking on the terminal."""
+    raise _Encrypted
+
+
+def _content(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        allowed = f"a file that can be read; {file}: {error.strerror}"
+        raise CertificateUnusable(f"{file}", allowed) from None
