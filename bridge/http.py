@@ -7,6 +7,7 @@ response, and decodes compressed bodies before a handler sees them; here it does
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from email.utils import formatdate
@@ -209,19 +210,31 @@ class _Protocol(LimitedProtocol):
 class Listener:
     """One bound address; ``port`` is the real one when 0 was asked for.
 
-    ``grace`` is for how many seconds requests may go on after ``stop``.
+    ``grace`` is for how many seconds requests may go on after ``stop``; ``tls`` makes it https.
     """
 
-    def __init__(self, server: HttpServer, *, host: str, port: int, grace: float) -> None:
+    def __init__(
+        self,
+        server: HttpServer,
+        *,
+        host: str,
+        port: int,
+        grace: float,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self._runner = web.ServerRunner(server, shutdown_timeout=grace)
         self._host = host
         self._asked = port
+        self._tls = tls
         self.port = port
 
     async def start(self) -> None:
         """Bind and accept; raises OSError."""
         await self._runner.setup()
-        await web.TCPSite(self._runner, self._host, self._asked, backlog=1024).start()
+        site = web.TCPSite(
+            self._runner, self._host, self._asked, backlog=1024, ssl_context=self._tls
+        )
+        await site.start()
         self.port = self._runner.addresses[0][1]
 
     async def stop(self) -> None:
@@ -232,4 +245,4 @@ class Listener:
     def url(self) -> str:
         """Return the address as a URL that a client on this machine can use."""
         host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self._host, self._host)  # noqa: S104
-        return f"http://{host}:{self.port}"
+        return f"{'https' if self._tls else 'http'}://{host}:{self.port}"

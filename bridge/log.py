@@ -50,6 +50,11 @@ def configure(
     )
 
 
+def set_level(level: Literal["debug", "info", "warning", "error"]) -> None:
+    """Log from this level up from now on; loggers that were bound before keep theirs."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]))
+
+
 class _Forward(logging.Handler):
     """Puts what libraries log into the same stream and form."""
 

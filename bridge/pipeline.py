@@ -72,6 +72,10 @@ class Pipeline:
         self._dedup = dedup
         self._metrics = metrics
 
+    def use(self, endpoints: Mapping[str, Endpoint]) -> None:
+        """Go by these endpoints from the next delivery on; they have the same names."""
+        self._endpoints = endpoints
+
     async def receive(self, delivery: Delivery, *, signatures: Sequence[str]) -> Answer:
         """Accept a delivery or raise.
 

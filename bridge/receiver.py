@@ -75,6 +75,10 @@ class Receiver:
         self._read_timeout = read_timeout
         self._log = log.bind()  # once: a lazy logger looks up its configuration for every record
 
+    def renew_log(self) -> None:
+        """Log from the level up that is configured by now."""
+        self._log = log.bind()
+
     async def handle(self, request: web.BaseRequest) -> http.Answer:
         """Answer one request."""
         started = time.perf_counter()

@@ -18,6 +18,7 @@ from bridge.drain import Drain
 from bridge.failures import Failures
 from bridge.http import HttpServer, Listener
 from bridge.limits import Limits
+from bridge.log import set_level
 from bridge.metrics import Metrics
 from bridge.outbox import Outbox
 from bridge.pipeline import Endpoint, Pipeline
@@ -25,6 +26,7 @@ from bridge.publisher import Publisher
 from bridge.receiver import Receiver
 from bridge.settings import ServerSettings, Settings
 from bridge.spool import Spool, opened
+from bridge.tls import Certificate
 from bridge.topology import Queue, Topology
 
 if TYPE_CHECKING:
@@ -70,8 +72,10 @@ class Service:
             max_events=settings.dedup.max_events,
             clock=asyncio.get_running_loop().time,
         )
-        pipeline = pipeline_of(settings, self.outbox, self.dedup, self.metrics, traces)
-        self.listener = _public(settings, pipeline, self.metrics, traces)
+        self._pipeline = pipeline_of(settings, self.outbox, self.dedup, self.metrics, traces)
+        self._receiver = _receiver_of(settings, self._pipeline, self.metrics)
+        self._certificate = _certificate_of(settings.server)
+        self.listener = _public(settings, self._receiver, self._certificate, traces)
         token = settings.server.admin_token
         admin = Admin(
             status=self.status,
@@ -99,6 +103,21 @@ class Service:
                 "oldest_seconds": round(self.drain.oldest_seconds, 1),
             },
         }
+
+    def adopt(self, settings: Settings) -> None:
+        """Go by these settings from the next request on, as far as they may change meanwhile."""
+        set_level(settings.log.level)
+        self._receiver.renew_log()
+        self._pipeline.use(_endpoints_of(settings))
+
+    def renew_certificate(self, server: ServerSettings) -> bool:
+        """Show new clients what the certificate's files hold by now; return whether it changed.
+
+        Raises ``CertificateUnusable``, and then goes on with the old one.
+        """
+        if self._certificate is None or server.tls_certificate is None:
+            return False
+        return self._certificate.renew(server.tls_certificate, server.tls_key)
 
     def _add_gauges(self, *, max_bytes: int) -> None:
         gauge, state = self.metrics.gauge, self.metrics.state
@@ -150,8 +169,8 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
         ):
             service = Service(settings, spool, traces)
             async with (
-                _kept_running("publisher", service.publisher.run),
-                _kept_running("drain", service.drain.run),
+                kept_running("publisher", service.publisher.run),
+                kept_running("drain", service.drain.run),
             ):
                 try:
                     await service.admin.start()
@@ -177,7 +196,7 @@ def _tracing(settings: Settings) -> AbstractAsyncContextManager[Traces | None]:
 
 
 @asynccontextmanager
-async def _kept_running(
+async def kept_running(
     name: str, run: Callable[[], Coroutine[Any, Any, None]]
 ) -> AsyncIterator[None]:
     """Run a task for the length of the block; what it does not expect must not be its end."""
@@ -199,13 +218,14 @@ async def _again_and_again(name: str, run: Callable[[], Coroutine[Any, Any, None
         await asyncio.sleep(_PAUSE_SECONDS)
 
 
-def _public(
-    settings: Settings, pipeline: Pipeline, metrics: Metrics, traces: Traces | None
-) -> Listener:
+def _paths(settings: Settings) -> dict[str, str]:
+    return {unquote(endpoint.path): endpoint.name for endpoint in settings.endpoints}
+
+
+def _receiver_of(settings: Settings, pipeline: Pipeline, metrics: Metrics) -> Receiver:
     server = settings.server
-    paths = {unquote(endpoint.path): endpoint.name for endpoint in settings.endpoints}
-    receiver = Receiver(
-        paths,
+    return Receiver(
+        _paths(settings),
         pipeline,
         metrics,
         failures=Failures(
@@ -216,13 +236,29 @@ def _public(
         max_body=server.max_body_bytes,
         read_timeout=server.read_timeout_seconds,
     )
-    handle = traces.handler(receiver.handle, paths) if traces else receiver.handle
+
+
+def _certificate_of(server: ServerSettings) -> Certificate | None:
+    if server.tls_certificate is None:
+        return None
+    return Certificate(server.tls_certificate, server.tls_key)
+
+
+def _public(
+    settings: Settings,
+    receiver: Receiver,
+    certificate: Certificate | None,
+    traces: Traces | None,
+) -> Listener:
+    server = settings.server
+    handle = traces.handler(receiver.handle, _paths(settings)) if traces else receiver.handle
     limits = _limits(server, connections=server.max_connections)
     return Listener(
         HttpServer(handle, max_body=server.max_body_bytes, limits=limits),
         host=server.host,
         port=server.port,
         grace=server.shutdown_grace_seconds,
+        tls=certificate.context if certificate else None,
     )
 
 
@@ -248,7 +284,22 @@ def pipeline_of(
     traces: Traces | None = None,
 ) -> Pipeline:
     """Return the pipeline that the settings describe, in front of any outbox."""
-    endpoints = {
+    routes = [
+        Route(route.match, route.exchange, route.routing_key, raw=route.format == "raw")
+        for route in settings.routes
+    ]
+    make = traces.pipeline if traces else Pipeline
+    return make(
+        _endpoints_of(settings),
+        router=Router(routes, exchange=settings.broker.exchange),
+        outbox=outbox,
+        dedup=dedup,
+        metrics=metrics,
+    )
+
+
+def _endpoints_of(settings: Settings) -> dict[str, Endpoint]:
+    return {
         endpoint.name: Endpoint(
             name=endpoint.name,
             secrets=endpoint.secret_keys,
@@ -259,15 +310,3 @@ def pipeline_of(
         )
         for endpoint in settings.endpoints
     }
-    routes = [
-        Route(route.match, route.exchange, route.routing_key, raw=route.format == "raw")
-        for route in settings.routes
-    ]
-    make = traces.pipeline if traces else Pipeline
-    return make(
-        endpoints,
-        router=Router(routes, exchange=settings.broker.exchange),
-        outbox=outbox,
-        dedup=dedup,
-        metrics=metrics,
-    )

@@ -20,6 +20,7 @@ TOGETHER = {
     "tests/node/test_rabbitmq": "node",
     "tests/properties/test_messages": "broker",
     "tests/service/": "broker",
+    "tests/tls/": "tls",
 }
 """By how their names begin. The two groups of faults take about as long as each other."""
 

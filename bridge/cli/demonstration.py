@@ -13,7 +13,7 @@ from bridge.cli.errors import CommandFailed
 from bridge.cli.listen import show
 from bridge.cli.sender import Sender, sending
 from bridge.core.errors import BrokerUnreachable
-from bridge.settings import EndpointSettings, Settings
+from bridge.settings import Settings
 
 EVENTS = ("contact.created", "contact.deleted", "associate.changed")
 """What is sent."""
@@ -68,10 +68,11 @@ class Viewer:
                     self._news.notify_all()
 
 
-async def demonstrate(viewer: Viewer, url: str, endpoint: EndpointSettings) -> None:
+async def demonstrate(viewer: Viewer, url: str, settings: Settings) -> None:
     """Send the events one after another; raises ``CommandFailed`` naming those that fail."""
     await viewer.bound()
-    async with sending(url=url, endpoint=endpoint) as sender:
+    endpoint, certificate = settings.endpoints[0], settings.server.tls_certificate
+    async with sending(url=url, endpoint=endpoint, certificate=certificate) as sender:
         failures = [await _failure(event, sender, viewer, url) for event in EVENTS]
     if any(failures):
         raise CommandFailed("\n".join(filter(None, failures)))

@@ -83,7 +83,7 @@ async def _show(service: Service, settings: Settings, url: str | None, *, once: 
     with announced(development):
         async with beside(_view(viewer, service)):
             if url is not None:
-                await demonstrate(viewer, development.url, settings.endpoints[0])
+                await demonstrate(viewer, development.url, settings)
             if not once:
                 _say_ready(development, spooling=url is None)
                 await asyncio.Event().wait()

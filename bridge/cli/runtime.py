@@ -28,18 +28,25 @@ def run(main: _Main[_Result]) -> _Result:
         return runner.run(main)
 
 
-def run_until_stopped(main: _Main[_Result]) -> _Result | None:
+def run_until_stopped(
+    main: _Main[_Result], *, on_hangup: Callable[[], None] | None = None
+) -> _Result | None:
     """Run the coroutine, or cancel it and return None once INT, TERM or HUP arrives.
 
     It is stopped as well when standard output is a pipe that nobody reads any more, and then
-    ``OutputClosed`` is raised. Whatever comes while it cleans up changes nothing.
+    ``OutputClosed`` is raised. Whatever comes while it cleans up changes nothing. With
+    ``on_hangup`` HUP calls that instead, unless it was our terminal that hung up.
     """
-    return run(_until_stopped(main))
+    return run(_until_stopped(main, on_hangup))
 
 
-async def _until_stopped(main: _Main[_Result]) -> _Result | None:
+async def _until_stopped(
+    main: _Main[_Result], on_hangup: Callable[[], None] | None
+) -> _Result | None:
     signalled, closed = asyncio.Event(), asyncio.Event()
     _on_signals(signalled.set)
+    if on_hangup is not None:
+        _on_hangup(on_hangup, signalled.set)
     _on_closed_output(closed.set)
     task = asyncio.create_task(main)
     stops = {asyncio.create_task(event.wait()) for event in (signalled, closed)}
@@ -62,6 +69,22 @@ def _on_signals(stop: Callable[[], None]) -> None:
     for number in _SIGNALS:
         if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup
             loop.add_signal_handler(number, stop)
+
+
+def _on_hangup(act: Callable[[], None], stop: Callable[[], None]) -> None:
+    """Act on HUP; stop when it came because the terminal that we wrote to is gone."""
+    had_terminal = _has_terminal()
+
+    def handle() -> None:
+        (stop if had_terminal and not _has_terminal() else act)()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, handle)
+
+
+def _has_terminal() -> bool:
+    with suppress(OSError, ValueError):
+        return os.isatty(sys.stdout.fileno())
+    return False
 
 
 def _ignore_signals() -> None:

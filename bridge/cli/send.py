@@ -9,7 +9,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Annotated
@@ -67,7 +67,12 @@ def send(
     settings = client_settings(config)
     url = to or _url_of(settings)
     _warn_unknown(event)
-    shot = run(_send_all(event, count, rate, url=url, endpoint=_at(url, settings)))
+    sender = sending(
+        url=url,
+        endpoint=_at(url, settings),
+        certificate=None if to else settings.server.tls_certificate,
+    )
+    shot = run(_send_all(event, count, rate, url=url, sender=sender))
     _report(shot, as_json=as_json)
     _fail_unless_accepted(shot)
 
@@ -76,7 +81,8 @@ def _url_of(settings: Settings) -> str:
     """Return the URL of the first endpoint, as this machine reaches it."""
     server = settings.server
     host = reachable_host(server.host)
-    base = URL.build(scheme="http", host=host, port=server.port)
+    scheme = "https" if server.tls_certificate else "http"
+    base = URL.build(scheme=scheme, host=host, port=server.port)
     return str(base.with_path(settings.endpoints[0].path, encoded=True))
 
 
@@ -119,12 +125,17 @@ class _Shot:
 
 
 async def _send_all(
-    event: str, count: int, rate: float | None, *, url: str, endpoint: EndpointSettings
+    event: str,
+    count: int,
+    rate: float | None,
+    *,
+    url: str,
+    sender: AbstractAsyncContextManager[Sender],
 ) -> _Shot:
     started = time.perf_counter()
     with _bar(event, count) as advance:
-        async with sending(url=url, endpoint=endpoint) as sender:
-            volley = _Volley(sender, event, count, advance)
+        async with sender as opened:
+            volley = _Volley(opened, event, count, advance)
             await (volley.paced(rate) if rate else volley.saturated())
     return _Shot(event, url, volley.answers, time.perf_counter() - started)
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -15,6 +16,7 @@ import orjson
 from bridge.cli.errors import Unavailable
 from bridge.settings import EndpointSettings
 from bridge.testing.samples import encode, request_headers, sample
+from bridge.tls import trusting
 
 _TIMEOUT = aiohttp.ClientTimeout(total=10)
 _CONTEXT = "Cust20001"
@@ -85,8 +87,14 @@ def _reason(error: OSError) -> str:
 
 
 @asynccontextmanager
-async def sending(*, url: str, endpoint: EndpointSettings) -> AsyncIterator[Sender]:
-    """Open a session that signs with the endpoint's first secret."""
-    connector = aiohttp.TCPConnector(limit=0)
+async def sending(
+    *, url: str, endpoint: EndpointSettings, certificate: Path | None = None
+) -> AsyncIterator[Sender]:
+    """Open a session that signs with the endpoint's first secret.
+
+    With a ``certificate`` whoever shows it is trusted: the bridge of this configuration, which is
+    called by an address that it was hardly issued for.
+    """
+    connector = aiohttp.TCPConnector(limit=0, ssl=trusting(certificate) if certificate else True)
     async with aiohttp.ClientSession(connector=connector, timeout=_TIMEOUT) as session:
         yield Sender(session, url=url, endpoint=endpoint)

@@ -7,8 +7,9 @@ import errno
 import gc
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 import structlog
 
@@ -16,29 +17,36 @@ from bridge import log
 from bridge.cli.context import ConfigOption
 from bridge.cli.errors import Unavailable
 from bridge.cli.runtime import run_until_stopped
-from bridge.service import Service, running
-from bridge.settings import ServerSettings, Settings, load
+from bridge.reload import Reloader
+from bridge.service import Service, kept_running, running
+from bridge.settings import Loaded, ServerSettings, Settings, load
 
 
 def serve(config: ConfigOption = None) -> None:
-    """Run the service until INT, TERM or HUP.
+    """Run the service until INT or TERM.
 
-    It logs to standard output, and starts whether or not RabbitMQ is there. When it is told to
-    stop it takes no new requests and finishes those it has.
+    HUP, or a change of the files that the configuration was read from, makes it read them again:
+    secrets, contexts, log level and certificate change without a restart. It logs to standard
+    output, and starts whether or not RabbitMQ is there. When it is told to stop it takes no new
+    requests and finishes those it has.
     """
-    loaded = load(config, os.environ)
-    settings = loaded.settings
-    log.configure(level=settings.log.level, format=settings.log.format, stream=sys.stdout)
+    read = partial(load, config, os.environ)
+    loaded = read()
+    wanted = loaded.settings.log
+    log.configure(level=wanted.level, format=wanted.format, stream=sys.stdout)
     for warning in loaded.warnings:
         structlog.get_logger().warning("config_warning", detail=warning)
-    run_until_stopped(_serve(settings))
+    hangup = asyncio.Event()
+    run_until_stopped(_serve(loaded, read, hangup), on_hangup=hangup.set)
 
 
-async def _serve(settings: Settings) -> None:
-    async with serving(settings):
-        _spare_the_collector()
-        _share_the_interpreter()
-        await asyncio.Event().wait()
+async def _serve(loaded: Loaded, read: Callable[[], Loaded], hangup: asyncio.Event) -> None:
+    async with serving(loaded.settings) as service:
+        reloader = Reloader(service, loaded, read)
+        async with kept_running("reloader", partial(reloader.run, hangup)):
+            _spare_the_collector()
+            _share_the_interpreter()
+            await asyncio.Event().wait()
 
 
 def _spare_the_collector() -> None:

@@ -1,12 +1,19 @@
 """bridge serve, as a process of its own."""
 
+import fcntl
 import json
+import os
+import pty
 import signal
 import socket
+import subprocess
+import sys
+import termios
+from functools import partial
 
 import pytest
 
-from tests.cli.conftest import alive, family, invoke, running
+from tests.cli.conftest import alive, environment, family, invoke, running
 
 SECRET = {"SUPEROFFICE_SECRET": "x"}
 NO_BROKER = {"BRIDGE_BROKER__URLS": "amqp://127.0.0.1:1/"}
@@ -23,7 +30,7 @@ def until_started(command):
         pass
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_runs_without_a_broker_until_a_signal(directory, number):
     """It starts and logs JSON to standard output, and each signal ends it with 0."""
     with running("serve", cwd=directory, **SECRET, **NO_BROKER) as command:
@@ -34,6 +41,44 @@ def test_it_runs_without_a_broker_until_a_signal(directory, number):
         assert (0, "") == command.end(number)
         assert "service_stopped" == actions(command)[-1]
         assert not alive(pids)
+
+
+def test_hup_does_not_end_it(directory):
+    """It reads the configuration again, in which nothing has changed, and serves on."""
+    with running("serve", cwd=directory, **SECRET, **NO_BROKER) as command:
+        until_started(command)
+        command.process.send_signal(signal.SIGHUP)
+        while '"configuration_reloaded"' not in (line := command.read_until('{"timestamp"')):
+            pass
+
+        assert [] == json.loads(line)["changed"]
+        assert (0, "") == command.end()
+
+
+def test_a_terminal_that_hangs_up_ends_it(directory):
+    """Who closes the window does not leave a bridge behind, which HUP alone would not end."""
+    master, terminal = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bridge", "serve"],
+        cwd=directory,
+        env=environment(**SECRET, **NO_BROKER),
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        start_new_session=True,
+        preexec_fn=partial(fcntl.ioctl, 0, termios.TIOCSCTTY, 0),
+    )
+    os.close(terminal)
+    try:
+        seen = b""
+        while b"service_started" not in seen:
+            seen += os.read(master, 4096)
+        os.close(master)
+
+        assert 0 == process.wait(timeout=30)
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_a_log_that_nobody_reads_ends_it(directory):

@@ -64,7 +64,7 @@ class BridgeProcess:
     def __init__(self, directory: Path, broker_url: str, **environ: str) -> None:
         """Take where the spool shall be, and variables beyond the usual ones."""
         # Held for good: nobody else gets the ports while the bridge is down.
-        self._held = [_reserve_port() for _ in range(2)]
+        self._held = [reserve_port() for _ in range(2)]
         self.port, self.admin_port = (held.getsockname()[1] for held in self._held)
         self.spool = directory / "spool.db"
         self._environ = {
@@ -118,6 +118,11 @@ class BridgeProcess:
     async def kill(self) -> None:
         """Kill it with SIGKILL."""
         await self._end(signal.SIGKILL)
+
+    def hang_up(self) -> None:
+        """Tell it to read its configuration again (SIGHUP)."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGHUP)
 
     async def terminate(self) -> int:
         """Stop it with SIGTERM and return its exit code."""
@@ -180,7 +185,7 @@ async def until(condition: Callable[[], Any], *, what: str, seconds: float = PAT
         raise AssertionError(f"not within {seconds:g} s: {what}") from None
 
 
-def _reserve_port() -> socket.socket:
+def reserve_port() -> socket.socket:
     """Bind a free port: until the socket is closed, only who names that port can use it."""
     reserved = socket.socket()
     reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

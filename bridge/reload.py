@@ -1,0 +1,103 @@
+"""A changed configuration, put in force while requests go on.
+
+``bridge.settings.adopted`` says what may change; a configuration with a mistake changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import structlog
+
+from bridge.core.errors import BridgeError, CertificateUnusable, ConfigInvalid
+from bridge.service import Service
+from bridge.settings import Loaded, adopted, differences
+
+POLL_SECONDS = 2.0
+"""How often the files are looked at. Kubernetes itself takes up to a minute to replace them."""
+
+_Stamp = tuple[int, ...]
+
+log = structlog.get_logger()
+
+
+class Reloader:
+    """Keeps a service at what its configuration says by now.
+
+    ``load`` reads it anew and raises ``ConfigInvalid``; it is called in a thread.
+    """
+
+    def __init__(self, service: Service, loaded: Loaded, load: Callable[[], Loaded]) -> None:
+        self._service = service
+        self._settings = loaded.settings
+        self._load = load
+        # None is no stamp of any file: the first look finds what changed since they were read.
+        self._stamps: dict[Path, _Stamp | None] = dict.fromkeys(loaded.files)
+        self._refused: list[str] = []
+        self._waiting: list[str] = []
+
+    async def run(self, asked: asyncio.Event) -> None:
+        """Reload whenever the event is set, or a file has changed, until cancelled."""
+        while True:
+            now = await _is_set_within(asked, POLL_SECONDS)
+            asked.clear()
+            stamps = await asyncio.to_thread(_stamps, self._stamps)
+            # After a refusal the file that was missing may be one that nobody knows to look at.
+            if now or self._refused or stamps != self._stamps:
+                await self._reload(stamps, asked=now)
+
+    async def _reload(self, stamps: dict[Path, _Stamp | None], *, asked: bool) -> None:
+        try:
+            loaded = await asyncio.to_thread(self._load)
+            renewed = self._service.renew_certificate(loaded.settings.server)
+        except (ConfigInvalid, CertificateUnusable) as error:
+            self._stamps = stamps
+            self._refuse(error, asked=asked)
+            return
+        self._refused = []
+        self._stamps = {file: stamps.get(file) for file in loaded.files}
+        self._adopt(loaded, asked=asked, renewed=renewed)
+
+    def _refuse(self, error: BridgeError, *, asked: bool) -> None:
+        """Say what is wrong, but not every two seconds."""
+        problems = str(error).splitlines()
+        if asked or problems != self._refused:
+            log.error("configuration_refused", problems=problems)
+        self._refused = problems
+
+    def _adopt(self, loaded: Loaded, *, asked: bool, renewed: bool) -> None:
+        settings = adopted(self._settings, loaded.settings)
+        changed = differences(self._settings, settings)
+        if renewed and "server.tls_certificate" not in changed:
+            changed.append("server.tls_certificate")
+        waiting = differences(settings, loaded.settings)
+        self._service.adopt(settings)
+        self._settings = settings
+        if asked or changed:
+            log.info("configuration_reloaded", changed=changed)
+        if waiting and (asked or waiting != self._waiting):
+            log.warning("configuration_needs_restart", keys=waiting)
+        self._waiting = waiting
+
+
+async def _is_set_within(event: asyncio.Event, seconds: float) -> bool:
+    try:
+        async with asyncio.timeout(seconds):
+            return await event.wait()
+    except TimeoutError:
+        return False
+
+
+def _stamps(files: Iterable[Path]) -> dict[Path, _Stamp | None]:
+    return {file: _stamp(file) for file in files}
+
+
+def _stamp(file: Path) -> _Stamp:
+    """Return what changes with the content, through symbolic links: a link may be turned."""
+    try:
+        found = file.stat()
+    except OSError:
+        return ()
+    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)

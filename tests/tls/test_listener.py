@@ -1,0 +1,108 @@
+"""The public listener over https."""
+
+import asyncio
+import shutil
+from contextlib import asynccontextmanager
+
+import aiohttp
+import pytest
+
+from tests.faults.process import until
+from tests.faults.webhooks import Webhooks, signature
+from tests.tls.authority import Pair
+
+
+@pytest.fixture
+def pair(authority, tmp_path):
+    """Return the files of the listener's certificate, which a test may replace."""
+    issued, mine = authority.issue("127.0.0.1"), Pair(tmp_path / "tls.crt", tmp_path / "tls.key")
+    for file, copy in zip(issued, mine, strict=True):
+        replace(file, copy)
+    return mine
+
+
+def replace(file, target):
+    """Put a copy of a file in the place of another one, at once."""
+    shutil.copy(file, f"{target}.new")
+    target.with_name(f"{target.name}.new").replace(target)
+
+
+@pytest.fixture
+def https(bridges, pair):
+    """Return a context manager that runs a bridge with that certificate."""
+
+    @asynccontextmanager
+    async def run():
+        environ = {
+            "BRIDGE_SERVER__TLS_CERTIFICATE": f"{pair.certificate}",
+            "BRIDGE_SERVER__TLS_KEY": f"{pair.key}",
+        }
+        async with bridges(**environ) as bridge:
+            yield bridge
+
+    return run
+
+
+def session(authority):
+    """Open a client that trusts the CA alone."""
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=authority.client()))
+
+
+async def post(client, bridge, event_id):
+    """Post an event over https and return the status."""
+    body = Webhooks().body(event_id, key=1, number=1)
+    headers = {"X-SuperOffice-Signature": signature(body)}
+    url = f"https://127.0.0.1:{bridge.port}/webhook"
+    async with client.post(url, data=body, headers=headers) as response:
+        return response.status
+
+
+async def test_events_are_taken_over_https(https, authority):
+    """A client that verifies gets its answers, many on one connection, and the log says https."""
+    async with https() as bridge, session(authority) as client:
+        statuses = [await post(client, bridge, f"event-{number}") for number in range(20)]
+
+        assert [200] * 20 == statuses
+        assert bridge.log.latest["service_started"]["url"].startswith("https://")
+        assert 0 == await bridge.terminate()
+
+
+async def test_plain_http_is_turned_away_quietly(https, authority):
+    """It is closed without an answer, nobody else notices, and there is no traceback."""
+    async with https() as bridge:
+        reader, writer = await asyncio.open_connection("127.0.0.1", bridge.port)
+        writer.write(b"POST /webhook HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\n\r\n")
+        answer = await asyncio.wait_for(reader.read(), 20)
+        writer.close()
+        async with session(authority) as client:
+            status = await post(client, bridge, "event-1")
+        await bridge.terminate()
+
+    assert b"HTTP" not in answer
+    assert 200 == status
+    assert {"service_started", "service_stopping", "service_stopped"} <= bridge.log.counts.keys()
+    assert not {"library_message", "request_failed", "not_json"} & bridge.log.counts.keys()
+
+
+async def test_a_renewed_certificate_is_shown_without_a_restart(https, authority, stranger, pair):
+    """New clients see it, a connection that is open goes on, and a key that does not fit waits."""
+    renewed = stranger.issue("127.0.0.1")
+    async with https() as bridge, session(authority) as old, session(stranger) as new:
+        assert 200 == await post(old, bridge, "event-1")
+        replace(renewed.certificate, pair.certificate)
+        bridge.hang_up()
+        await until(lambda: bridge.log.counts["configuration_refused"], what="it is refused")
+        with pytest.raises(aiohttp.ClientConnectorCertificateError):
+            await post(new, bridge, "event-2")
+        replace(renewed.key, pair.key)
+        await until(lambda: bridge.log.counts["configuration_reloaded"], what="it is renewed")
+
+        assert 200 == await post(new, bridge, "event-3")
+        assert 200 == await post(old, bridge, "event-4")
+        [problem] = bridge.log.latest["configuration_refused"]["problems"]
+        assert "is that of another certificate" in problem
+        changed = bridge.log.latest["configuration_reloaded"]["changed"]
+        assert ["server.tls_certificate"] == changed
+        async with session(authority) as late:
+            with pytest.raises(aiohttp.ClientConnectorCertificateError):
+                await post(late, bridge, "event-5")
