@@ -76,6 +76,12 @@ REFUSALS = {
 }
 
 
+def explained(bridge, words):
+    """Return whether the latest error has all of the words."""
+    error = bridge.log.latest["broker_unreachable"]["error"]
+    return all(word in error for word in words)
+
+
 @pytest.mark.parametrize(
     ("host", "trusted", "name", "environ", "words"), REFUSALS.values(), ids=REFUSALS
 )
@@ -88,12 +94,12 @@ async def test_a_refusal_is_explained_and_events_are_kept(
     async with bridges(f"amqps://{host}:{tls_port}/", **environ) as bridge:
         answer = await post(bridge)
         await until(lambda: bridge.log.counts["broker_unreachable"] >= 2, what="it tries again")
+        # A reset of the connection may overtake what TLS has to say about a missing certificate.
+        await until(lambda: explained(bridge, words), what=f"the log says {words}")
         status, code = await bridge.status(), await bridge.terminate()
-    error = bridge.log.latest["broker_unreachable"]["error"]
 
     assert (200, "spooled") == answer
     assert (True, "down", 1) == (status["ready"], status["broker"], status["spool"]["events"])
-    assert [word for word in words if word in error] == list(words), error
     assert 0 == code
     assert not {"task_failed", "library_message", "not_json"} & bridge.log.counts.keys()
 

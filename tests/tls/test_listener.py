@@ -7,8 +7,9 @@ from contextlib import asynccontextmanager
 import aiohttp
 import pytest
 
+from tests.cli.conftest import invoke
 from tests.faults.process import until
-from tests.faults.webhooks import Webhooks, signature
+from tests.faults.webhooks import SECRET, Webhooks, signature
 from tests.tls.authority import Pair
 
 
@@ -28,15 +29,20 @@ def replace(file, target):
 
 
 @pytest.fixture
-def https(bridges, pair):
+def environ(pair):
+    """Return the variables that name that certificate."""
+    return {
+        "BRIDGE_SERVER__TLS_CERTIFICATE": f"{pair.certificate}",
+        "BRIDGE_SERVER__TLS_KEY": f"{pair.key}",
+    }
+
+
+@pytest.fixture
+def https(bridges, environ):
     """Return a context manager that runs a bridge with that certificate."""
 
     @asynccontextmanager
     async def run():
-        environ = {
-            "BRIDGE_SERVER__TLS_CERTIFICATE": f"{pair.certificate}",
-            "BRIDGE_SERVER__TLS_KEY": f"{pair.key}",
-        }
         async with bridges(**environ) as bridge:
             yield bridge
 
@@ -65,6 +71,18 @@ async def test_events_are_taken_over_https(https, authority):
         assert [200] * 20 == statuses
         assert bridge.log.latest["service_started"]["url"].startswith("https://")
         assert 0 == await bridge.terminate()
+
+
+async def test_bridge_send_trusts_the_certificate_of_the_configuration(https, environ):
+    """It calls the bridge of this machine over https, whatever name the certificate has."""
+    async with https() as bridge:
+        known = {"BRIDGE_SERVER__PORT": f"{bridge.port}", "SUPEROFFICE_SECRET": SECRET.decode()}
+        event = ("send", "contact.created", "--json")
+        result = await asyncio.to_thread(invoke, *event, env=environ | known)
+
+        assert 0 == result.exit_code, result.output
+        assert f"https://127.0.0.1:{bridge.port}/webhook" in result.stdout
+        assert "200 spooled" in result.stdout
 
 
 async def test_plain_http_is_turned_away_quietly(https, authority):
