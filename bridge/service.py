@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -26,6 +26,7 @@ from bridge.publisher import Publisher
 from bridge.receiver import Receiver
 from bridge.settings import ServerSettings, Settings
 from bridge.spool import Spool, opened
+from bridge.tasks import kept_running
 from bridge.tls import Certificate
 from bridge.topology import Queue, Topology
 
@@ -36,9 +37,6 @@ _ADMIN_GRACE_SECONDS = 1.0
 
 _ADMIN_CONNECTIONS = 50
 """Of Prometheus, of probes and of people: many times what they need."""
-
-_PAUSE_SECONDS = 1.0
-"""After a task has failed, until it starts again."""
 
 log = structlog.get_logger()
 
@@ -193,29 +191,6 @@ def _tracing(settings: Settings) -> AbstractAsyncContextManager[Traces | None]:
     from bridge import tracing  # whoever does without it need not have it
 
     return tracing.opened()
-
-
-@asynccontextmanager
-async def kept_running(
-    name: str, run: Callable[[], Coroutine[Any, Any, None]]
-) -> AsyncIterator[None]:
-    """Run a task for the length of the block; what it does not expect must not be its end."""
-    task = asyncio.create_task(_again_and_again(name, run))
-    try:
-        yield
-    finally:
-        while not task.done():  # a library may lose a cancellation while it closes something
-            task.cancel()
-            await asyncio.wait({task}, timeout=_PAUSE_SECONDS)
-
-
-async def _again_and_again(name: str, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    while True:
-        try:
-            await run()
-        except Exception as error:
-            log.error("task_failed", task=name, again_in_seconds=_PAUSE_SECONDS, exc_info=error)
-        await asyncio.sleep(_PAUSE_SECONDS)
 
 
 def _paths(settings: Settings) -> dict[str, str]:

@@ -45,7 +45,7 @@ LAYERS = (
     {"aside"},
     {"publisher"},
     {"confirms", "topology", "dedup", "failures", "limits"}
-    | {"metrics", "log", "settings", "spool", "testing"},
+    | {"metrics", "log", "settings", "spool", "tasks", "testing"},
     {"connection"},
     {"tls"},
     {"ports"},

@@ -18,8 +18,9 @@ from bridge.cli.context import ConfigOption
 from bridge.cli.errors import Unavailable
 from bridge.cli.runtime import run_until_stopped
 from bridge.reload import Reloader
-from bridge.service import Service, kept_running, running
+from bridge.service import Service, running
 from bridge.settings import Loaded, ServerSettings, Settings, load
+from bridge.tasks import kept_running
 
 
 def serve(config: ConfigOption = None) -> None:

@@ -1,6 +1,6 @@
 """What runs in the background goes on after what nobody expected."""
 
-from bridge import service as service_module
+from bridge import tasks
 from tests.helpers import eventually
 from tests.service.conftest import webhook
 
@@ -9,7 +9,7 @@ WEBHOOK = webhook()
 
 async def test_a_task_that_fails_starts_again(serving, monkeypatch):
     """An unexpected error in the drain is logged and not its end: what is spooled is published."""
-    monkeypatch.setattr(service_module, "_PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr(tasks, "_PAUSE_SECONDS", 0.05)
     async with serving() as bridge:
         service, failures = bridge.service, ["once"]
         read = service.spool.read
