@@ -171,8 +171,8 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
                 kept_running("drain", service.drain.run),
             ):
                 try:
-                    await service.admin.start()
                     await service.listener.start()
+                    await service.admin.start()  # second: who is told "ready" may come at once
                     log.info("service_started", url=service.listener.url, admin=service.admin.url)
                     yield service
                 finally:
