@@ -156,6 +156,7 @@ async def test_a_secret_is_rotated_while_requests_flow(serving, files):
             await until(lambda: counted(bridge, "configuration_reloaded") == 2, what="one counts")
             await flow.goes_on()
         late = await once(bridge, "alfa")
+        await until(lambda: counted(bridge, "request_refused") >= 1, what="the refusal is logged")
         refused = counted(bridge, "request_refused")
 
         assert {200} == set(flow.statuses)
