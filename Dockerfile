@@ -7,20 +7,20 @@ FROM ${BASE} AS build
 ARG LOCK=requirements.lock
 
 # Without pip: the image runs what is in it and installs nothing.
-RUN python -m venv --without-pip /opt/bridge
+RUN python -m venv --without-pip /usr/local/lib/bridge
 WORKDIR /usr/src/superoffice-bridge
 
 # The libraries first: this layer changes only with the lock file. They are compiled here, because
 # nothing can be written beside them later.
 COPY ${LOCK} ./
-RUN pip --python /opt/bridge/bin/python install --no-cache-dir --only-binary :all: \
+RUN pip --python /usr/local/lib/bridge/bin/python install --no-cache-dir --only-binary :all: \
         --require-hashes --requirement ${LOCK}
 
 # The build backend is in the lock too, and of no use at run time.
 COPY pyproject.toml README.md LICENSE ./
 COPY bridge ./bridge
-RUN pip --python /opt/bridge/bin/python install --no-cache-dir --no-deps --no-build-isolation --no-index . \
-    && pip --python /opt/bridge/bin/python uninstall --yes flit_core
+RUN pip --python /usr/local/lib/bridge/bin/python install --no-cache-dir --no-deps --no-build-isolation --no-index . \
+    && pip --python /usr/local/lib/bridge/bin/python uninstall --yes flit_core
 
 FROM ${BASE}
 
@@ -38,13 +38,13 @@ RUN groupadd --gid 10001 bridge \
     && useradd --uid 10001 --gid bridge --home-dir /var/lib/bridge --shell /usr/sbin/nologin bridge \
     && install --directory --owner bridge --group bridge --mode 0750 /var/lib/bridge
 
-COPY --from=build /opt/bridge /opt/bridge
+COPY --from=build /usr/local/lib/bridge /usr/local/lib/bridge
 
 # Every command finds config/bridge.toml here: mount your own over it.
 WORKDIR /app
 COPY config/bridge.toml ./config/bridge.toml
 
-ENV PATH=/opt/bridge/bin:/usr/local/bin:/usr/bin:/bin \
+ENV PATH=/usr/local/lib/bridge/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     BRIDGE_SERVER__ADMIN_HOST=0.0.0.0 \
