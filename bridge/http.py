@@ -244,5 +244,11 @@ class Listener:
     @property
     def url(self) -> str:
         """Return the address as a URL that a client on this machine can use."""
-        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self._host, self._host)  # noqa: S104
-        return f"{'https' if self._tls else 'http'}://{host}:{self.port}"
+        host = reachable(self._host)
+        shown = f"[{host}]" if ":" in host else host
+        return f"{'https' if self._tls else 'http'}://{shown}:{self.port}"
+
+
+def reachable(host: str) -> str:
+    """Return where to call what listens on this address of this machine."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 import structlog
 from aiohttp import hdrs, web
 
-from bridge import http
 from bridge.core.errors import ContextRefused, NotAccepted, PayloadInvalid, SignatureInvalid
 from bridge.core.event import Delivery
 from bridge.failures import Failures
+from bridge.http import Answer as HttpAnswer
 from bridge.http import accepted, problem
 from bridge.metrics import Metrics
 from bridge.pipeline import Answer, Pipeline
@@ -79,7 +79,7 @@ class Receiver:
         """Log from the level up that is configured by now."""
         self._log = log.bind()
 
-    async def handle(self, request: web.BaseRequest) -> http.Answer:
+    async def handle(self, request: web.BaseRequest) -> HttpAnswer:
         """Answer one request."""
         started = time.perf_counter()
         endpoint = self._paths.get(request.path)

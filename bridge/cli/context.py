@@ -92,11 +92,6 @@ def client_settings(config: Path | None) -> Settings:
     return load_settings(config, _behind(os.environ, development))
 
 
-def reachable_host(host: str) -> str:
-    """Return where to call what listens on this address of this machine."""
-    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
-
-
 def running_development() -> Development | None:
     """Return the ``bridge dev`` of this directory, if it runs: it holds a lock on its file."""
     try:

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from bridge.cli import output
-from bridge.cli.context import ConfigOption, client_settings, reachable_host
+from bridge.cli.context import ConfigOption, client_settings
 from bridge.cli.errors import CommandFailed, Unavailable
+from bridge.http import reachable
 from bridge.settings import ServerSettings
 
 TIMEOUT_SECONDS = 3.0
@@ -33,7 +34,7 @@ def health(
 
 
 def _get(page: str, server: ServerSettings) -> tuple[int, str]:
-    host, port = reachable_host(server.admin_host), server.admin_port
+    host, port = reachable(server.admin_host), server.admin_port
     connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT_SECONDS)
     try:
         connection.request("GET", page, headers=_authorization(server))

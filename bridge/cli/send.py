@@ -19,10 +19,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from yarl import URL
 
 from bridge.cli import output
-from bridge.cli.context import ConfigOption, JsonOption, client_settings, reachable_host
+from bridge.cli.context import ConfigOption, JsonOption, client_settings
 from bridge.cli.errors import CommandFailed, Unavailable
 from bridge.cli.runtime import run, task_group
 from bridge.cli.sender import Answer, Sender, sending
+from bridge.http import reachable
 from bridge.settings import EndpointSettings, Settings
 from bridge.testing.samples import known_events
 
@@ -80,7 +81,7 @@ def send(
 def _url_of(settings: Settings) -> str:
     """Return the URL of the first endpoint, as this machine reaches it."""
     server = settings.server
-    host = reachable_host(server.host)
+    host = reachable(server.host)
     scheme = "https" if server.tls_certificate else "http"
     base = URL.build(scheme=scheme, host=host, port=server.port)
     return str(base.with_path(settings.endpoints[0].path, encoded=True))
