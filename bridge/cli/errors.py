@@ -11,19 +11,20 @@ from bridge.core.errors import (
     ConfigInvalid,
     TopologyMismatch,
 )
-from bridge.spool import SpoolLocked, SpoolUnusable
+from bridge.spool import SpoolDamaged, SpoolLocked, SpoolUnusable
 from bridge.testing.rabbitmq import RabbitMQFailed, RabbitMQNotInstalled
 from bridge.topology import Mismatch
 
 NO = 1
 UNAVAILABLE = 69  # EX_UNAVAILABLE of <sysexits.h>
-LOCKED = 75  # EX_TEMPFAIL of <sysexits.h>
+AGAIN = 75  # EX_TEMPFAIL of <sysexits.h>
 CONFIG = 78  # EX_CONFIG of <sysexits.h>
 PIPE_CLOSED = 141  # what a shell reports of a program that SIGPIPE ended
 
 EXIT_CODES = (
     "Exit codes: 0 fine; 1 the answer is no, or something did not arrive; 2 wrong usage;"
-    " 69 broker, bridge or port not available; 75 another process has the spool;"
+    " 69 broker, bridge or port not available; 75 another process has the spool, or it is damaged"
+    " and the next start salvages it;"
     " 78 the configuration is wrong."
 )
 
@@ -53,8 +54,8 @@ def exit_code(error: BridgeError) -> int:
     match error:
         case ConfigInvalid() | CertificateUnusable() | SpoolUnusable():
             return CONFIG
-        case SpoolLocked():
-            return LOCKED
+        case SpoolLocked() | SpoolDamaged():
+            return AGAIN
         case BrokerUnreachable() | Unavailable() | RabbitMQNotInstalled() | RabbitMQFailed():
             return UNAVAILABLE
         case _:

@@ -20,6 +20,7 @@ from bridge.cli.runtime import run_until_stopped
 from bridge.reload import Reloader
 from bridge.service import Service, running
 from bridge.settings import Loaded, ServerSettings, Settings, load
+from bridge.spool import SpoolDamaged
 from bridge.tasks import kept_running
 
 
@@ -47,7 +48,10 @@ async def _serve(loaded: Loaded, read: Callable[[], Loaded], hangup: asyncio.Eve
         async with kept_running("reloader", partial(reloader.run, hangup)):
             _spare_the_collector()
             _share_the_interpreter()
-            await asyncio.Event().wait()
+            await service.spool.damaged.wait()
+    raise SpoolDamaged(
+        f"{loaded.settings.spool.path}: damaged: start again, and what can be read goes on"
+    )
 
 
 def _spare_the_collector() -> None:

@@ -5,7 +5,7 @@ whatever came in while it was busy goes into the next transaction, so nobody wai
 event loop counts what it hands over and what is deleted, and never asks the database how much.
 """
 
-from bridge.spool.errors import SpoolFull, SpoolLocked, SpoolUnusable
+from bridge.spool.errors import SpoolDamaged, SpoolFull, SpoolLocked, SpoolUnusable
 from bridge.spool.looking import Totals, rows, totals
 from bridge.spool.opening import opened
 from bridge.spool.store import Row, Spool, Stored
@@ -13,6 +13,7 @@ from bridge.spool.store import Row, Spool, Stored
 __all__ = [
     "Row",
     "Spool",
+    "SpoolDamaged",
     "SpoolFull",
     "SpoolLocked",
     "SpoolUnusable",

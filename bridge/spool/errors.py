@@ -11,5 +11,9 @@ class SpoolLocked(BridgeError):
     """Another process uses this spool."""
 
 
+class SpoolDamaged(BridgeError):
+    """Damage was met in the open spool; the next start salvages it."""
+
+
 class SpoolUnusable(BridgeError):
     """The spool cannot be opened or made at its path."""

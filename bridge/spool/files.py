@@ -106,14 +106,6 @@ def is_damage(error: sqlite3.Error) -> bool:
     )
 
 
-def note_damage(database: Path, error: sqlite3.Error) -> None:
-    """Remember damage for the next start, which then checks the whole file and salvages it."""
-    if is_damage(error) and not suspicion(database).exists():
-        log.error("spool_damaged", error=str(error), remedy="restart the bridge: it salvages")
-        with suppress(OSError):
-            suspicion(database).touch()
-
-
 def set_aside(database: Path) -> Path:
     """Rename the database with its WAL and shared memory, together, and return the new name."""
     aside = database.with_name(f"{database.name}.corrupt-{time.strftime('%Y%m%dT%H%M%S')}")

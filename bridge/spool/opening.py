@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
@@ -13,7 +14,7 @@ import structlog
 
 from bridge.spool.errors import SpoolUnusable
 from bridge.spool.files import Lock, is_damage, set_aside, suspicion, sync_directory
-from bridge.spool.store import SELECT, Spool
+from bridge.spool.store import SELECT, TOTALS, Spool
 from bridge.spool.writer import connect, insert
 
 _SCHEMA = """
@@ -35,7 +36,7 @@ _VERSION = 1
 """Of the schema, kept as ``user_version``."""
 
 _CHECKED_BYTES = 64 * 1024 * 1024
-"""A larger file is checked only if damage was met in it: nobody can wait for it at every start."""
+"""A larger file is checked while it is in use: a start must not wait for that."""
 
 _HEADER_BYTES = 100
 _MAGIC = b"SQLite format 3\0"
@@ -57,8 +58,10 @@ async def opened(path: Path, *, max_bytes: int, lock_wait: float) -> AsyncIterat
     """
     lock = Lock(path)
     try:
-        await asyncio.to_thread(_prepare, path, lock, lock_wait)
+        checked = await asyncio.to_thread(_prepare, path, lock, lock_wait)
         spool = Spool(path, max_bytes=max_bytes)
+        if not checked:
+            _check_beside(spool, path)
         try:
             yield spool
         finally:
@@ -67,42 +70,70 @@ async def opened(path: Path, *, max_bytes: int, lock_wait: float) -> AsyncIterat
         lock.release()
 
 
-def _prepare(path: Path, lock: Lock, lock_wait: float) -> None:
+def _prepare(path: Path, lock: Lock, lock_wait: float) -> bool:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire(wait_seconds=lock_wait)
     except OSError as error:
         raise SpoolUnusable(f"{path}: {error.strerror}: choose a writable spool.path") from error
-    prepare(path)
+    return prepare(path)
 
 
-def prepare(path: Path) -> None:
-    """Make sure that there is a sound database; salvage what can be read of a corrupt one."""
+def prepare(path: Path) -> bool:
+    """Make sure that there is a sound database; salvage what can be read of a corrupt one.
+
+    Return whether all of it was checked.
+    """
     try:
-        _check(path)
+        checked = _check(path)
     except sqlite3.DatabaseError as error:
         if not is_damage(error):
             raise SpoolUnusable(f"{path}: {error}") from error
         aside = set_aside(path)
         log.error("spool_corrupt", error=str(error), set_aside=str(aside))
-        _check(path)
+        checked = _check(path)
         salvaged, unreadable = _salvage(aside, path)
         log.warning("spool_salvaged", events=salvaged, unreadable=unreadable, set_aside=str(aside))
     suspicion(path).unlink(missing_ok=True)
     sync_directory(path.parent)
+    return checked
 
 
-def _check(path: Path) -> None:
+def _check(path: Path) -> bool:
+    """Make the schema sure and check the database, if it is small or damage was met in it.
+
+    Return whether all of it was checked; raises ``sqlite3.DatabaseError`` for damage.
+    """
+    whole = not path.exists() or path.stat().st_size <= _CHECKED_BYTES or suspicion(path).exists()
     with closing(connect(path)) as database:
         [(version,)] = database.execute("PRAGMA user_version")
         if version > _VERSION:
             raise SpoolUnusable(f"{path}: written by a newer bridge (schema {version})")
-        if path.stat().st_size <= _CHECKED_BYTES or suspicion(path).exists():
-            [(verdict,)] = database.execute("PRAGMA quick_check(1)")
-            if verdict != "ok":
-                raise sqlite3.DatabaseError(verdict)
+        if whole:
+            _check_pages(database)
         database.executescript(_SCHEMA)
         database.execute(f"PRAGMA user_version = {_VERSION}")
+        database.execute(TOTALS).fetchall()  # the service cannot do without them
+    return whole
+
+
+def _check_pages(database: sqlite3.Connection) -> None:
+    [(verdict,)] = database.execute("PRAGMA quick_check(1)")
+    if verdict != "ok":
+        raise sqlite3.DatabaseError(verdict)
+
+
+def _check_beside(spool: Spool, path: Path) -> None:
+    """Check all of a large file while it is in use, on a thread that nobody has to wait for."""
+
+    def check() -> None:
+        try:
+            with closing(sqlite3.connect(path)) as database:
+                _check_pages(database)
+        except sqlite3.Error as error:
+            spool.note_error(error)
+
+    threading.Thread(target=check, name="spool-check", daemon=True).start()
 
 
 def _salvage(aside: Path, path: Path) -> tuple[int, int]:

@@ -7,15 +7,17 @@ import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
+import structlog
 
 from bridge.core.message import Message, bounded
 from bridge.spool.errors import SpoolFull
-from bridge.spool.files import note_damage
+from bridge.spool.files import is_damage, suspicion
 from bridge.spool.writer import Append, Delete, NoteTries, Writer
 
 _ROW_BYTES = 128
@@ -29,6 +31,8 @@ COLUMNS = "seq, accepted_at, size, tries, exchange, routing_key, message_id, met
 """Of a row, in the order of the table."""
 
 SELECT = f"SELECT {COLUMNS} FROM event"  # noqa: S608  # a constant
+
+log = structlog.get_logger()
 
 TOTALS = "SELECT exchange, count(*), sum(size), max(seq) FROM event GROUP BY exchange"
 """What is known at a start; the index of the table has all of it."""
@@ -63,7 +67,8 @@ class Spool:
     """The open spool of this process; made by ``bridge.spool.opened``.
 
     ``events`` and ``bytes`` are counted when something is handed over or deleted. ``exchanges`` are
-    the names that the events found at the start need.
+    the names that the events found at the start need. Once ``damaged`` is set it takes nothing
+    more: who uses it should end, for the next start salvages what can be read.
     """
 
     def __init__(self, path: Path, *, max_bytes: int) -> None:
@@ -75,12 +80,16 @@ class Spool:
         self.bytes: int = sum(size for _, _, size, _ in found)
         self._last_seq: int = max((last for *_, last in found), default=0)
         self._path = path
+        self._loop = asyncio.get_running_loop()
+        self.damaged = asyncio.Event()
         self._disk_took_it = True
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="spool-reader")
         self._reading = asyncio.Lock()
         self._deleting: set[int] = set()
         self._deleted: set[int] = set()
-        self._writer = Writer(path, asyncio.get_running_loop(), deleted=self._deleted.update)
+        self._writer = Writer(
+            path, self._loop, deleted=self._deleted.update, failed=self.note_error
+        )
 
     def __repr__(self) -> str:
         """Show how much waits."""
@@ -89,7 +98,7 @@ class Spool:
     @property
     def accepts(self) -> bool:
         """Return whether there is room, and the disk took the latest event."""
-        return self._disk_took_it and self.fullness < 1
+        return self._disk_took_it and self.fullness < 1 and not self.damaged.is_set()
 
     @property
     def fullness(self) -> float:
@@ -103,6 +112,8 @@ class Spool:
 
     def append(self, message: Message, *, stored: Stored, tries: int = 0) -> Row:
         """Hand an event over; it is safe when ``stored`` is called. Raises ``SpoolFull``."""
+        if self.damaged.is_set():
+            raise SpoolFull("the spool is damaged")
         meta = _meta(message)
         size = len(message.body) + len(meta) + len(message.routing_key) + _ROW_BYTES
         if self.bytes + size > self._max_bytes:
@@ -159,6 +170,16 @@ class Spool:
         """Return when everything handed over so far is on disk."""
         await self._writer.call("flush")
 
+    def note_error(self, error: sqlite3.Error) -> None:
+        """Remember an error that means damage, here and for the next start; from any thread."""
+        if not is_damage(error) or self.damaged.is_set():
+            return
+        log.error("spool_damaged", error=str(error))
+        with suppress(OSError):
+            suspicion(self._path).touch()
+        with suppress(RuntimeError):  # the loop is closed already
+            self._loop.call_soon_threadsafe(self.damaged.set)
+
     def close(self) -> None:
         """Write what is left and close the files."""
         self._writer.close()
@@ -185,7 +206,7 @@ class Spool:
                     self._thread, _fetch, self._reader, sql, parameters
                 )
             except sqlite3.Error as error:
-                note_damage(self._path, error)
+                self.note_error(error)
                 raise
         return [row_of(columns) for columns in found]
 

@@ -24,7 +24,7 @@ import orjson
 import structlog
 
 from bridge.spool.errors import SpoolFull
-from bridge.spool.files import Reserve, note_damage
+from bridge.spool.files import Reserve
 
 _COLUMNS = 9
 _ROWS_PER_STATEMENT = 256
@@ -74,11 +74,17 @@ class Writer:
         loop: asyncio.AbstractEventLoop,
         *,
         deleted: Callable[[Collection[int]], None],
+        failed: Callable[[sqlite3.Error], None],
     ) -> None:
-        """Start the thread; ``deleted`` is told on the loop which rows are gone from the disk."""
+        """Start the thread.
+
+        ``deleted`` is told on the loop which rows are gone from the disk, ``failed`` on the thread
+        why a commit was not done.
+        """
         self._path = path
         self._loop = loop
         self._deleted = deleted
+        self._failed = failed
         self._gathered: list[Operation] = []
         self._seen = 0
         self._looking = False
@@ -159,7 +165,7 @@ class Writer:
             self._reserve.take()
         else:
             log.error("spool_write_failed", error=str(error), events=len(appends))
-            note_damage(self._path, error)
+            self._failed(error)
             self._settle_debts(database)
         self._tell(appends, error)
         for operation in batch:

@@ -12,8 +12,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
-_LEAF = 13
+_LEAVES = (10, 13)  # of an index, of a table
 _HEADER_BYTES = 100
+
+LARGE = 80 * 1024 * 1024
 
 
 class Part(NamedTuple):
@@ -33,6 +35,11 @@ def middle(path: Path) -> list[Part]:
 def end(path: Path) -> list[Part]:
     """Return the pages with the latest rows."""
     return _leaves(path)[-2:]
+
+
+def index(path: Path) -> list[Part]:
+    """Return pages of what is counted at a start; no row depends on it."""
+    return _leaves(path, "event_totals")[-1:]
 
 
 def header(path: Path) -> list[Part]:
@@ -55,6 +62,13 @@ def close_wal(path: Path) -> None:
         database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
+def enlarge(path: Path) -> None:
+    """Make the file larger than what is checked at every start."""
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("CREATE TABLE filler (bytes BLOB)")
+        database.execute("INSERT INTO filler VALUES (zeroblob(?))", (LARGE,))
+
+
 def spoil_metadata(path: Path) -> None:
     """Make the metadata of one row, in the middle, something else than JSON."""
     half = "(SELECT count(*) FROM event) / 2"
@@ -63,10 +77,10 @@ def spoil_metadata(path: Path) -> None:
         database.execute(f"UPDATE event SET meta = x'a5a5' WHERE seq = ({row})")  # noqa: S608
 
 
-def _leaves(path: Path) -> list[Part]:
-    """Return the pages that hold the rows of the table, in the order of the rows."""
+def _leaves(path: Path, name: str = "event") -> list[Part]:
+    """Return the pages that hold the rows of a table or an index, in their order."""
     with closing(sqlite3.connect(path)) as database:
-        [(root,)] = database.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'event'")
+        [(root,)] = database.execute("SELECT rootpage FROM sqlite_schema WHERE name = ?", (name,))
         [(size,)] = database.execute("PRAGMA page_size")
     return list(_leaves_below(path.read_bytes(), root, size))
 
@@ -74,7 +88,7 @@ def _leaves(path: Path) -> list[Part]:
 def _leaves_below(file: bytes, number: int, size: int) -> Iterator[Part]:
     offset = (number - 1) * size
     kind, cells, right = struct.unpack_from(">B2xH3xI", file, offset)
-    if kind == _LEAF:
+    if kind in _LEAVES:
         yield Part(offset, size, cells)
         return
     for pointer in struct.unpack_from(f">{cells}H", file, offset + 12):

@@ -107,6 +107,16 @@ class BridgeProcess:
         self._reader = threading.Thread(target=self.log.read, args=[self._process.stdout])
         self._reader.start()
 
+    async def run_to_the_end(self) -> int:
+        """Start it, and return its exit code when it has ended by itself."""
+        self._spawn()
+        assert self._process is not None
+        assert self._reader is not None
+        async with asyncio.timeout(PATIENCE):
+            code = await asyncio.to_thread(self._process.wait, PATIENCE)
+            await asyncio.to_thread(self._reader.join)
+        return code
+
     async def answers(self) -> bool:
         """Return whether it is there; fails when it has ended by itself."""
         assert self._process is not None

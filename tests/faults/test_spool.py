@@ -78,13 +78,36 @@ async def test_corrupt_spool(world, node, where):
         assert senders.never_failed
 
 
-async def damaged_spool(row, node, where):
+async def test_damage_in_a_large_spool(world, node):
+    """A file too large to be checked at the start: the bridge ends, and salvages when it starts."""
+    async with world() as row:
+        _, cost = await damaged_spool(row, node, damage.middle, prepare=damage.enlarge)
+        code = await row.bridge.run_to_the_end()
+        salvaged = row.bridge.log.counts["spool_salvaged"]
+        await row.bridge.start()
+        await row.logs("spool_salvaged")
+        async with row.senders() as senders:
+            await row.accepts(50)
+        counts = await row.counts("damage in a large spool")
+
+        assert (75, 0, 1) == (code, salvaged, row.bridge.log.counts["spool_damaged"])
+        assert counts.lost <= cost
+        assert (0, 0) == (counts.violations, counts.mixed)
+        assert senders.never_failed
+
+
+def untouched(spool):
+    """Leave the file as it is."""
+
+
+async def damaged_spool(row, node, where, prepare=untouched):
     """Leave events in the spool and damage it; return how many waited, and how many are lost."""
     await asyncio.to_thread(node.freeze)
     async with row.senders():
         await row.spools(150)
     await row.bridge.kill()
     waiting = row.bridge.waiting()
+    prepare(row.bridge.spool)
     damage.close_wal(row.bridge.spool)
     cost = damage.overwrite(row.bridge.spool, where(row.bridge.spool))
     await asyncio.to_thread(node.thaw)

@@ -1,10 +1,11 @@
 """What is done at a start, when what is there may be large, or damaged."""
 
+import asyncio
 import sqlite3
 
 import pytest
 
-from bridge.spool import opened, opening
+from bridge.spool import SpoolFull, opened, opening
 from bridge.spool.files import is_damage, suspicion
 from bridge.spool.store import TOTALS
 from tests.faults import damage
@@ -57,20 +58,49 @@ def test_no_row_is_read_to_count(path):
     assert [detail for *_, detail in plan] == ["SCAN event USING COVERING INDEX event_totals"]
 
 
-async def test_damage_that_is_met_later(spool, path):
+async def test_damage_that_is_met_later(spool, path, monkeypatch):
     """A large file is opened unchecked; damage that reading meets makes the next start salvage."""
+    monkeypatch.setattr(opening, "_check_beside", lambda spool, path: None)
     lost = damage.overwrite(path, damage.middle(path))
     async with spool() as damaged:
+        known, accepted = damaged.events, damaged.accepts
         with pytest.raises(sqlite3.DatabaseError):
             await damaged.read(after=0, limit=1000)
-        known = damaged.events
+        await is_damaged(damaged)
         suspected = suspicion(path).exists()
     async with spool() as salvaged:
         rows = await salvaged.read(after=0, limit=1000)
 
-    assert (known, suspected, suspicion(path).exists()) == (300, True, False)
+    assert (known, accepted, suspected, suspicion(path).exists()) == (300, True, True, False)
     assert (len(rows), salvaged.events) == (300 - lost, 300 - lost)
     assert 0 < lost < 50
+
+
+async def is_damaged(spool):
+    """Wait until the spool knows that it is damaged; then it takes nothing more."""
+    async with asyncio.timeout(10):
+        await spool.damaged.wait()
+    assert not spool.accepts
+    with pytest.raises(SpoolFull, match="damaged"):
+        spool.append(message(), stored=stored)
+
+
+async def test_a_large_file_is_checked_in_use(spool, path):
+    """Damage is found soon after the start, whether or not anybody comes across it."""
+    damage.overwrite(path, damage.middle(path))
+    async with spool() as damaged:
+        await is_damaged(damaged)
+
+    assert suspicion(path).exists()
+
+
+async def test_damage_in_what_is_counted(spool, path):
+    """A start whose counting fails salvages at once, and loses no row."""
+    damage.overwrite(path, damage.index(path))
+    async with spool() as salvaged:
+        rows = await salvaged.read(after=0, limit=1000)
+
+    assert len(rows) == salvaged.events == 300
 
 
 @pytest.mark.parametrize(
