@@ -2,14 +2,19 @@
 
 import asyncio
 import sqlite3
+from contextlib import closing
 
 import pytest
 
 from bridge.spool import SpoolFull, opened, opening
 from bridge.spool.files import is_damage, suspicion
 from bridge.spool.store import TOTALS
+from bridge.spool.writer import Append, Delete, _commit, connect
 from tests.faults import damage
 from tests.helpers import message
+
+FULL = 2
+"""Of PRAGMA synchronous: in WAL mode a commit returns after its fsync, which NORMAL leaves out."""
 
 
 @pytest.fixture
@@ -101,6 +106,20 @@ async def test_damage_in_what_is_counted(spool, path):
         rows = await salvaged.read(after=0, limit=1000)
 
     assert len(rows) == salvaged.events == 300
+
+
+@pytest.mark.parametrize("deletions", [(), (Delete(1),)])
+def test_a_commit_is_on_the_disk(path, deletions):
+    """A row that is reported as stored is committed, and each commit waits for its fsync."""
+    with closing(connect(path)) as writing, closing(sqlite3.connect(path)) as other:
+        values = other.execute("SELECT * FROM event WHERE seq = 300").fetchone()
+        error = _commit(writing, [Append((301, *values[1:]), print)], deletions)
+        [(synchronous,)] = writing.execute("PRAGMA synchronous")
+        [(journal,)] = writing.execute("PRAGMA journal_mode")
+        found = other.execute("SELECT count(*) FROM event").fetchone()
+
+    assert (error, synchronous, journal) == (None, FULL, "wal")
+    assert found == (301 - len(deletions),)
 
 
 @pytest.mark.parametrize(
