@@ -54,7 +54,13 @@ test: ## Run all tests against private RabbitMQs (WORKERS=2 ARGS='-k signature')
 test-all: ## What continuous integration runs: alert rules, the image (as root), all tests
 	@$(MAKE) --no-print-directory alerts-check
 	@$(MAKE) --no-print-directory image-check
+	@$(MAKE) --no-print-directory test-scale
 	@$(MAKE) --no-print-directory test
+
+.PHONY: test-scale
+test-scale: ## Replicas behind HAProxy and nginx, and a RabbitMQ cluster of three nodes, under faults
+	@.ci/bootstrap dev scale
+	FAULTS=$(FAULTS) .venv/bin/pytest tests/scale $(ARGS)
 
 .PHONY: faults
 faults: ## Run the fault matrix alone and print its counts (FAULTS=full for the long form)
