@@ -46,7 +46,7 @@ def expressions() -> Iterator[str]:
 
 def selectors(expression: str) -> Iterator[tuple[str, Labels]]:
     """Yield each metric that is asked for, with the labels that it is chosen by."""
-    for name, chosen in re.findall(rf"({PREFIX}\w+)(?:\{{([^}}]*)\}})?", expression):
+    for name, chosen in re.findall(rf"((?:{PREFIX}|process_)\w+)(?:\{{([^}}]*)\}})?", expression):
         yield name.removesuffix("_bucket"), dict(re.findall(r'(\w+)(?:=|=~|!=)"([^"]*)"', chosen))
 
 
