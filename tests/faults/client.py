@@ -28,12 +28,12 @@ class Connection:
             async with asyncio.timeout(self._seconds):
                 reader, writer = await self._connected()
                 writer.write(request)
-                head = await reader.readuntil(b"\r\n\r\n")
+                head = (await reader.readuntil(b"\r\n\r\n")).lower()  # proxies write names so or so
                 reply = Reply(int(head[9:12]), await reader.readexactly(_length(head)))
         except (OSError, EOFError, TimeoutError, asyncio.LimitOverrunError, ValueError):
             self.close()
             return None
-        if b"\r\nConnection: close\r\n" in head:
+        if b"\r\nconnection: close\r\n" in head:
             self.close()
         return reply
 
@@ -56,4 +56,4 @@ class Connection:
 
 
 def _length(head: bytes) -> int:
-    return int(head.partition(b"\r\nContent-Length: ")[2].partition(b"\r\n")[0] or 0)
+    return int(head.partition(b"\r\ncontent-length: ")[2].partition(b"\r\n")[0] or 0)

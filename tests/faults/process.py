@@ -134,6 +134,16 @@ class BridgeProcess:
         assert self._process is not None
         self._process.send_signal(signal.SIGHUP)
 
+    def freeze(self) -> None:
+        """Stop it in its tracks (SIGSTOP): connections stay, and nothing answers."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
     async def terminate(self) -> int:
         """Stop it with SIGTERM and return its exit code."""
         return await self._end(signal.SIGTERM)

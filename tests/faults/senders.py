@@ -28,7 +28,7 @@ class Traffic:
     ``rate`` is events a second in all. Each of ``sequential`` records has one sender, which goes on
     to its next event when the one before it was accepted or given up; each of ``concurrent``
     records has ``at_once``. A sender ends after ``most`` events. ``pace`` shortens the time between
-    attempts, ``padding`` makes bodies larger by so many bytes.
+    attempts, ``padding`` makes bodies larger by so many bytes, ``path`` is that of the endpoint.
     """
 
     rate: float = 400
@@ -40,6 +40,7 @@ class Traffic:
     most: int = sys.maxsize
     padding: int = 0
     pace: float = 0.25
+    path: str = "/webhook"
 
 
 class Senders:
@@ -55,7 +56,7 @@ class Senders:
         self._port = port
         self._ledger = ledger
         self._traffic = traffic
-        self._webhooks = Webhooks(traffic.event, padding=traffic.padding)
+        self._webhooks = Webhooks(traffic.event, padding=traffic.padding, path=traffic.path)
         self._stopping = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self.speed = 1.0

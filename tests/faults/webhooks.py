@@ -17,10 +17,13 @@ _NUMBER = 1_222_222_222
 class Webhooks:
     """Makes the requests of one kind of event."""
 
-    def __init__(self, event: str = "contact.changed", *, padding: int = 0) -> None:
-        """Take the event's name and so many bytes to make the body larger."""
+    def __init__(
+        self, event: str = "contact.changed", *, padding: int = 0, path: str = "/webhook"
+    ) -> None:
+        """Take the event's name, so many bytes to make the body larger, the endpoint's path."""
         webhook = sample(event, primary_key=_KEY, event_id=_ID.decode(), changed_by=_NUMBER)
         self._event = event
+        self._path = path
         self._body = encode({**webhook, "Padding": "." * padding} if padding else webhook)
 
     def body(self, event_id: str, *, key: int, number: int) -> bytes:
@@ -32,7 +35,7 @@ class Webhooks:
         """Return the bytes of a whole request."""
         body = self.body(event_id, key=key, number=number)
         head = (
-            "POST /webhook HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+            f"POST {self._path} HTTP/1.1\r\nHost: 127.0.0.1\r\n"
             "Content-Type: application/json; charset=utf-8\r\n"
             "User-Agent: NetServer-Webhook/10.5.9210.1532\r\n"
             f"X-SuperOffice-Event: {self._event}\r\nX-SuperOffice-EventId: {event_id}\r\n"

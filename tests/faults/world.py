@@ -1,4 +1,4 @@
-"""One row of the fault matrix: a broker, a bridge, senders and consumers, and the counts."""
+"""One row of the fault matrix: a broker, bridges, senders and consumers, and the counts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import os
 import re
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -49,15 +49,24 @@ def size(short: int, full: int) -> int:
 
 
 class World:
-    """What a row acts on; made by ``running``."""
+    """What a row acts on; made by ``running``.
 
-    def __init__(self, node: RabbitMQNode, bridge: BridgeProcess) -> None:
+    ``port`` is where senders send to: the first bridge, unless a row puts something in front.
+    """
+
+    def __init__(self, node: RabbitMQNode, bridges: Sequence[BridgeProcess]) -> None:
         self.node = node
-        self.bridge = bridge
+        self.bridges = bridges
+        self.port = self.bridge.port
         self.ledger = Ledger()
         self.consumers: dict[str, Consumer] = {}
         self._senders: list[Senders] = []
         self._begun = time.monotonic()
+
+    @property
+    def bridge(self) -> BridgeProcess:
+        """Return the bridge, the first if there are several."""
+        return self.bridges[0]
 
     async def bind(self, queue: str, *keys: str, **arguments: Any) -> None:
         """Declare a consumer's queue and bind it to ``superoffice``."""
@@ -72,19 +81,23 @@ class World:
     def senders(self, **traffic: Any) -> Senders:
         """Return senders, to be started with ``async with``."""
         defaults = {"rate": size(100, 500), "pace": 1 if FULL else 0.25}
-        senders = Senders(self.bridge.port, self.ledger, Traffic(**{**defaults, **traffic}))
+        senders = Senders(self.port, self.ledger, Traffic(**{**defaults, **traffic}))
         self._senders.append(senders)
         return senders
 
     @property
     def gave_up_a_connection(self) -> bool:
-        """Return whether the bridge thought the broker deaf: only then it may publish twice."""
-        return self.bridge.log.counts["broker_silent"] > 0
+        """Return whether a bridge thought the broker deaf: only then it may publish twice."""
+        return any(bridge.log.counts["broker_silent"] for bridge in self.bridges)
 
     async def is_up(self) -> bool:
-        """Return whether the bridge publishes directly."""
-        status = await self.bridge.status()
-        return bool(status["broker"] == "up" and status["topology"] == "verified")
+        """Return whether the bridges publish directly."""
+        found = [await bridge.status() for bridge in self.bridges]
+        return all(each["broker"] == "up" and each["topology"] == "verified" for each in found)
+
+    async def total(self, metric: str) -> float:
+        """Return the sum of a metric over all bridges, NaN if one does not say."""
+        return sum([await bridge.metric(metric) for bridge in self.bridges])
 
     async def accepts(self, short: int, full: int = 0) -> None:
         """Return when so many more events were accepted."""
@@ -96,10 +109,10 @@ class World:
         await self.counts_to("spool_events", events)
 
     async def counts_to(self, metric: str, value: float) -> None:
-        """Return when a metric is at least so much."""
+        """Return when a metric, summed over all bridges, is at least so much."""
 
         async def holds() -> bool:
-            return await self.bridge.metric(metric) >= value
+            return await self.total(metric) >= value
 
         await until(holds, what=f"{metric} is {value}")
 
@@ -111,11 +124,11 @@ class World:
         """
         async with self._less_and_less_load():
             await until(self._is_drained, what="the spool is drained under load")
-        published = await self.bridge.metric("published_total")
+        published = await self.total("published_total")
         await self.counts_to("published_total", published + size(20, 50))
 
     async def logs(self, action: str, *, times: int = 1) -> None:
-        """Return when the bridge has logged an action so often."""
+        """Return when the (first) bridge has logged an action so often."""
         await until(lambda: self.bridge.log.counts[action] >= times, what=f"log of {action}")
 
     async def counts(self, row: str) -> Counts:
@@ -154,10 +167,10 @@ class World:
         return self.ledger.counts().lost == 0
 
     async def _is_drained(self) -> bool:
-        return await self.bridge.metric("spool_events") == 0
+        return await self.total("spool_events") == 0
 
     async def _is_idle(self) -> bool:
-        return await self._is_drained() and await self.bridge.metric("in_flight") == 0
+        return await self._is_drained() and await self.total("in_flight") == 0
 
 
 @asynccontextmanager
@@ -167,30 +180,35 @@ async def running(
     *,
     broker_url: str | None = None,
     queue: bool = True,
+    replicas: int = 1,
     **environ: str,
 ) -> AsyncIterator[World]:
-    """Run a bridge for the length of the block, on an empty broker; it is ready.
+    """Run a bridge, or several, for the length of the block, on an empty broker; they are ready.
 
-    Unless ``queue`` is false, there is a queue ``everything``, bound with ``#`` and consumed.
-    ``environ`` are settings of the bridge.
+    Each has a spool of its own. Unless ``queue`` is false, there is a queue ``everything``, bound
+    with ``#`` and consumed. ``environ`` are settings of the bridges.
     """
     settings = {DEADLINE: "2" if FULL else "0.5", **environ}
-    bridge = BridgeProcess(directory, broker_url or node.url, **settings)
-    world = World(node, bridge)
+    homes = [directory / f"bridge-{number}" for number in range(1, replicas + 1)]
+    for home in homes:
+        home.mkdir(exist_ok=True)
+    bridges = [BridgeProcess(home, broker_url or node.url, **settings) for home in homes]
+    world = World(node, bridges)
     try:
         await asyncio.to_thread(wipe, node.url, queues=QUEUES)
         if queue:
             await world.bind("everything", "#", **QUORUM)
             world.consume("everything")
-        await bridge.start()
-        await until(world.is_up, what="the bridge has found the broker")
+        await asyncio.gather(*(bridge.start() for bridge in bridges))
+        await until(world.is_up, what="the bridges have found the broker")
         yield world
     except BaseException:
-        print(f"{bridge.log}\n{world.ledger}")
+        print(*(bridge.log for bridge in bridges), world.ledger, sep="\n")
         await asyncio.to_thread(node.restart)  # for the next row
         raise
     finally:
-        bridge.close()
+        for bridge in bridges:
+            bridge.close()
         for consumer in world.consumers.values():
             await asyncio.to_thread(consumer.stop)
 
