@@ -210,6 +210,7 @@ class _Protocol(LimitedProtocol):
 class Listener:
     """One bound address; ``port`` is the real one when 0 was asked for.
 
+    ``is_open`` tells whether new connections are accepted.
     ``grace`` is for how many seconds requests may go on after ``stop``; ``tls`` makes it https.
     """
 
@@ -227,6 +228,7 @@ class Listener:
         self._asked = port
         self._tls = tls
         self.port = port
+        self.is_open = False
 
     async def start(self) -> None:
         """Bind and accept; raises OSError."""
@@ -236,9 +238,11 @@ class Listener:
         )
         await site.start()
         self.port = self._runner.addresses[0][1]
+        self.is_open = True
 
     async def stop(self) -> None:
         """Stop accepting, let requests finish for a while, then cut them off."""
+        self.is_open = False
         await self._runner.cleanup()
 
     @property

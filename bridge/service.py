@@ -91,8 +91,9 @@ class Service:
 
     def status(self) -> Mapping[str, Any]:
         """Return the members of ``/readyz``; ready means that a 200 can be earned."""
+        can_keep = self.publisher.is_ready or self.spool.accepts
         return {
-            "ready": self.publisher.is_ready or self.spool.accepts,
+            "ready": can_keep and self.listener.is_open,
             "broker": self.publisher.broker,
             "topology": self.publisher.topology,
             "spool": {

@@ -178,7 +178,7 @@ async def test_one_process_per_spool(serving):
 
 
 async def test_requests_in_flight_finish_at_shutdown(serving, node, broker):
-    """Stopping waits for answers that are on their way."""
+    """Stopping waits for answers that are on their way, and is not ready for more."""
     consumer_queue(broker, "all", "#")
     async with serving() as client:
         await asyncio.to_thread(node.freeze)
@@ -187,8 +187,11 @@ async def test_requests_in_flight_finish_at_shutdown(serving, node, broker):
             lambda: client.service.publisher.in_flight == 1
         )  # one record, one at a time
         stopping = asyncio.create_task(client.service.listener.stop())
+        await asyncio.sleep(0)
+        ready, _, _ = await client.get("/readyz")
         await asyncio.to_thread(node.thaw)
         statuses = [(await answer)[0] for answer in answers]
         await stopping
 
     assert statuses == [200] * 10
+    assert 503 == ready
