@@ -61,6 +61,7 @@ test-all: ## What continuous integration runs: alert rules, the image (as root),
 test-scale: ## Replicas behind HAProxy and nginx, and a RabbitMQ cluster of three nodes, under faults
 	@.ci/bootstrap dev scale
 	FAULTS=$(FAULTS) .venv/bin/pytest tests/scale $(ARGS)
+	@FAULTS=$(FAULTS) .venv/bin/python -m tests.faults
 
 .PHONY: faults
 faults: ## Run the fault matrix alone and print its counts (FAULTS=full for the long form)

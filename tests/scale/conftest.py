@@ -1,0 +1,13 @@
+"""The world of a row, with as many bridges as it asks for."""
+
+from functools import partial
+
+import pytest
+
+from tests.faults.world import running
+
+
+@pytest.fixture
+def world(node, tmp_path):
+    """Return what makes the world of a row, given settings for the bridges."""
+    return partial(running, node, tmp_path)
