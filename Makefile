@@ -23,7 +23,7 @@ RABBITMQ := $(if $(BRIDGE_BROKER__URLS),,rabbitmq)
 .PHONY: help
 help: ## Show this list
 	@echo 'usage: make TARGET [NAME=value]'
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: ## Start RabbitMQ and the bridge, send three events, print what a consumer receives, keep serving
@@ -51,8 +51,9 @@ test: ## Run all tests against private RabbitMQs (WORKERS=2 ARGS='-k signature')
 	.venv/bin/pytest -n $(WORKERS) $(ARGS)
 
 .PHONY: test-all
-test-all: ## What continuous integration runs: alert rules, the image (as root), all tests
+test-all: ## What continuous integration runs: alert rules, manifests, the image (as root), all tests
 	@$(MAKE) --no-print-directory alerts-check
+	@$(MAKE) --no-print-directory kubernetes-check
 	@$(MAKE) --no-print-directory image-check
 	@$(MAKE) --no-print-directory test-scale
 	@$(MAKE) --no-print-directory test
@@ -82,6 +83,11 @@ check: ## Lint, formatting, types, import rules, known vulnerabilities of the de
 alerts-check: ## Check the alert rules with promtool, and run their tests
 	@.ci/promtool check config config/prometheus/prometheus.yml
 	@.ci/promtool test rules config/prometheus/alerts_test.yml
+
+.PHONY: kubernetes-check
+kubernetes-check: ## Render config/kubernetes, and validate it against Kubernetes' schemas
+	@.ci/bootstrap dev
+	@.venv/bin/python -m tests.kubernetes
 
 .PHONY: fuzz
 fuzz: ## Throw random and mutated requests at a bridge (REQUESTS=200000 SEED=7)

@@ -1,0 +1,1 @@
+"""The manifests in config/kubernetes; rendered and validated: ``make kubernetes-check``."""
