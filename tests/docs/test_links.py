@@ -9,7 +9,14 @@ import pytest
 
 from tests.docs.documents import DOCS, ROOT, document, spans, tables
 
-FOR_READERS = ("binding-cookbook", "operations", "superoffice-oddities", "troubleshooting")
+FOR_READERS = (
+    "binding-cookbook",
+    "kubernetes",
+    "operations",
+    "scaling",
+    "superoffice-oddities",
+    "troubleshooting",
+)
 PAGES = sorted([*DOCS.glob("reference/*.md"), *(DOCS / f"{name}.md" for name in FOR_READERS)])
 
 

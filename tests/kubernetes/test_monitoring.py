@@ -1,12 +1,17 @@
-"""The ServiceMonitor finds the admin port, under the job that the alerts go by."""
+"""The ServiceMonitor finds the admin port, under the job of the alerts; they can be wrapped."""
 
 from __future__ import annotations
 
 import re
+import subprocess
 
-from tests.docs.documents import ROOT
+import yaml
+
+from tests.docs.documents import ROOT, blocks, section
 from tests.kubernetes.manifests import objects, secret_keys, the
 
+PAGE = "kubernetes.md"
+APPLY = "kubectl apply --filename -"
 ENDPOINT = {"port", "path", "interval", "authorization"}
 
 
@@ -42,3 +47,25 @@ def test_it_has_only_fields_that_were_checked():
         "authorization"
     ]
     assert "admin_token" in secret_keys()
+
+
+def test_the_rules_for_the_operator_are_the_rules():
+    """The command of docs/kubernetes.md wraps them, and changes nothing."""
+    [command] = [
+        each for each in blocks(section(PAGE, "Install"), "sh") if "PrometheusRule" in each
+    ]
+    assert command.count(APPLY) == 1
+    shown = ["sh", "-euc", command.replace(APPLY, "cat")]
+    done = subprocess.run(shown, cwd=ROOT, capture_output=True, text=True, check=True)
+    rule = yaml.safe_load(done.stdout)
+    alerts = yaml.safe_load((ROOT / "config/prometheus/alerts.yml").read_text("utf-8"))
+
+    assert ("monitoring.coreos.com/v1", "PrometheusRule") == (rule["apiVersion"], rule["kind"])
+    assert alerts == rule["spec"]
+
+
+def test_the_secret_of_the_page_has_what_the_base_needs():
+    """The command that makes it names each key that bridge.toml looks for."""
+    [command] = [each for each in blocks(section(PAGE, "Install"), "sh") if "create secret" in each]
+
+    assert secret_keys() == set(re.findall(r"--from-(?:literal|file)=(\w+)", command))
