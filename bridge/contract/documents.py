@@ -1,0 +1,31 @@
+"""The one list of all documents, and their form in a file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from bridge.contract import asyncapi, jsonschema
+from bridge.contract.deployment import Deployment
+
+Document = Mapping[str, Any]
+
+
+def documents(deployment: Deployment) -> Mapping[str, Callable[[], Document]]:
+    """Return what makes each document, by its path: ``asyncapi.json``, ``schemas/contact.json``.
+
+    They are made one at a time, when they are asked for.
+    """
+    schemas = {f"schemas/{name}.json": make for name, make in jsonschema.schemas().items()}
+    return {
+        "asyncapi.json": partial(asyncapi.document, deployment),
+        # "openapi.json": partial(openapi.document, deployment),
+        **schemas,
+    }
+
+
+def encode(document: Document) -> bytes:
+    """Return a document as JSON, the same bytes for the same document."""
+    return f"{json.dumps(document, indent=2, ensure_ascii=False)}\n".encode()
