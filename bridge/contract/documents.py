@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
+
+import orjson
 
 from bridge.contract import asyncapi, jsonschema
 from bridge.contract.deployment import Deployment
@@ -18,7 +19,10 @@ def documents(deployment: Deployment) -> Mapping[str, Callable[[], Document]]:
 
     They are made one at a time, when they are asked for.
     """
-    schemas = {f"schemas/{name}.json": make for name, make in jsonschema.schemas().items()}
+    schemas = {
+        f"schemas/{name}.json": make
+        for name, make in jsonschema.schemas(deployment.examples).items()
+    }
     return {
         "asyncapi.json": partial(asyncapi.document, deployment),
         # "openapi.json": partial(openapi.document, deployment),
@@ -28,4 +32,4 @@ def documents(deployment: Deployment) -> Mapping[str, Callable[[], Document]]:
 
 def encode(document: Document) -> bytes:
     """Return a document as JSON, the same bytes for the same document."""
-    return f"{json.dumps(document, indent=2, ensure_ascii=False)}\n".encode()
+    return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)

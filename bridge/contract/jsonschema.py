@@ -1,16 +1,74 @@
-"""JSON Schema 2020-12 of what leaves: the envelope, and ``data`` of each entity."""
+"""JSON Schema 2020-12 of what leaves: the envelope, and ``data`` of each entity.
+
+Every document is complete in itself: its references stay in it, wherever it was fetched from.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any, Final
+
+import orjson
+
+from bridge.contract import schema
+from bridge.contract.deployment import Example
+from bridge.contract.messages import published
+from bridge.contract.schema import KINDS, NAMES, Schema, name_of
+from bridge.core.message import SCHEMA_VERSION, SCHEMAS
+
+DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+
+_Examples = Mapping[str, Example]
 
 
-def envelope() -> dict[str, Any]:
-    """Return the schema of any message's body in CloudEvents format."""
-    raise NotImplementedError
+def schemas(examples: _Examples) -> Mapping[str, Callable[[], Schema]]:
+    """Return what makes each schema, by name: ``envelope``, and ``data`` of each entity."""
+    return {
+        "envelope": partial(envelope, examples),
+        **{name: partial(data, name, examples) for name in NAMES},
+    }
 
 
-def schemas() -> Mapping[str, Callable[[], dict[str, Any]]]:
-    """Return what makes each schema, by name: ``envelope``, ``contact``, ..."""
-    return {"envelope": envelope}
+def envelope(examples: _Examples) -> Schema:
+    """Return the schema of any message's body in CloudEvents format.
+
+    ``data`` is that of the schema which ``dataschema`` names.
+    """
+    definitions = {**KINDS, **{name: schema.data(name) for name in NAMES}}
+    body = {**schema.envelope(), "allOf": [_dispatch(name) for name in NAMES if name != "any"]}
+    shown = [example for example in examples if example == "contact.created"]
+    return {
+        # A slash is in the dataschema of no entity.
+        **_identified(f"{SCHEMAS}schema/envelope:{SCHEMA_VERSION}", body),
+        "examples": [orjson.loads(published(examples[name]).body) for name in shown],
+        "$defs": definitions,
+    }
+
+
+def data(name: str, examples: _Examples) -> Schema:
+    """Return the schema of ``data`` of the messages of an entity; ``name`` is one of ``NAMES``."""
+    body = schema.data(name)
+    return {
+        **_identified(schema.urn(name), body),
+        "examples": list(_data_of(name, examples)),
+        "$defs": dict(KINDS),
+    }
+
+
+def _identified(identity: str, body: Schema) -> Schema:
+    return {"$schema": DIALECT, "$id": identity, **body}
+
+
+def _dispatch(name: str) -> Schema:
+    return {
+        "if": {"properties": {"dataschema": schema.dataschema(name)}, "required": ["dataschema"]},
+        "then": {"properties": {"data": {"$ref": f"#/$defs/{name}"}}},
+    }
+
+
+def _data_of(name: str, examples: _Examples) -> Iterator[Any]:
+    for example in examples.values():
+        content = orjson.loads(published(example).body)["data"]
+        if name_of(content["entity"]) == name:
+            yield content

@@ -26,6 +26,12 @@ UNROUTED = "superoffice.unrouted"
 
 CLOUDEVENTS_JSON = "application/cloudevents+json"
 
+SCHEMAS = "urn:superoffice-bridge:"
+"""What every ``dataschema`` begins with; the entity and ``SCHEMA_VERSION`` follow."""
+
+SCHEMA_VERSION = 1
+"""Changes with the meaning of what a present member of ``data`` says: docs/contract/README.md."""
+
 Headers = Mapping[str, str | int]
 
 MAX_HEADER_BYTES = 255
@@ -83,7 +89,7 @@ def cloudevent(event: Event, *, kind: str, source: str) -> bytes:
         envelope["subject"] = f"{entity}/{key if type(key) is int else quote(str(key), safe='')}"
     envelope["time"] = event.time
     envelope["datacontenttype"] = "application/json"
-    envelope["dataschema"] = f"urn:superoffice-bridge:{entity}:1"
+    envelope["dataschema"] = f"{SCHEMAS}{entity}:{SCHEMA_VERSION}"
     envelope["data"] = event.data
     return orjson.dumps(envelope)
 

@@ -1,0 +1,319 @@
+"""What a message says, as schemas: kinds of values, ``data`` of an entity, the envelope.
+
+References go to ``#/$defs``; whoever puts a schema elsewhere moves them with ``moved``. Nothing but
+what both JSON Schema 2020-12 and draft 7 understand alike is used, because AsyncAPI's own schemas
+are of draft 7.
+
+A schema is true for every message that the bridge can send, and what no rule of normalizing knows
+passes unchanged. So the type of a column is what SuperOffice documents, or anything else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+from bridge.core.message import SCHEMA_VERSION, SCHEMAS
+from bridge.core.routing import MAX_KEY_BYTES
+from bridge.superoffice.catalogue import ENTITIES, EXTRA_TABLE, LIST, Entity, Kind, find
+from bridge.superoffice.normalize import snake_case
+
+Schema = dict[str, Any]
+
+MAX_ID_BYTES: Final = 200
+
+ANY: Final = Entity(
+    name="*",
+    key=None,
+    actions=(),
+    fields=MappingProxyType({}),
+    fields_on=(),
+    changes_on=(),
+    values=(),
+)
+"""Whatever is not in the catalogue: events that users of SuperOffice invent."""
+
+NAMES: Final[Mapping[str, Entity]] = MappingProxyType(
+    {
+        **{entity.name: entity for entity in ENTITIES},
+        "list": LIST,
+        "extra_table": EXTRA_TABLE,
+        "any": ANY,
+    }
+)
+"""The names of the schemas of ``data``, which are those of their files."""
+
+_KELVIN: Final = "\N{KELVIN SIGN}"
+"""The one letter outside ASCII that is an ASCII letter in lower case."""
+
+_PATTERNS: Final = {LIST.name: ("list.*", r"list\."), EXTRA_TABLE.name: ("y_*", "y_")}
+"""What stands in an ``$id`` for many names (as no name does), and what the names begin with."""
+
+
+def _usually(description: str, *usual: Schema) -> Schema:
+    """Return the schema of a value that is usually one of these, and may be anything.
+
+    All types are spelled out, because generators of code take "anything" for the whole.
+    """
+    never = {"null", "boolean", "number"} & {kind["type"] for kind in usual}
+    others = [kind for kind in _TYPES if kind not in never]
+    unchanged = {"description": "What no rule knows, unchanged.", "type": others}
+    return {"description": description, "anyOf": [*usual, unchanged]}
+
+
+_TYPES: Final = ("null", "boolean", "number", "string", "array", "object")
+
+_LOCAL: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?)?$"
+
+KINDS: Final[Mapping[str, Schema]] = MappingProxyType(
+    {
+        "number": _usually("A number: an id, a list item, an enum.", {"type": "integer"}),
+        "flag": _usually("A flag.", {"type": "boolean"}),
+        "date_time": _usually(
+            "A point in time: in UTC, or, without an offset, in the tenant's own time. Null: no"
+            " date.",
+            {"type": "string", "format": "date-time"},
+            {"type": "string", "pattern": _LOCAL},
+            {"type": "null"},
+        ),
+        "mixed": _usually("Sent as more than one type."),
+    }
+)
+"""The kinds of values that columns have."""
+
+_OF_KIND: Final = {
+    Kind.INT: "number",
+    Kind.FLAG: "flag",
+    Kind.BOOL: "flag",
+    Kind.NUMERIC: "number",
+    Kind.DATE: "date_time",
+    Kind.OTHER: "mixed",
+}
+
+
+def urn(name: str) -> str:
+    """Return the ``$id`` of a schema of ``data``: for a plain entity it is its ``dataschema``."""
+    entity = NAMES[name]
+    shown, _ = _PATTERNS.get(entity.name, (entity.name, None))
+    return f"{SCHEMAS}{shown}:{SCHEMA_VERSION}"
+
+
+def dataschema(name: str) -> Schema:
+    """Return what the ``dataschema`` of the entity's messages is."""
+    entity = NAMES[name]
+    if entity is ANY:
+        return {"type": "string", "format": "uri", "pattern": f"^{SCHEMAS}.*:{SCHEMA_VERSION}$"}
+    if entity.name in _PATTERNS:
+        start = _PATTERNS[entity.name][1]
+        return {
+            "type": "string",
+            "format": "uri",
+            "pattern": f"^{SCHEMAS}{start}.*:{SCHEMA_VERSION}$",
+        }
+    return {"const": urn(name)}
+
+
+def data(name: str) -> Schema:
+    """Return the schema of ``data``."""
+    entity = NAMES[name]
+    title = camel_case(name)
+    return {
+        "title": title,
+        "description": _about(entity),
+        "type": "object",
+        "required": list(_MEMBERS),
+        "properties": {
+            **_MEMBERS,
+            "entity": _entity_name(entity),
+            "action": _action(entity),
+            "field_values": _columns(
+                f"{title}FieldValues",
+                f"Columns and their values{_on(entity.fields_on)}. Custom columns come too.",
+                entity.fields,
+            ),
+            "values": _columns(
+                f"{title}Values",
+                f"Columns of a deleted record{_on(('deleted',) if entity.values else ())}.",
+                {column: entity.fields.get(column, Kind.INT) for column in entity.values},
+            ),
+        },
+    }
+
+
+def envelope(*, name: str = "any", data: Schema | None = None) -> Schema:
+    """Return the CloudEvent around the ``data`` of an entity."""
+    title = f"{camel_case(name)}Event" if name != "any" else "Event"
+    return {
+        "title": title,
+        "description": "A CloudEvent 1.0 in structured JSON.",
+        "type": "object",
+        "required": [name for name in _ATTRIBUTES if name != "subject"],
+        "properties": {
+            **_ATTRIBUTES,
+            "dataschema": {"description": "Names the schema of `data`.", **dataschema(name)},
+            "data": data or {"$ref": f"#/$defs/{name}"},
+        },
+    }
+
+
+def name_of(entity: str) -> str:
+    """Return the name of the schema for an entity, however that is spelled."""
+    known = find(entity)
+    return next((name for name, entity in NAMES.items() if entity is known), "any")
+
+
+def moved(schema: Any, *, to: str) -> Any:
+    """Return the same schema with its references to ``#/$defs/`` going elsewhere."""
+    if isinstance(schema, Mapping):
+        return {
+            key: value.replace("#/$defs/", to, 1) if key == "$ref" else moved(value, to=to)
+            for key, value in schema.items()
+        }
+    return [moved(item, to=to) for item in schema] if isinstance(schema, list) else schema
+
+
+def camel_case(name: str) -> str:
+    """Return the name of a type: ``extra_table`` -> ``ExtraTable``."""
+    return "".join(word.capitalize() for word in name.split("_"))
+
+
+RAW: Final[Schema] = {
+    "description": "The webhook as it was received.",
+    "type": "object",
+    "required": ["Event"],
+    "properties": {"Event": {"type": "string"}},
+}
+
+_MEMBERS: Final[Mapping[str, Schema]] = MappingProxyType(
+    {
+        "event": {
+            "description": "The event's name, as SuperOffice sent it.",
+            "type": "string",
+            "minLength": 1,
+        },
+        "entity": {},
+        "action": {},
+        "primary_key": {
+            "description": "The record's key: up to 64 bits, text where it is not a number.",
+            "type": ["integer", "string", "null"],
+        },
+        "context_identifier": {
+            "description": "The SuperOffice installation, such as Cust20001.",
+            "type": ["string", "null"],
+        },
+        "changed_by_associate_id": {
+            "description": "Who made the change.",
+            "type": ["integer", "null"],
+        },
+        "webhook_name": {
+            "description": "The webhook that brought the event, as registered.",
+            "type": ["string", "null"],
+        },
+        "changes": {
+            "description": "The names of the columns that changed.",
+            "type": "array",
+            "items": {"type": "string"},
+        },
+        "field_values": {},
+        "values": {},
+        "properties": {
+            "description": "Every other property of the webhook, untouched.",
+            "type": "object",
+        },
+    }
+)
+"""All members of ``data``; they are always there."""
+
+_ATTRIBUTES: Final[Mapping[str, Schema]] = MappingProxyType(
+    {
+        "specversion": {"const": "1.0"},
+        "id": {
+            "description": "Drop repeats by it. The webhook's EventId, or sha256- and the hash of"
+            " its body.",
+            "type": "string",
+            "minLength": 1,
+            "maxLength": MAX_ID_BYTES,
+        },
+        "source": {
+            "description": "The installation: /superoffice/Cust20001.",
+            "type": "string",
+            "format": "uri-reference",
+            "minLength": 1,
+        },
+        "type": {
+            "description": "com.superoffice. and the event's name in lower case.",
+            "type": "string",
+            "pattern": r"^com\.superoffice\.",
+            "maxLength": MAX_KEY_BYTES,
+        },
+        "subject": {
+            "description": "The record: contact/4711. Absent without a primary key.",
+            "type": "string",
+            "pattern": "^[^/]*/.",
+        },
+        "time": {
+            "description": "When SuperOffice raised the event, or else its receipt.",
+            "type": "string",
+            "format": "date-time",
+        },
+        "datacontenttype": {"const": "application/json"},
+        "dataschema": {},
+        "data": {},
+    }
+)
+
+
+def _about(entity: Entity) -> str:
+    if entity is ANY:
+        return "Of any event; those of the catalogue have schemas of their own."
+    if not entity.actions:
+        return "Of the event that SuperOffice sends on registration."
+    return f"Of {', '.join(f'{entity.name}.{action}' for action in entity.actions)}."
+
+
+def _on(actions: Iterable[str]) -> str:
+    return f", with {', '.join(actions)}" if actions else ""
+
+
+def _entity_name(entity: Entity) -> Schema:
+    """Return the schema of the name, which events that users invent spell as they like."""
+    described = {"description": "`event` up to its last dot.", "type": "string"}
+    if entity is ANY:
+        return described
+    if entity.name in _PATTERNS:
+        pattern = f"^{_any_case(_PATTERNS[entity.name][1])}"
+        examples = ["list.category"] if entity is LIST else ["y_rental"]
+    else:
+        pattern, examples = f"^{_any_case(entity.name)}$", [entity.name]
+    return {**described, "pattern": pattern, "examples": examples}
+
+
+def _any_case(pattern: str) -> str:
+    """Let each letter be any that is the same in lower case; regular expressions of ECMA cannot."""
+    return "".join(
+        f"[{letter.upper()}{letter}{_KELVIN if letter == 'k' else ''}]"
+        if letter.isalpha()
+        else letter
+        for letter in pattern
+    )
+
+
+def _action(entity: Entity) -> Schema:
+    described = {"description": "`event` after its last dot; empty for a name without one."}
+    known = list(entity.actions) or [""]
+    if entity is ANY:
+        return {**described, "type": "string"}
+    return {**described, "anyOf": [{"enum": known}, {"type": "string"}]}
+
+
+def _columns(title: str, description: str, columns: Mapping[str, Kind]) -> Schema:
+    return {
+        "title": title,
+        "description": description,
+        "type": "object",
+        "properties": {
+            snake_case(column): {"$ref": f"#/$defs/{_OF_KIND[kind]}"}
+            for column, kind in columns.items()
+        },
+    }

@@ -1,0 +1,51 @@
+"""The files that are generated from the catalogue, the message model and the golden samples."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bridge.contract import Deployment, Example, documents, encode
+
+ROOT = Path(__file__).parents[2]
+SAMPLES = ROOT / "tests" / "samples"
+GOLDEN = Path("bridge/contract/golden.json")
+TREE = Path("docs/contract")
+
+
+def golden() -> dict[str, Any]:
+    """Return the golden requests that examples are made of: one of each event."""
+    found: dict[str, Any] = {}
+    for folder in sorted(path.parent for path in SAMPLES.glob("*/body.json")):
+        if "--" in folder.name:  # the odd ones are for tests
+            continue
+        request = json.loads((folder / "request.json").read_text("utf-8"))
+        found[folder.name] = {
+            "body": (folder / "body.json").read_text("utf-8"),
+            "headers": request["headers"],
+            "received_ns": request["received_ns"],
+        }
+    return found
+
+
+def examples() -> dict[str, Example]:
+    """Return them as the documents want them."""
+    return {
+        name: Example(
+            body=request["body"].encode(),
+            headers=request["headers"],
+            received_ns=request["received_ns"],
+        )
+        for name, request in golden().items()
+    }
+
+
+def files() -> Mapping[Path, bytes]:
+    """Return the content of every generated file, by its path below the root."""
+    made = documents(Deployment(examples=examples()))
+    return {
+        GOLDEN: encode(golden()),
+        **{TREE / path: encode(make()) for path, make in made.items()},
+    }
