@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from bridge.contract.schema import MAX_ID_BYTES, Schema
+from bridge.contract.kinds import Schema
+from bridge.contract.schema import MAX_ID_BYTES
 from bridge.core.message import CLOUDEVENTS_JSON, MAX_HEADER_BYTES
 from bridge.core.routing import MAX_KEY_BYTES
 
@@ -109,10 +110,11 @@ HEADERS: Final[Mapping[str, Schema]] = MappingProxyType(
 """The headers of each kind of message, by the name of their schema."""
 
 
-def properties(content_type: str) -> Schema:
-    """Return the schema of the AMQP properties; all of them are always there."""
-    described: dict[str, Any] = {
-        "content_type": {"const": content_type},
+PROPERTIES: Final[Schema] = {
+    "type": "object",
+    "required": ["content_type", "delivery_mode", "message_id", "timestamp", "type", "app_id"],
+    "properties": {
+        "content_type": {"enum": [CLOUDEVENTS_JSON, RAW_JSON, UNREADABLE]},
         "delivery_mode": {"description": "Persistent.", "const": 2},
         "message_id": {
             "description": "The `id` of the event.",
@@ -128,8 +130,9 @@ def properties(content_type: str) -> Schema:
             "maxLength": MAX_KEY_BYTES,
         },
         "app_id": {"const": "superoffice-bridge"},
-    }
-    return {"type": "object", "required": list(described), "properties": described}
+    },
+}
+"""The AMQP properties beside the headers; all of them are always there."""
 
 
 def exchange(name: str, *, vhost: str, kind: str = "topic") -> dict[str, Any]:
@@ -146,5 +149,3 @@ SENT: Final[Mapping[str, Any]] = MappingProxyType(
     }
 )
 """How everything is published: persistent, and returned where no queue is bound."""
-
-__all__ = ["BINDING", "CLOUDEVENTS_JSON", "HEADERS", "RAW_JSON", "SENT", "exchange", "properties"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
@@ -10,10 +10,11 @@ import orjson
 
 from bridge import __version__
 from bridge.contract import amqp, schema
-from bridge.contract.channels import Channel, channels, parameters
-from bridge.contract.deployment import Deployment
+from bridge.contract.channels import Channel, channel_of, channels, parameters
+from bridge.contract.deployment import Deployment, Example
+from bridge.contract.kinds import KINDS, Schema
 from bridge.contract.messages import published
-from bridge.contract.schema import KINDS, NAMES, Schema
+from bridge.contract.schema import NAMES
 from bridge.core.message import CLOUDEVENTS_JSON, PARKED, UNROUTED
 
 _SCHEMAS: Final = "#/components/schemas/"
@@ -42,6 +43,7 @@ def document(deployment: Deployment) -> dict[str, Any]:
     """Return the document of a deployment."""
     vhost = _vhost(deployment)
     found = list(channels(deployment))
+    examples = _examples(deployment, found)
     return {
         "asyncapi": "3.1.0",
         "info": {
@@ -72,11 +74,15 @@ def document(deployment: Deployment) -> dict[str, Any]:
         },
         "components": {
             "messages": {
-                **{channel.name: _message(channel, deployment) for channel in found},
+                **{
+                    channel.name: _message(channel, examples.get(channel.name, ()))
+                    for channel in found
+                },
                 **_QUARANTINED,
             },
             "schemas": _schemas(),
             "operationTraits": {"published": {"bindings": {"amqp": dict(amqp.SENT)}}},
+            "messageTraits": {"published": {"x-amqp-properties": amqp.PROPERTIES}},
         },
     }
 
@@ -140,35 +146,43 @@ def _quarantine(name: str, about: str, vhost: str, *messages: str) -> dict[str, 
     }
 
 
-def _message(channel: Channel, deployment: Deployment) -> dict[str, Any]:
+def _message(channel: Channel, examples: Sequence[Example]) -> dict[str, Any]:
     raw = channel.route.raw
-    payload = "raw" if raw else f"{channel.schema}_event"
-    content_type = amqp.RAW_JSON if raw else CLOUDEVENTS_JSON
-    examples = list(_examples(channel, deployment))
-    kind = f"com.superoffice.{channel.event}" if channel.event else "com.superoffice"
+    described = _described(
+        channel.name,
+        channel.about,
+        amqp.RAW_JSON if raw else CLOUDEVENTS_JSON,
+        headers="headers",
+        payload="raw" if raw else f"{channel.schema}_event",
+    )
+    if channel.event and "{" not in channel.event:
+        kind = f"com.superoffice.{channel.event}"
+        described["bindings"] = {"amqp": {"messageType": kind, "bindingVersion": amqp.BINDING}}
+    if examples:
+        described["examples"] = [_example(example, raw=raw) for example in examples]
+    return described
+
+
+def _example(example: Example, *, raw: bool) -> dict[str, Any]:
+    message = published(example)
+    body = example.body if raw else message.body
     return {
-        **_described(channel.name, channel.about, content_type, "headers", payload),
-        **({"examples": examples} if examples else {}),
-        **({"bindings": _type(kind)} if channel.event and "{" not in channel.event else {}),
+        "name": message.routing_key,
+        "headers": dict(message.headers),
+        "payload": orjson.loads(body),
     }
 
 
-def _examples(channel: Channel, deployment: Deployment) -> Iterator[dict[str, Any]]:
-    for name, example in deployment.examples.items():
-        message = published(example)
-        entity, _, action = message.routing_key.rpartition(".")
-        event = f"{schema.name_of(entity)}.{action}"
-        if (name if channel.schema == "test" else event) == channel.name:
-            body = example.body if channel.route.raw else message.body
-            yield {
-                "name": name,
-                "headers": dict(message.headers),
-                "payload": orjson.loads(body),
-            }
+def _examples(deployment: Deployment, found: Sequence[Channel]) -> Mapping[str, list[Example]]:
+    by_channel: dict[str, list[Example]] = {}
+    for example in deployment.examples.values():
+        if channel := channel_of(published(example).routing_key, deployment, found):
+            by_channel.setdefault(channel.name, []).append(example)
+    return by_channel
 
 
 def _described(
-    name: str, about: str, content_type: str, headers: str, payload: str
+    name: str, about: str, content_type: str, *, headers: str, payload: str
 ) -> dict[str, Any]:
     return {
         "name": name,
@@ -177,12 +191,8 @@ def _described(
         "contentType": content_type,
         "headers": {"$ref": f"{_SCHEMAS}{headers}"},
         "payload": {"$ref": f"{_SCHEMAS}{payload}"},
-        "x-amqp-properties": amqp.properties(content_type),
+        "traits": [{"$ref": "#/components/messageTraits/published"}],
     }
-
-
-def _type(kind: str) -> dict[str, Any]:
-    return {"amqp": {"messageType": kind, "bindingVersion": amqp.BINDING}}
 
 
 def _schemas() -> dict[str, Schema]:
@@ -200,16 +210,24 @@ def _schemas() -> dict[str, Schema]:
 
 _QUARANTINED: Final[Mapping[str, Any]] = {
     "unrouted": _described(
-        "unrouted", "An event as it was.", CLOUDEVENTS_JSON, "unrouted_headers", "any_event"
+        "unrouted",
+        "An event as it was.",
+        CLOUDEVENTS_JSON,
+        headers="unrouted_headers",
+        payload="any_event",
     ),
     "not_understood": _described(
-        "not_understood", "A request as it was.", amqp.UNREADABLE, "not_understood_headers", "bytes"
+        "not_understood",
+        "A request as it was.",
+        amqp.UNREADABLE,
+        headers="not_understood_headers",
+        payload="bytes",
     ),
     "not_delivered": _described(
         "not_delivered",
         "An event as it was.",
         CLOUDEVENTS_JSON,
-        "not_delivered_headers",
-        "any_event",
+        headers="not_delivered_headers",
+        payload="any_event",
     ),
 }

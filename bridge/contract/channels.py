@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from bridge.contract.deployment import Deployment
 from bridge.contract.schema import NAMES, name_of
 from bridge.core.routing import Route, topic_pattern
+from bridge.superoffice.catalogue import Entity
 
 _KEY = "{entity}.{action}"
 
@@ -30,27 +31,42 @@ class Channel(NamedTuple):
 
 def channels(deployment: Deployment) -> Iterator[Channel]:
     """Yield the channels of all events that can come."""
-    others = Route(match="#", exchange=deployment.exchange)
-    routes = (*deployment.routes, others)
+    routes = _routes(deployment)
     for name, event in _catalogue(deployment):
         route = next(route for route in routes if _matches(route, event))
         entity, dot, action = event.rpartition(".")
         schema = name.removesuffix(f".{action}")
         address = _address(route, entity if dot else action, action if dot else None)
-        yield Channel(name, event, schema, route, address, f"`{event}`.")
+        yield Channel(name, event, schema, route, address, _about(NAMES[schema], action))
     known = {event for _, event in _catalogue(deployment)}
     for number, route in enumerate(routes, 1):
+        is_default = number == len(routes)
         if route.match not in known:
-            name = "any" if route is others else f"route.{number}"
-            about = f"Any other event that matches `{route.match}` and no route before it."
+            name = "any" if is_default else f"route.{number}"
+            which = "that users invent" if is_default else f"that matches `{route.match}`"
+            about = f"Any other event {which}."
             yield Channel(name, None, _schema_of(route), route, _address(route), about)
         if route.match == "#":
             return
 
 
+def channel_of(key: str, deployment: Deployment, found: Sequence[Channel]) -> Channel | None:
+    """Return which channel an event with this default key takes; of "test" there may be none."""
+    entity, _, action = key.rpartition(".")
+    names = (key, f"{name_of(entity)}.{action}")
+    route = next(route for route in _routes(deployment) if _matches(route, key))
+    own = [channel for channel in found if channel.route == route]
+    rest = [channel for channel in own if channel.event is None and key != "test"]
+    return next((channel for channel in own if channel.name in names), rest[0] if rest else None)
+
+
 def parameters(address: str) -> list[str]:
     """Return the names of an address's parameters."""
     return list(dict.fromkeys(re.findall(r"\{(\w+)\}", address)))
+
+
+def _routes(deployment: Deployment) -> tuple[Route, ...]:
+    return (*deployment.routes, Route(match="#", exchange=deployment.exchange))
 
 
 def _catalogue(deployment: Deployment) -> Iterator[tuple[str, str]]:
@@ -74,6 +90,16 @@ def _address(route: Route, entity: str | None = None, action: str | None = None)
     if action is None:
         template = template.replace(".{action}", "")
     return template.replace("{entity}", entity).replace("{action}", action or "")
+
+
+def _about(entity: Entity, action: str) -> str:
+    filled = {
+        "changes": action in entity.changes_on,
+        "field_values": action in entity.fields_on and entity.fields,
+        "values": action == "deleted" and entity.values,
+    }
+    members = " and ".join(f"`{member}`" for member, is_filled in filled.items() if is_filled)
+    return f"SuperOffice fills {members}." if members else "SuperOffice sends the key alone."
 
 
 def _schema_of(route: Route) -> str:

@@ -13,8 +13,9 @@ import orjson
 
 from bridge.contract import schema
 from bridge.contract.deployment import Example
+from bridge.contract.kinds import KINDS, Schema
 from bridge.contract.messages import published
-from bridge.contract.schema import KINDS, NAMES, Schema, name_of
+from bridge.contract.schema import NAMES, name_of
 from bridge.core.message import SCHEMA_VERSION, SCHEMAS
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"

@@ -10,9 +10,9 @@ from bridge.superoffice.normalize import normalize
 from bridge.superoffice.payload import parse
 
 
-def published(example: Example, *, router: Router | None = None) -> Message:
-    """Return the message of a golden request."""
+def published(example: Example) -> Message:
+    """Return the message of a golden request, as it would be without routes."""
     delivery = Delivery("superoffice", example.body, example.received_ns)
     event = normalize(parse(example.body), delivery=delivery).event
-    target = (router or Router((), exchange="superoffice")).target(event)
+    target = Router((), exchange="superoffice").target(event)
     return event_message(event, delivery=delivery, target=target, source=source_uri(event.context))

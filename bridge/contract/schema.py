@@ -3,9 +3,6 @@
 References go to ``#/$defs``; whoever puts a schema elsewhere moves them with ``moved``. Nothing but
 what both JSON Schema 2020-12 and draft 7 understand alike is used, because AsyncAPI's own schemas
 are of draft 7.
-
-A schema is true for every message that the bridge can send, and what no rule of normalizing knows
-passes unchanged. So the type of a column is what SuperOffice documents, or anything else.
 """
 
 from __future__ import annotations
@@ -14,12 +11,11 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
+from bridge.contract.kinds import OF_KIND, Schema
 from bridge.core.message import SCHEMA_VERSION, SCHEMAS
 from bridge.core.routing import MAX_KEY_BYTES
 from bridge.superoffice.catalogue import ENTITIES, EXTRA_TABLE, LIST, Entity, Kind, find
 from bridge.superoffice.normalize import snake_case
-
-Schema = dict[str, Any]
 
 MAX_ID_BYTES: Final = 200
 
@@ -49,47 +45,6 @@ _KELVIN: Final = "\N{KELVIN SIGN}"
 
 _PATTERNS: Final = {LIST.name: ("list.*", r"list\."), EXTRA_TABLE.name: ("y_*", "y_")}
 """What stands in an ``$id`` for many names (as no name does), and what the names begin with."""
-
-
-def _usually(description: str, *usual: Schema) -> Schema:
-    """Return the schema of a value that is usually one of these, and may be anything.
-
-    All types are spelled out, because generators of code take "anything" for the whole.
-    """
-    never = {"null", "boolean", "number"} & {kind["type"] for kind in usual}
-    others = [kind for kind in _TYPES if kind not in never]
-    unchanged = {"description": "What no rule knows, unchanged.", "type": others}
-    return {"description": description, "anyOf": [*usual, unchanged]}
-
-
-_TYPES: Final = ("null", "boolean", "number", "string", "array", "object")
-
-_LOCAL: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?)?$"
-
-KINDS: Final[Mapping[str, Schema]] = MappingProxyType(
-    {
-        "number": _usually("A number: an id, a list item, an enum.", {"type": "integer"}),
-        "flag": _usually("A flag.", {"type": "boolean"}),
-        "date_time": _usually(
-            "A point in time: in UTC, or, without an offset, in the tenant's own time. Null: no"
-            " date.",
-            {"type": "string", "format": "date-time"},
-            {"type": "string", "pattern": _LOCAL},
-            {"type": "null"},
-        ),
-        "mixed": _usually("Sent as more than one type."),
-    }
-)
-"""The kinds of values that columns have."""
-
-_OF_KIND: Final = {
-    Kind.INT: "number",
-    Kind.FLAG: "flag",
-    Kind.BOOL: "flag",
-    Kind.NUMERIC: "number",
-    Kind.DATE: "date_time",
-    Kind.OTHER: "mixed",
-}
 
 
 def urn(name: str) -> str:
@@ -313,7 +268,7 @@ def _columns(title: str, description: str, columns: Mapping[str, Kind]) -> Schem
         "description": description,
         "type": "object",
         "properties": {
-            snake_case(column): {"$ref": f"#/$defs/{_OF_KIND[kind]}"}
+            snake_case(column): {"$ref": f"#/$defs/{OF_KIND[kind]}"}
             for column, kind in columns.items()
         },
     }
