@@ -1,4 +1,4 @@
-"""The operator's side: is it alive, is it ready, what has it counted.
+"""The operator's side: is it alive, is it ready, what has it counted, what does it promise.
 
 With a token it is told to nobody else: probes, which can hardly keep a secret, learn only the
 answer to their question.
@@ -13,10 +13,13 @@ from typing import Any
 import structlog
 from aiohttp import hdrs, web
 
+from bridge.deployed import Documents
 from bridge.http import json_response, problem
 from bridge.metrics import CONTENT_TYPE, Metrics
 
 _PROBES = ("/healthz", "/readyz")
+
+_CONTRACT = "/contract"
 
 log = structlog.get_logger()
 
@@ -29,15 +32,23 @@ class Admin:
     """
 
     def __init__(
-        self, *, status: Callable[[], Mapping[str, Any]], metrics: Metrics, token: bytes | None
+        self,
+        *,
+        status: Callable[[], Mapping[str, Any]],
+        metrics: Metrics,
+        documents: Documents,
+        token: bytes | None,
     ) -> None:
         self._status = status
         self._metrics = metrics
+        self._documents = documents
+        self._named = {f"{_CONTRACT}/{name}": name for name in documents.names}
         self._token = token
         self._pages: Mapping[str, Callable[[bool], web.Response]] = {
             "/healthz": lambda trusted: json_response({"status": "alive"}),
             "/readyz": self._readyz,
             "/metrics": lambda trusted: self._render(),
+            _CONTRACT: lambda trusted: json_response({"documents": list(self._named)}),
         }
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -47,12 +58,12 @@ class Admin:
             log.warning("admin_refused", remote=request.remote)
             challenge = {"WWW-Authenticate": 'Bearer realm="admin"'}
             return problem(401, "Send the token of the admin listener.", headers=challenge)
-        page = self._pages.get(request.path)
-        if page is None:
+        page, document = self._pages.get(request.path), self._named.get(request.path)
+        if page is None and document is None:
             return problem(404, f"There are {', '.join(self._pages)}.")
         if request.method not in (hdrs.METH_GET, hdrs.METH_HEAD):
             return problem(405, "Read with GET.", headers={"Allow": "GET, HEAD"}, close=True)
-        return page(trusted)
+        return page(trusted) if page else await self._document(f"{document}")
 
     def _trusts(self, request: web.BaseRequest) -> bool:
         if self._token is None:
@@ -72,3 +83,6 @@ class Admin:
             body=self._metrics.render(),
             headers={hdrs.CONTENT_TYPE: CONTENT_TYPE},
         )
+
+    async def _document(self, name: str) -> web.Response:
+        return web.Response(body=await self._documents.get(name), content_type="application/json")

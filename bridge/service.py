@@ -12,8 +12,9 @@ import structlog
 
 from bridge import ports
 from bridge.admin import Admin
-from bridge.core.routing import Route, Router
+from bridge.core.routing import Router
 from bridge.dedup import Dedup
+from bridge.deployed import Documents, deployment_of, routes_of
 from bridge.drain import Drain
 from bridge.failures import Failures
 from bridge.http import HttpServer, Listener
@@ -74,10 +75,12 @@ class Service:
         self._receiver = _receiver_of(settings, self._pipeline, self.metrics)
         self._certificate = _certificate_of(settings.server)
         self.listener = _public(settings, self._receiver, self._certificate, traces)
+        self._documents = Documents(deployment_of(settings))
         token = settings.server.admin_token
         admin = Admin(
             status=self.status,
             metrics=self.metrics,
+            documents=self._documents,
             token=token.get_secret_value() if token else None,
         )
         limits = _limits(settings.server, connections=_ADMIN_CONNECTIONS)
@@ -108,6 +111,7 @@ class Service:
         set_level(settings.log.level)
         self._receiver.renew_log()
         self._pipeline.use(_endpoints_of(settings))
+        self._documents.use(deployment_of(settings))
 
     def renew_certificate(self, server: ServerSettings) -> bool:
         """Show new clients what the certificate's files hold by now; return whether it changed.
@@ -260,14 +264,10 @@ def pipeline_of(
     traces: Traces | None = None,
 ) -> Pipeline:
     """Return the pipeline that the settings describe, in front of any outbox."""
-    routes = [
-        Route(route.match, route.exchange, route.routing_key, raw=route.format == "raw")
-        for route in settings.routes
-    ]
     make = traces.pipeline if traces else Pipeline
     return make(
         _endpoints_of(settings),
-        router=Router(routes, exchange=settings.broker.exchange),
+        router=Router(routes_of(settings), exchange=settings.broker.exchange),
         outbox=outbox,
         dedup=dedup,
         metrics=metrics,

@@ -41,7 +41,7 @@ LAYERS = (
     {"service"},
     {"tracing"},
     {"receiver", "admin"},
-    {"pipeline", "http"},
+    {"pipeline", "http", "deployed"},
     {"outbox"},
     {"drain"},
     {"aside"},

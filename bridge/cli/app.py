@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from bridge import __version__, log
-from bridge.cli import output, parked, spool, topology
+from bridge.cli import contract, output, parked, spool, topology
 from bridge.cli.check import check
 from bridge.cli.dev import dev
 from bridge.cli.errors import EXIT_CODES, PIPE_CLOSED, OutputClosed, exit_code, lines
@@ -51,6 +51,7 @@ for command in (serve, dev, check, health, send, listen):
 app.add_typer(topology.app, name="topology")
 app.add_typer(parked.app, name="parked")
 app.add_typer(spool.app, name="spool")
+app.add_typer(contract.app, name="contract")
 
 
 def _version(wanted: bool) -> None:

@@ -10,5 +10,6 @@ their file below ``docs/contract``, below ``/contract`` of the admin listener, a
 
 from bridge.contract.deployment import Deployment, Example, Webhook
 from bridge.contract.documents import Document, documents, encode
+from bridge.contract.schema import name_of as schema_of
 
-__all__ = ["Deployment", "Document", "Example", "Webhook", "documents", "encode"]
+__all__ = ["Deployment", "Document", "Example", "Webhook", "documents", "encode", "schema_of"]

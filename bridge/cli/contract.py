@@ -1,0 +1,55 @@
+"""``bridge contract``: the machine-readable contract of this configuration."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bridge.cli import output
+from bridge.cli.context import SECRET, ConfigOption, load_settings
+from bridge.contract import documents, encode, schema_of
+from bridge.deployed import deployment_of, with_examples
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="What consumers and senders can rely on, for programs; the secrets need not be there.",
+)
+
+
+@app.command()
+def asyncapi(config: ConfigOption = None) -> None:
+    """Print the AsyncAPI document: exchanges, routing keys, messages."""
+    _print("asyncapi.json", config)
+
+
+@app.command()
+def jsonschema(
+    entity: Annotated[
+        str,
+        typer.Argument(
+            metavar="[ENTITY]",
+            help="The entity whose data it describes, such as contact, y_rental or list.category."
+            " Default: the whole message, whatever its entity.",
+            show_default=False,
+        ),
+    ] = "",
+    config: ConfigOption = None,
+) -> None:
+    """Print the JSON Schema of messages, or of the data of an entity."""
+    _print(f"schemas/{schema_of(entity) if entity else 'envelope'}.json", config)
+
+
+def _print(name: str, config: Path | None) -> None:
+    settings = load_settings(config, _with_secret(os.environ))
+    make = documents(with_examples(deployment_of(settings)))[name]
+    output.line(encode(make()).decode().removesuffix("\n"))
+
+
+def _with_secret(environ: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the environment with a secret that the default endpoint can do with: none is shown."""
+    is_given = SECRET in environ or f"{SECRET}_FILE" in environ
+    return environ if is_given else {**environ, SECRET: "not needed here"}
