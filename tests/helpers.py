@@ -10,6 +10,7 @@ import pika
 from pika.adapters.blocking_connection import BlockingChannel
 
 from bridge.core.message import PARKED, UNROUTED, Message
+from tests.contract.validation import SYNTHETIC, check_received
 
 
 async def eventually(condition: Callable[[], Any], *, seconds: float = 20.0) -> None:
@@ -26,7 +27,7 @@ def message(number: int = 0, *, key: str = "contact.created", **changes: Any) ->
         "exchange": "superoffice",
         "routing_key": key,
         "body": b'{"number":%d}' % number,
-        "content_type": "application/cloudevents+json",
+        "content_type": SYNTHETIC,
         "message_id": f"event-{number}",
         "type": f"com.superoffice.{key}",
         "timestamp": 1_772_442_927,
@@ -47,10 +48,11 @@ def amqp(url: str) -> Iterator[BlockingChannel]:
 
 
 def drain(url: str, queue: str) -> list[Any]:
-    """Take everything out of a queue: (method, properties, body) each."""
+    """Take everything out of a queue: (method, properties, body) each, held to the contract."""
     found = []
     with amqp(url) as channel:
         while (got := channel.basic_get(queue, auto_ack=True))[0] is not None:
+            check_received(*got[1:])
             found.append(got)
     return found
 

@@ -39,7 +39,7 @@ async def test_confirmed_message_is_in_its_queue(publishing, broker):
     assert properties.message_id == "event-7"
     assert properties.type == "com.superoffice.contact.created"
     assert properties.app_id == "superoffice-bridge"
-    assert properties.content_type == "application/cloudevents+json"
+    assert properties.content_type == message(7).content_type
     assert properties.timestamp == 1_772_442_927
     assert properties.headers == {"entity": "contact", "endpoint": "superoffice", "primary_key": 7}
 

@@ -1,16 +1,30 @@
-"""``make contract``: write every generated file anew, and take away what is not generated."""
+"""``make contract``: write every generated file anew, and take away what is not generated.
 
-from tests.contract.generated import ROOT, TREE, files
+With ``--released`` the contract as it is becomes the one that later ones are compared with.
+"""
 
-made = files()
-for path, content in made.items():
+import sys
+from pathlib import Path
+
+from bridge.contract import encode
+from tests.contract.generated import RELEASED, ROOT, TREE, current, files
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file if it changes, and say so."""
     file = ROOT / path
     file.parent.mkdir(parents=True, exist_ok=True)
     if not file.exists() or file.read_bytes() != content:
         file.write_bytes(content)
         print(path)
+
+
+made = files()
+for path, content in made.items():
+    write(path, content)
 for file in (ROOT / TREE).rglob("*.json"):
-    path = file.relative_to(ROOT)
-    if path not in made and "released" not in path.parts:
+    if file.relative_to(ROOT) not in made:
         file.unlink()
-        print(f"{path} is gone")
+        print(f"{file.relative_to(ROOT)} is gone")
+if "--released" in sys.argv:
+    write(RELEASED, encode(current()))

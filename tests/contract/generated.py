@@ -7,12 +7,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from bridge.contract import Deployment, Example, documents, encode
+from bridge.core.message import SCHEMA_VERSION
+from tests.contract.comparing import surface
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "tests" / "samples"
 GOLDEN = Path("bridge/contract/golden.json")
 TREE = Path("docs/contract")
+RELEASED = Path("tests/contract/released.json")
+"""What consumers of the last release rely on; `make contract-release` moves it."""
 
 
 def golden() -> dict[str, Any]:
@@ -49,3 +55,10 @@ def files() -> Mapping[Path, bytes]:
         GOLDEN: encode(golden()),
         **{TREE / path: encode(make()) for path, make in made.items()},
     }
+
+
+def current() -> dict[str, Any]:
+    """Return what consumers can rely on in the contract as it is now."""
+    document = documents(Deployment(examples=examples()))["asyncapi.json"]()
+    made: dict[str, Any] = orjson.loads(encode(surface(document, version=SCHEMA_VERSION)))
+    return made

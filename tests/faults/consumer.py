@@ -11,6 +11,7 @@ from typing import Any
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import AMQPError
 
+from tests.contract.validation import check_received
 from tests.faults.ledger import Ledger
 from tests.helpers import amqp
 
@@ -86,6 +87,10 @@ class Consumer:
         self._ledger.deliver(
             self._queue, properties.message_id, body, redelivered=method.redelivered
         )
+        try:
+            check_received(properties, body)
+        except AssertionError as broken:
+            self._ledger.reject(f"{properties.message_id}: {broken}")
         self.taken += 1
         if reason := properties.headers.get("reason"):
             self.reasons[reason] += 1

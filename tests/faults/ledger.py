@@ -21,7 +21,8 @@ class Counts:
     ``accepted`` were answered 200; ``delivered`` are distinct ids that came out, accepted or not;
     ``duplicates`` are copies beyond the first, except ``redelivered``, the ones that the queue
     itself gave out again; ``violations`` are first copies of accepted events out of order; ``lost``
-    are accepted and did not come out; ``mixed`` came out with the body of another.
+    are accepted and did not come out; ``mixed`` came out with the body of another, or breaking the
+    contract.
     """
 
     sent: int
@@ -95,6 +96,12 @@ class Ledger:
             if b'"changed_by_associate_id":%d,' % number not in body:
                 self._mixed += 1
                 self._remember(f"{event_id} has the body {body[:200]!r}")
+
+    def reject(self, why: str) -> None:
+        """Note that something came out that breaks the contract."""
+        with self._lock:
+            self._mixed += 1
+            self._remember(why)
 
     def counts(self) -> Counts:
         """Return the counts so far."""
