@@ -1,0 +1,23 @@
+// Parses AsyncAPI documents with the official parser; whatever it has to say about one, be it a
+// mere hint, is an error.
+//
+// usage: node check.mjs FILE...
+
+import { readFile } from "node:fs/promises";
+import { Parser } from "@asyncapi/parser";
+
+const SEVERITIES = ["error", "warning", "information", "hint"];
+const parser = new Parser();
+
+for (const file of process.argv.slice(2)) {
+  const { document, diagnostics } = await parser.parse(await readFile(file, "utf8"));
+  for (const { severity, code, message, path } of diagnostics) {
+    console.error(`${file}: ${SEVERITIES[severity]} ${code} at ${path.join("/")}: ${message}`);
+  }
+  if (!document || diagnostics.length > 0) {
+    process.exitCode = 1;
+    continue;
+  }
+  const [channels, messages] = [document.allChannels(), document.allMessages()];
+  console.log(`${file}: ${channels.length} channels, ${messages.length} messages, no complaints`);
+}
