@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -11,19 +11,13 @@ import typer
 
 from bridge.cli import output
 from bridge.cli.context import SECRET, ConfigOption, load_settings
-from bridge.contract import documents, encode, schema_of
+from bridge.contract import Deployment, documents, encode, schema_of
 from bridge.deployed import deployment_of, with_examples
 
 app = typer.Typer(
     no_args_is_help=True,
     help="What consumers and senders can rely on, for programs; the secrets need not be there.",
 )
-
-
-@app.command()
-def asyncapi(config: ConfigOption = None) -> None:
-    """Print the AsyncAPI document: exchanges, routing keys, messages."""
-    _print("asyncapi.json", config)
 
 
 @app.command()
@@ -41,6 +35,19 @@ def jsonschema(
 ) -> None:
     """Print the JSON Schema of messages, or of the data of an entity."""
     _print(f"schemas/{schema_of(entity) if entity else 'envelope'}.json", config)
+
+
+def _printing(name: str) -> Callable[[Path | None], None]:
+    def command(config: ConfigOption = None) -> None:
+        _print(name, config)
+
+    return command
+
+
+for _name in documents(Deployment()):
+    if not _name.startswith("schemas/"):
+        _help = f"Print {_name} for this configuration."
+        app.command(_name.removesuffix(".json"), help=_help)(_printing(_name))
 
 
 def _print(name: str, config: Path | None) -> None:

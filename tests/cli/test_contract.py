@@ -1,0 +1,49 @@
+"""bridge contract: the documents of a configuration, on standard output."""
+
+import json
+
+import pytest
+
+from tests.cli.conftest import invoke
+from tests.contract.generated import ROOT, TREE
+from tests.contract.test_asyncapi import ROUTED, document_of
+
+
+def test_asyncapi_of_a_configuration():
+    """It is that of the file; of the one that comes with the bridge it is that in the tree."""
+    secret = {"SUPEROFFICE_SECRET": "s3cret"}
+    routed = invoke("contract", "asyncapi", "--config", ROUTED, env=secret)
+    default = invoke("contract", "asyncapi", "--config", ROOT / "config/bridge.toml")
+
+    assert (0, 0) == (routed.exit_code, default.exit_code)
+    assert document_of(ROUTED) == json.loads(routed.stdout)
+    assert (ROOT / TREE / "asyncapi.json").read_text("utf-8") == default.stdout
+
+
+def test_no_secret_is_needed(directory):
+    """Of the default configuration the document is printed where nothing is configured."""
+    result = invoke("contract", "asyncapi")
+
+    assert (0, (ROOT / TREE / "asyncapi.json").read_text("utf-8")) == (
+        result.exit_code,
+        result.stdout,
+    )
+
+
+@pytest.mark.parametrize(
+    ("entity", "file"),
+    [
+        ((), "envelope"),
+        (("contact",), "contact"),
+        (("Contact",), "contact"),
+        (("y_rental",), "extra_table"),
+        (("list.category",), "list"),
+        (("Window",), "any"),
+    ],
+)
+def test_jsonschema(directory, entity, file):
+    """The schema of the whole message, or that of the data of an entity as messages name it."""
+    result = invoke("contract", "jsonschema", *entity)
+
+    assert 0 == result.exit_code
+    assert (ROOT / TREE / f"schemas/{file}.json").read_text("utf-8") == result.stdout

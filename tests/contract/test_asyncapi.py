@@ -1,0 +1,180 @@
+"""The AsyncAPI document says where each message is, whatever the configuration."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jsonschema_rs
+import orjson
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from bridge.contract import Deployment, Webhook, asyncapi
+from bridge.contract.channels import channels
+from bridge.core.message import event_message, source_uri
+from bridge.core.routing import Route, Router
+from bridge.deployed import deployment_of, with_examples
+from bridge.settings import load
+from bridge.superoffice.catalogue import ENTITIES
+from tests.contract.generated import examples
+from tests.properties.webhooks import delivered
+
+ROUTED = Path(__file__).with_name("routed.toml")
+
+
+def document_of(path: Path) -> Any:
+    """Return the document of a configuration."""
+    settings = load(path, {"SUPEROFFICE_SECRET": "s3cret"}).settings
+    return asyncapi.document(with_examples(deployment_of(settings)))
+
+
+DEFAULT = asyncapi.document(Deployment(examples=examples()))
+CONFIGURED = document_of(ROUTED)
+
+each_document = pytest.mark.parametrize(
+    "document", [DEFAULT, CONFIGURED], ids=["default", "routed"]
+)
+
+
+def where(document: Any, channel: str) -> tuple[str, str]:
+    """Return exchange and routing key of a channel."""
+    found = document["channels"][channel]
+    return found["bindings"]["amqp"]["exchange"]["name"], found["address"]
+
+
+def references(node: Any) -> Iterator[str]:
+    """Yield every reference below a node."""
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            yield from [value] if key == "$ref" else references(value)
+    elif isinstance(node, list):
+        for item in node:
+            yield from references(item)
+
+
+@each_document
+def test_references_lead_somewhere(document):
+    """Each is a pointer to something in the document itself."""
+    for reference in set(references(document)):
+        node = document
+        for name in reference.removeprefix("#/").split("/"):
+            node = node[name]
+
+
+@each_document
+def test_every_channel_is_sent_to(document):
+    """Each has its operation, and each message is that of a channel."""
+    sent = {operation["channel"]["$ref"] for operation in document["operations"].values()}
+    used = {name for channel in document["channels"].values() for name in channel["messages"]}
+
+    assert sent == {f"#/channels/{name}" for name in document["channels"]}
+    assert used == document["components"]["messages"].keys()
+
+
+@each_document
+def test_examples_are_what_their_message_is(document):
+    """Headers and payload; every golden event is an example once, but for those not published."""
+    shown = []
+    for message in document["components"]["messages"].values():
+        for part in ("headers", "payload"):
+            schema = {**message[part], "components": document["components"]}
+            checked = jsonschema_rs.Draft7Validator(schema, validate_formats=True)
+            for example in message.get("examples", []):
+                assert [] == [error.message for error in checked.iter_errors(example[part])]
+        shown += [example["name"] for example in message.get("examples", [])]
+
+    published = {"test"} if document is DEFAULT else set()
+    assert len(shown) == len(examples()) - len(published)
+    assert len(shown) == len(set(shown))
+
+
+def test_every_action_of_every_entity_has_its_channel():
+    """By default all are on one exchange, their routing key is their name, their type tells it."""
+    for entity in ENTITIES:
+        for action in entity.actions:
+            name = f"{entity.name}.{action}"
+            message = DEFAULT["components"]["messages"][name]
+
+            assert ("superoffice", name) == where(DEFAULT, name)
+            assert f"com.superoffice.{name}" == message["bindings"]["amqp"]["messageType"]
+            assert "application/cloudevents+json" == message["contentType"]
+    assert ("superoffice", "list.{name}.changed") == where(DEFAULT, "list.changed")
+    assert ("superoffice", "y_{table}.changed") == where(DEFAULT, "extra_table.changed")
+    assert ("superoffice", "{routing_key}") == where(DEFAULT, "any")
+    assert "test" not in DEFAULT["channels"]
+
+
+def test_routes_show():
+    """The first that matches says where an event is; raw ones are webhooks as they came."""
+    assert ("crm.contacts", "{context}.contact.created") == where(CONFIGURED, "contact.created")
+    assert ("crm.contacts", "{context}.{entity}.{action}") == where(CONFIGURED, "route.1")
+    assert ("crm.raw", "{routing_key}") == where(CONFIGURED, "route.2")
+    assert ("crm", "money.{endpoint}.{primary_key}") == where(CONFIGURED, "sale.sold")
+    assert ("crm.deleted", "sale.deleted") == where(CONFIGURED, "sale.deleted")
+    assert ("crm.deleted", "y_{table}.deleted") == where(CONFIGURED, "extra_table.deleted")
+    assert ("crm", "test") == where(CONFIGURED, "test")
+    assert "route.3" not in CONFIGURED["channels"]
+    raw = CONFIGURED["components"]["messages"]["route.2"]
+    assert "application/json" == raw["contentType"]
+    assert {"y_rental.created", "y_rental.changed", "y_rental.deleted"} == {
+        example["name"] for example in raw["examples"]
+    }
+
+
+def test_a_route_that_takes_everything_leaves_no_rest():
+    """No channel is there that nothing ever goes to."""
+    everything = Deployment(routes=(Route("contact.*", "a"), Route("#", "b"), Route("x.*", "c")))
+
+    assert {"a", "b"} == {channel.route.exchange for channel in channels(everything)}
+
+
+def test_brokers_show_without_credentials():
+    """Host, port, protocol and virtual host, and that of the exchanges."""
+    servers = CONFIGURED["servers"]
+    binding = CONFIGURED["channels"]["any"]["bindings"]["amqp"]
+
+    assert [("mq1.example.com:5671", "amqps", "/crm%2Fevents"), ("[::1]:5672", "amqp", "/")] == [
+        (server["host"], server["protocol"], server["pathname"]) for server in servers.values()
+    ]
+    assert "crm/events" == binding["exchange"]["vhost"]
+    assert "s3cret" not in json.dumps(CONFIGURED)
+    assert "heartbeat" not in json.dumps(CONFIGURED)
+
+
+ROUTES = st.builds(
+    Route,
+    match=st.sampled_from(("contact.*", "#", "*.changed", "list.#", "y_rental.*", "sale.sold")),
+    exchange=st.sampled_from(("a", "b")),
+    routing_key=st.sampled_from(("{entity}.{action}", "{context}.{action}", "x.{primary_key}")),
+    raw=st.booleans(),
+)
+
+
+@given(delivered(), st.lists(ROUTES, max_size=3))
+def test_every_message_is_in_a_channel(pair, routes):
+    """Its exchange, format and routing key are those of a channel, unless the key was shortened."""
+    delivery, event = pair
+    target = Router(routes, exchange="superoffice").target(event)
+    assume("." in event.name and len(target.routing_key) < 200)
+    webhooks = (Webhook(publish_test_events=True),)
+    found = channels(Deployment(routes=tuple(routes), webhooks=webhooks))
+
+    assert any(
+        (target.exchange, target.raw) == (channel.route.exchange, channel.route.raw)
+        and re.fullmatch(pattern(channel.address), target.routing_key)
+        for channel in found
+    )
+    message = event_message(
+        event, delivery=delivery, target=target, source=source_uri(event.context)
+    )
+    assert target.raw or orjson.loads(message.body)["type"] == message.type
+
+
+def pattern(address: str) -> str:
+    """Return the regular expression of an address whose parameters may be anything."""
+    return re.sub(r"\\\{\w+\\\}", ".*", re.escape(address))
