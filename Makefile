@@ -51,9 +51,10 @@ test: ## Run all tests against private RabbitMQs (WORKERS=2 ARGS='-k signature')
 	.venv/bin/pytest -n $(WORKERS) $(ARGS)
 
 .PHONY: test-all
-test-all: ## What continuous integration runs: alert rules, manifests, the image (as root), all tests
+test-all: ## What continuous integration runs: every check and every test; as root, some build a Debian
 	@$(MAKE) --no-print-directory alerts-check
 	@$(MAKE) --no-print-directory kubernetes-check
+	@$(MAKE) --no-print-directory contract-check
 	@$(MAKE) --no-print-directory image-check
 	@$(MAKE) --no-print-directory test-scale
 	@$(MAKE) --no-print-directory test
@@ -88,6 +89,23 @@ alerts-check: ## Check the alert rules with promtool, and run their tests
 kubernetes-check: ## Render config/kubernetes, and validate it against Kubernetes' schemas
 	@.ci/bootstrap dev
 	@.venv/bin/python -m tests.kubernetes
+
+.PHONY: contract
+contract: ## Write the contract's documents anew, from the catalogue and the golden samples
+	@.ci/bootstrap dev
+	@.venv/bin/python -m tests.contract
+
+.PHONY: contract-check
+contract-check: ## Parse the AsyncAPI documents with AsyncAPI's own parser, which may not even hint
+	@.ci/bootstrap dev asyncapi
+	@mkdir -p var
+	@SUPEROFFICE_SECRET=unused $(BRIDGE) contract asyncapi --config tests/contract/routed.toml >var/asyncapi-routed.json
+	@node .ci/asyncapi/check.mjs docs/contract/asyncapi.json var/asyncapi-routed.json
+
+.PHONY: contract-release
+contract-release: ## Part of a release: from now on the contract is compared with that of today
+	@.ci/bootstrap dev
+	@.venv/bin/python -m tests.contract --released
 
 .PHONY: fuzz
 fuzz: ## Throw random and mutated requests at a bridge (REQUESTS=200000 SEED=7)
@@ -127,5 +145,5 @@ lock: ## Move the lock files to the newest releases that pyproject.toml allows
 
 .PHONY: clean
 clean: ## Remove what make and the tools made; a spool in var/ stays, it may hold events
-	rm -rf .venv bench/peers/node/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist var/install.log var/tools
+	rm -rf .venv bench/peers/node/node_modules .ci/asyncapi/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist var/install.log var/tools
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
