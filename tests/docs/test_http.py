@@ -247,13 +247,16 @@ async def test_members_of_readyz_are_listed(service: Service) -> None:
 
 
 async def test_pages_of_the_admin_listener_are_listed(service: Service) -> None:
-    """Those three exist; any other page and method is answered as the page says."""
+    """Those exist; any other page and method is answered as the page says."""
     rows = {span(row["Page"]) or row["Page"]: row for row in table(PAGE, "Admin listener")}
-    pages = {"/healthz", "/readyz", "/metrics"}
+    pages = {"/healthz", "/readyz", "/metrics", "/contract"}
     async with aiohttp.ClientSession(service.admin.url) as session:
         for path in pages:
             async with session.get(path) as page:
                 assert str(page.status) in rows[path]["Status"]
+        for path in (await (await session.get("/contract")).json())["documents"]:
+            async with session.get(path) as page:
+                assert str(page.status) == rows["/contract/..."]["Status"]
         async with session.get("/other") as page:
             assert rows["any other"]["Status"] == str(page.status)
         async with session.post("/metrics") as page:
@@ -261,4 +264,4 @@ async def test_pages_of_the_admin_listener_are_listed(service: Service) -> None:
             assert page.headers["Allow"] in rows["with another method"]["Content"]
 
     others = {"any other", "with another method", "without the token"}
-    assert pages | others == rows.keys()
+    assert pages | others | {"/contract/..."} == rows.keys()
