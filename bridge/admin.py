@@ -13,8 +13,9 @@ from typing import Any
 import structlog
 from aiohttp import hdrs, web
 
+from bridge.core.answers import ADMIN
 from bridge.deployed import Documents
-from bridge.http import json_response, problem
+from bridge.http import json_response, refuse
 from bridge.metrics import CONTENT_TYPE, Metrics
 
 _PROBES = ("/healthz", "/readyz")
@@ -56,13 +57,12 @@ class Admin:
         trusted = self._trusts(request)
         if not trusted and request.path not in _PROBES:
             log.warning("admin_refused", remote=request.remote)
-            challenge = {"WWW-Authenticate": 'Bearer realm="admin"'}
-            return problem(401, "Send the token of the admin listener.", headers=challenge)
+            return refuse(ADMIN["token"])
         page, document = self._pages.get(request.path), self._named.get(request.path)
         if page is None and document is None:
-            return problem(404, f"There are {', '.join(self._pages)}.")
+            return refuse(ADMIN["path"], pages=", ".join(self._pages))
         if request.method not in (hdrs.METH_GET, hdrs.METH_HEAD):
-            return problem(405, "Read with GET.", headers={"Allow": "GET, HEAD"}, close=True)
+            return refuse(ADMIN["method"])
         return page(trusted) if page else await self._document(f"{document}")
 
     def _trusts(self, request: web.BaseRequest) -> bool:

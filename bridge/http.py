@@ -9,10 +9,9 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from email.utils import formatdate
 from functools import lru_cache
-from http import HTTPStatus
 from typing import Any, TypeAlias
 
 import orjson
@@ -22,6 +21,7 @@ from aiohttp.http import HttpVersion11, RawRequestMessage, StreamWriter
 from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import ERROR
 
+from bridge.core.answers import OF_THE_SERVER, PROBLEM, Refusal
 from bridge.limits import LimitedProtocol, LimitedServer, Limits
 
 Answer: TypeAlias = "web.StreamResponse | JsonAnswer"
@@ -33,18 +33,15 @@ _LINGER_SECONDS = 10.0
 log = structlog.get_logger()
 
 
-def problem(
-    status: int, detail: str, *, headers: Mapping[str, str] | None = None, close: bool = False
-) -> web.Response:
-    """Build an ``application/problem+json`` answer (RFC 9457); ``close`` ends the connection."""
-    body = {"title": HTTPStatus(status).phrase, "status": status, "detail": detail}
+def refuse(refusal: Refusal, **values: object) -> web.Response:
+    """Build the answer of a refusal, with these values in the places of its texts."""
     response = web.Response(
-        status=status,
-        body=orjson.dumps(body),
-        headers=headers,
-        content_type="application/problem+json",
+        status=refusal.status,
+        body=orjson.dumps(refusal.problem(**values)),
+        headers={name: text.format(**values) for name, text in refusal.headers.items()},
+        content_type=PROBLEM,
     )
-    if close:
+    if refusal.close:
         response.force_close()
     return response
 
@@ -198,13 +195,13 @@ class _Protocol(LimitedProtocol):
         """Answer malformed HTTP (400) and our own defects (500) without a word of the input."""
         if status >= 500:
             log.error("request_failed", exc_info=exc)
-            detail = "The request failed; the cause is in the service's log."
+            refusal = OF_THE_SERVER["request_failed"]
         else:
             log.warning("request_malformed", remote=request.remote, error=type(exc).__name__)
-            detail = "The request is not valid HTTP/1.1."
+            refusal = OF_THE_SERVER["request_malformed"]
         if request.writer.output_size > 0:  # half an answer is out: the connection must break
-            raise ConnectionError(detail)
-        return problem(status, detail, close=True)
+            raise ConnectionError(refusal.detail)
+        return refuse(refusal)
 
 
 class Listener:

@@ -11,8 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
 import structlog
 from aiohttp import web
+
+from bridge.core.answers import OF_THE_SERVER, PROBLEM, TITLES, Refusal
 
 MAX_LINE_BYTES = 8190
 MAX_FIELD_BYTES = 8190
@@ -21,12 +24,19 @@ MAX_HEADERS = 64
 
 _LOOK_SECONDS = 1.0
 
-_BUSY = (
-    b"HTTP/1.1 503 Service Unavailable\r\n"
-    b"Content-Length: 0\r\nRetry-After: 5\r\nConnection: close\r\n\r\n"
-)
-
 log = structlog.get_logger()
+
+
+def _as_bytes(refusal: Refusal) -> bytes:
+    """Return the whole answer, for a connection that no request was read from."""
+    content = orjson.dumps(refusal.problem())
+    fields = {"Content-Type": PROBLEM, "Content-Length": f"{len(content)}", "Connection": "close"}
+    lines = [f"{name}: {text}" for name, text in {**fields, **refusal.headers}.items()]
+    first = f"HTTP/1.1 {refusal.status} {TITLES[refusal.status]}"
+    return "\r\n".join([first, *lines, "", ""]).encode() + content
+
+
+_BUSY = _as_bytes(OF_THE_SERVER["connections_refused"])
 
 
 @dataclass(frozen=True, slots=True)

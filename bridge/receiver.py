@@ -12,16 +12,17 @@ import asyncio
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 from aiohttp import hdrs, web
 
+from bridge.core.answers import REFUSALS
 from bridge.core.errors import ContextRefused, NotAccepted, PayloadInvalid, SignatureInvalid
 from bridge.core.event import Delivery
 from bridge.failures import Failures
 from bridge.http import Answer as HttpAnswer
-from bridge.http import accepted, problem
+from bridge.http import accepted, refuse
 from bridge.metrics import Metrics
 from bridge.pipeline import Answer, Pipeline
 from bridge.superoffice.signature import HEADER as SIGNATURE
@@ -42,15 +43,15 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class _Refusal(Exception):
-    """A request that is turned away before, or because of, what the pipeline says."""
+class _Refused(Exception):
+    """A request that is turned away before, or because of, what the pipeline says.
 
-    status: int
+    ``values`` are for the places in the texts of its ``Refusal``.
+    """
+
     reason: str
-    detail: str
-    headers: Mapping[str, str] | None = None
-    close: bool = False
     event_id: str | None = None
+    values: Mapping[str, float] = field(default_factory=dict)
 
 
 class Receiver:
@@ -87,8 +88,8 @@ class Receiver:
             self._metrics.received.labels(endpoint).inc()
         try:
             answer = await self._answer(request, endpoint)
-        except _Refusal as refusal:
-            return self._refuse(request, endpoint or NO_ENDPOINT, refusal)
+        except _Refused as refused:
+            return self._refuse(request, endpoint or NO_ENDPOINT, refused)
         self._count(endpoint or NO_ENDPOINT, answer)
         self._metrics.stage_seconds.labels("total").observe(time.perf_counter() - started)
         content = {"status": answer.status, "id": answer.id}
@@ -98,10 +99,9 @@ class Receiver:
 
     async def _answer(self, request: web.BaseRequest, endpoint: str | None) -> Answer:
         if endpoint is None:
-            raise _Refusal(404, "path", "No endpoint has this path.")
+            raise _Refused("path")
         if request.method != hdrs.METH_POST:
-            allow = {"Allow": "POST"}
-            raise _Refusal(405, "method", "Webhooks are sent with POST.", allow)
+            raise _Refused("method")
         body = await self._read(request)
         headers = request.headers
         delivery = Delivery(
@@ -118,25 +118,21 @@ class Receiver:
         except SignatureInvalid as error:
             raise self._unsigned(error, request.remote) from error
         except (ContextRefused, PayloadInvalid, NotAccepted) as error:
-            raise _refusal_of(error) from error
+            raise _refused(error) from error
 
-    def _unsigned(self, error: SignatureInvalid, remote: str | None) -> _Refusal:
+    def _unsigned(self, error: SignatureInvalid, remote: str | None) -> _Refused:
         """Count who failed the signature; beyond the limit one line stands for all that follow."""
         limited = self._failures.add(remote)
         if limited is None:
-            challenge = {"WWW-Authenticate": 'SuperOffice-Signature realm="webhook"'}
-            detail = f"{SIGNATURE} is {error.reason}."
-            return _Refusal(401, f"signature_{error.reason}", detail, challenge)
+            return _Refused(f"signature_{error.reason}")
         if limited.first:
             self._log.warning("source_limited", source=limited.source, seconds=limited.seconds)
-        retry = {"Retry-After": str(limited.seconds)}
-        return _Refusal(429, "rate_limited", "Too many requests failed the signature.", retry)
+        return _Refused("rate_limited", values={"seconds": limited.seconds})
 
     async def _read(self, request: web.BaseRequest) -> bytes:
         encoding, content = request.headers.get(hdrs.CONTENT_ENCODING), request.content
         if encoding is not None and encoding.lower() != "identity":
-            detail = "Send the body without Content-Encoding: the signature covers its bytes."
-            raise _Refusal(415, "encoding", detail, {"Accept-Encoding": "identity"}, close=True)
+            raise _Refused("encoding")
         if (request.content_length or 0) > self._max_body:
             raise self._too_large()
         if not content.is_eof() or content.exception() is not None:
@@ -155,30 +151,28 @@ class Receiver:
             async with asyncio.timeout(self._read_timeout):
                 return await request.read()
         except TimeoutError:
-            detail = f"The body was not complete within {self._read_timeout:g} s."
-            raise _Refusal(408, "timeout", detail, close=True) from None
+            raise _Refused("timeout", values={"seconds": self._read_timeout}) from None
         except web.HTTPRequestEntityTooLarge:
             raise self._too_large() from None
         except (web.RequestPayloadError, ConnectionError):  # or the client hung up
-            detail = "The body is not valid HTTP, or ended early."
-            raise _Refusal(400, "malformed", detail, close=True) from None
+            raise _Refused("malformed") from None
 
-    def _too_large(self) -> _Refusal:
-        detail = f"The body is larger than {self._max_body} bytes."
-        return _Refusal(413, "size", detail, close=True)
+    def _too_large(self) -> _Refused:
+        return _Refused("size", values={"bytes": self._max_body})
 
-    def _refuse(self, request: web.BaseRequest, endpoint: str, refusal: _Refusal) -> web.Response:
-        self._metrics.rejected.labels(endpoint, refusal.reason).inc()
+    def _refuse(self, request: web.BaseRequest, endpoint: str, refused: _Refused) -> web.Response:
+        refusal = REFUSALS[refused.reason]
+        self._metrics.rejected.labels(endpoint, refused.reason).inc()
         if refusal.status != 429:  # of those the first had its line, source_limited
             log.warning(
                 "request_refused",
                 status=refusal.status,
-                reason=refusal.reason,
+                reason=refused.reason,
                 endpoint=endpoint,
-                event_id=refusal.event_id or request.headers.get(EVENT_ID, "")[:200],
+                event_id=refused.event_id or request.headers.get(EVENT_ID, "")[:200],
                 remote=request.remote,
             )
-        return problem(refusal.status, refusal.detail, headers=refusal.headers, close=refusal.close)
+        return refuse(refusal, **refused.values)
 
     def _count(self, endpoint: str, answer: Answer) -> None:
         self._metrics.accepted.labels(endpoint, answer.status).inc()
@@ -203,19 +197,9 @@ class Receiver:
                 self._log.info("event_ignored", endpoint=endpoint, event_id=answer.id)
 
 
-def _refusal_of(error: ContextRefused | PayloadInvalid | NotAccepted) -> _Refusal:
+def _refused(error: ContextRefused | PayloadInvalid | NotAccepted) -> _Refused:
     """Return the HTTP side of an error of the pipeline."""
-    match error:
-        case ContextRefused():
-            detail = "This endpoint does not accept the body's ContextIdentifier."
-            return _Refusal(403, "context", detail, event_id=error.event_id)
-        case PayloadInvalid():
-            detail = f"The body is not a SuperOffice webhook: {error.reason}."
-            return _Refusal(400, error.reason, detail)
-        case NotAccepted():
-            detail = "The event cannot be stored now; try again."
-            retry = {"Retry-After": "5"}
-            return _Refusal(503, error.reason, detail, retry, event_id=error.event_id)
+    return _Refused(error.reason, None if isinstance(error, PayloadInvalid) else error.event_id)
 
 
 def _retry(value: str | None) -> int | None:

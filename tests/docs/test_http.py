@@ -6,7 +6,7 @@ import ast
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import pytest
 from aiohttp import hdrs
 
 from bridge import outbox, pipeline, receiver
+from bridge.core.answers import ACCEPTED, OF_THE_SERVER, REFUSALS, UNREADABLE
 from bridge.ports import Outcome
 from bridge.service import Service, running
 from bridge.settings import load
@@ -36,8 +37,6 @@ ENDPOINTS = [
     {"name": "open", "path": "/open", "allow_unsigned": True, "contexts": ["Cust2"]},
 ]
 
-Refusal = tuple[int, str]
-
 
 def not_accepted() -> set[str]:
     """Return the reasons for which nobody takes an event."""
@@ -48,28 +47,32 @@ def not_accepted() -> set[str]:
     return refused | first_texts("NotAccepted", "pipeline.py")
 
 
-def refusals() -> Iterator[Refusal]:
-    """Yield every status with its reason that the receiver can answer."""
-    computed = {
-        400: first_texts("PayloadInvalid", "superoffice/payload.py"),
-        401: {
-            f"signature_{reason}"
-            for reason in first_texts("SignatureInvalid", "superoffice/signature.py")
-        },
-        503: not_accepted(),
+def reasons() -> set[str]:
+    """Return every reason that the receiver, or what it calls, gives for a refusal."""
+    signature = first_texts("SignatureInvalid", "superoffice/signature.py")
+    unreadable = first_texts("PayloadInvalid", "superoffice/payload.py")
+    own = {
+        text
+        for call in calls("_Refused", "receiver.py")
+        if isinstance(call.args[0], ast.Constant)
+        for text in texts(call.args[0])
     }
-    for call in calls("_Refusal", "receiver.py"):
-        status = ast.literal_eval(call.args[0])
-        literal = isinstance(call.args[1], ast.Constant)
-        for reason in texts(call.args[1]) if literal else computed[status]:
-            yield status, reason
+    late = unreadable | not_accepted() | {"context"}
+    return own | {f"signature_{reason}" for reason in signature} | late
+
+
+def test_every_reason_has_its_answer() -> None:
+    """The receiver finds each of them, and there is no answer that it never gives."""
+    assert reasons() == set(REFUSALS)
+    assert answer_statuses() == set(ACCEPTED)
+    assert set(UNREADABLE) == first_texts("PayloadInvalid", "superoffice/payload.py")
 
 
 def test_every_refusal_is_listed() -> None:
     """Each status with its reason has a line, and no line is without."""
     listed = [(int(row["Status"]), span(row["Reason"])) for row in table(PAGE, "Refused")]
 
-    assert sorted(set(refusals())) == sorted(listed)
+    assert sorted((one.status, reason) for reason, one in REFUSALS.items()) == sorted(listed)
 
 
 def test_every_status_of_an_accepted_event_is_listed() -> None:
@@ -81,9 +84,9 @@ def test_answers_of_the_server_itself_are_listed() -> None:
     """Malformed HTTP and our own defects are logged under the actions that the page names."""
     rows = table(PAGE, "Refused", number=1)
 
-    answers = {"400": "request_malformed", "500": "request_failed", "503": "connections_refused"}
-    assert answers == {row["Status"]: span(row["When"]) for row in rows}
-    assert set(answers.values()) == {
+    listed = {span(row["When"]): row["Status"] for row in rows}
+    assert listed == {action: f"{one.status}" for action, one in OF_THE_SERVER.items()}
+    assert listed.keys() == {
         action
         for name in ("log.warning", "log.error")
         for action in first_texts(name, "http.py", "limits.py")
@@ -227,9 +230,9 @@ async def test_checks_come_in_the_order_listed(service: Service) -> None:
 def test_the_order_of_checks_names_every_early_refusal() -> None:
     """The list of checks has the reasons of the table, but for those of JSON and of the end."""
     listed = re.findall(r"`([a-z_]+)`", section(PAGE, "Order of checks"))
-    late = {"not_utf8", "not_json", "not_object", "no_event", "malformed"} | not_accepted()
+    late = UNREADABLE.keys() | {"malformed"} | not_accepted()
 
-    assert {reason for _, reason in refusals()} - late == set(listed) - {"test"}
+    assert REFUSALS.keys() - late == set(listed) - {"test"}
 
 
 async def test_members_of_readyz_are_listed(service: Service) -> None:

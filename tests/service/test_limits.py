@@ -91,6 +91,7 @@ async def test_one_connection_too_many_is_told_and_closed(serving, connect, reco
     assert {answer.split()[1] for answer in [*first, *again, replaced]} == {b"401"}
     assert {answer.splitlines()[0] for answer in refused} == {b"HTTP/1.1 503 Service Unavailable"}
     assert all(b"Connection: close" in answer for answer in refused)
+    assert {json.loads(answer.partition(b"\r\n\r\n")[2])["status"] for answer in refused} == {503}
 
 
 def refusals(records):
