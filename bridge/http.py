@@ -27,6 +27,9 @@ from bridge.limits import LimitedProtocol, LimitedServer, Limits
 Answer: TypeAlias = "web.StreamResponse | JsonAnswer"
 Handler = Callable[[web.BaseRequest], Awaitable[Answer]]
 
+_MALFORMED = ERROR._replace(version=HttpVersion11)
+"""Stands for a request that nobody could read. aiohttp answers its own ``ERROR`` as HTTP/1.0."""
+
 _LINGER_SECONDS = 10.0
 """How long a body is read that was answered before its end: its sender must see the answer."""
 
@@ -162,7 +165,7 @@ class _Protocol(LimitedProtocol):
         handler, task = self._request_handler, self._task_handler
         assert handler is not None and task is not None  # noqa: S101, PT018  # connected, running
         if not isinstance(message, RawRequestMessage):
-            message, handler = ERROR, self._make_error_handler(message)
+            message, handler = _MALFORMED, self._make_error_handler(message)
         writer, limit = StreamWriter(self, self._loop), self._max_body
         request = _Request(message, payload, self, writer, task, self._loop, client_max_size=limit)
         answer, gone = await self._handle_request(request, None, handler)

@@ -130,8 +130,8 @@ class Receiver:
         return _Refused("rate_limited", values={"seconds": limited.seconds})
 
     async def _read(self, request: web.BaseRequest) -> bytes:
-        encoding, content = request.headers.get(hdrs.CONTENT_ENCODING), request.content
-        if encoding is not None and encoding.lower() != "identity":
+        encodings, content = request.headers.getall(hdrs.CONTENT_ENCODING, ()), request.content
+        if encodings and {"identity"} != {encoding.lower() for encoding in encodings}:
             raise _Refused("encoding")
         if (request.content_length or 0) > self._max_body:
             raise self._too_large()
