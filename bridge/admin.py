@@ -52,6 +52,11 @@ class Admin:
             _CONTRACT: lambda trusted: json_response({"documents": list(self._named)}),
         }
 
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Return every path that there is."""
+        return (*self._pages, *self._named)
+
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
         trusted = self._trusts(request)

@@ -33,7 +33,10 @@ def deployment_of(settings: Settings) -> Deployment:
             )
             for endpoint in settings.endpoints
         ),
+        port=server.port,
+        admin_port=server.admin_port,
         max_body_bytes=server.max_body_bytes,
+        read_timeout_seconds=server.read_timeout_seconds,
         https=server.tls_certificate is not None,
         admin_token=server.admin_token is not None,
     )

@@ -40,7 +40,10 @@ class Deployment:
     exchange: str = "superoffice"
     routes: tuple[Route, ...] = ()
     webhooks: tuple[Webhook, ...] = (Webhook(),)
+    port: int = 8080
+    admin_port: int = 8081
     max_body_bytes: int = 1_048_576
+    read_timeout_seconds: float = 5.0
     https: bool = False
     """Whether the public listener itself speaks TLS."""
     admin_token: bool = False

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from bridge.contract import asyncapi, jsonschema
+from bridge.contract import asyncapi, jsonschema, openapi
 from bridge.contract.deployment import Deployment
 
 Document = Mapping[str, Any]
@@ -19,14 +19,12 @@ def documents(deployment: Deployment) -> Mapping[str, Callable[[], Document]]:
 
     They are made one at a time, when they are asked for.
     """
-    schemas = {
-        f"schemas/{name}.json": make
-        for name, make in jsonschema.schemas(deployment.examples).items()
-    }
+    schemas = jsonschema.schemas(deployment.examples)
+    names = ["asyncapi.json", "openapi.json", *(f"schemas/{name}.json" for name in schemas)]
     return {
         "asyncapi.json": partial(asyncapi.document, deployment),
-        # "openapi.json": partial(openapi.document, deployment),
-        **schemas,
+        "openapi.json": partial(openapi.document, deployment, names),
+        **{f"schemas/{name}.json": make for name, make in schemas.items()},
     }
 
 

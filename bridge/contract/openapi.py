@@ -1,0 +1,198 @@
+"""OpenAPI 3.1: what comes in over HTTP, and every answer that it can get.
+
+The two listeners are two servers of one document; each path names its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from bridge import __version__
+from bridge.contract import pages, payload, responses
+from bridge.contract.deployment import Deployment, Webhook
+from bridge.superoffice import signature
+
+_ABOUT = """\
+What the SuperOffice event bridge takes in over HTTP, and what it answers.
+
+Two listeners: the public one has the paths of the webhooks and no other, with POST and no other \
+method; the admin one is the operator's, with GET and HEAD. Any other path gets the response \
+`NotFound`, any other method `MethodNotAllowed`; of the admin listener `AdminNotFound` and \
+`AdminMethodNotAllowed`.
+
+**200 means: confirmed by the broker, or fsynced on disk.** An authentic delivery is never refused \
+for its content: what is signed but is not a webhook is parked, and answered 200."""
+
+_SIGNATURE = f"""\
+base64 of the HMAC-SHA256 of the body's bytes, as they are on the wire. The key is the secret that \
+the webhook was registered with, in UTF-8, neither trimmed nor decoded. 44 characters, in the one \
+canonical spelling, in one `{signature.HEADER}`."""
+
+
+def document(deployment: Deployment, files: Iterable[str]) -> dict[str, Any]:
+    """Return the document; ``files`` are those below ``/contract``, this one among them."""
+    receiving = {
+        webhook.path: {"servers": [_public(deployment)], "post": _post(deployment, webhook)}
+        for webhook in deployment.webhooks
+    }
+    reading = {
+        path: {"servers": [_admin(deployment)], **operations}
+        for path, operations in pages.operations(deployment, files).items()
+    }
+    shared = {path: _joined(receiving[path], reading[path]) for path in receiving.keys() & reading}
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "SuperOffice event bridge: HTTP",
+            "version": __version__,
+            "summary": "Receiver of SuperOffice CRM webhooks, and the operator's pages.",
+            "description": _ABOUT,
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
+        "servers": [_public(deployment)],
+        "tags": [
+            {"name": "public", "description": "The listener that SuperOffice calls."},
+            {"name": "admin", "description": "The listener of operators, probes and Prometheus."},
+        ],
+        "paths": receiving | reading | shared,
+        "components": _components(deployment),
+    }
+
+
+def _joined(*items: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the item of a path that both listeners have: each operation names its server."""
+    return {
+        method: {**operation, "servers": item["servers"]}
+        for item in items
+        for method, operation in item.items()
+        if method != "servers"
+    }
+
+
+def _post(deployment: Deployment, webhook: Webhook) -> dict[str, Any]:
+    return {
+        "operationId": f"receive_{webhook.name}",
+        "summary": f"Take in a webhook of the endpoint {webhook.name}.",
+        "description": _described(webhook),
+        "tags": ["public"],
+        "security": [{"signature": []}] if webhook.signed else [],
+        "parameters": [{"$ref": f"#/components/parameters/{name}"} for name in _parameters()],
+        "requestBody": {"$ref": "#/components/requestBodies/Webhook"},
+        "responses": responses.of_webhook(webhook),
+    }
+
+
+def _described(webhook: Webhook) -> str:
+    unreadable = (
+        "A signed body that is not a webhook is parked with its bytes, and answered 200."
+        if webhook.signed
+        else "Requests need no signature here. A body that is not a webhook is refused."
+    )
+    test = "published like any other" if webhook.publish_test_events else "answered, not published"
+    return f"{unreadable} SuperOffice's `test` event is {test}."
+
+
+def _components(deployment: Deployment) -> dict[str, Any]:
+    schemes: dict[str, Any] = {
+        "signature": {
+            "type": "apiKey",
+            "in": "header",
+            "name": signature.HEADER,
+            "description": _SIGNATURE,
+        }
+    }
+    if deployment.admin_token:
+        schemes["token"] = {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "The token of `admin_token`.",
+        }
+    return {
+        "schemas": {
+            "Webhook": payload.schema(),
+            "Accepted": responses.accepted(),
+            "Problem": responses.problem(),
+            "Readiness": pages.readiness(deployment),
+        },
+        "responses": responses.shared(deployment, pages=pages.NAMES),
+        "parameters": _parameters(),
+        "requestBodies": {"Webhook": _body(deployment)},
+        "securitySchemes": schemes,
+    }
+
+
+def _body(deployment: Deployment) -> dict[str, Any]:
+    media: dict[str, Any] = {"schema": {"$ref": "#/components/schemas/Webhook"}}
+    examples = payload.examples(deployment)
+    if examples:
+        media["examples"] = {name: {"value": value} for name, value in examples.items()}
+    return {
+        "description": f"One event, up to {deployment.max_body_bytes} bytes. They are taken as they"
+        " come: without Content-Encoding, because the signature covers what is on the wire, and"
+        " whatever the Content-Type.",
+        "required": True,
+        "content": {"application/json": media},
+    }
+
+
+def _parameters() -> dict[str, Any]:
+    """Return the headers that are read. None of them is signed, so no event is what they say."""
+    return {
+        "Event": _header(
+            "X-SuperOffice-Event",
+            "The name of the event. Compared with the body; a difference is counted.",
+            "contact.created",
+        ),
+        "EventId": _header(
+            "X-SuperOffice-EventId",
+            "The id of the event. Compared with the body; a difference is counted.",
+            "0b7e5b0c-6f3d-4f7e-9a51-0d0c2f6f9b11",
+        ),
+        "Retry": _header(
+            "X-SuperOffice-Retry",
+            "How many attempts came before. Passed on if it is a number of up to five digits.",
+            "1",
+        ),
+        "Encoding": _header(
+            "Content-Encoding",
+            "The signature covers the bytes of the wire; nothing is decompressed.",
+            "identity",
+            schema={"const": "identity"},
+        ),
+        "Trace": _header(
+            "traceparent",
+            "A trace context (W3C). Passed on, or the parent of a span, if it is valid.",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        ),
+    }
+
+
+def _header(
+    name: str, description: str, example: str, *, schema: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    return {
+        "name": name,
+        "in": "header",
+        "description": description,
+        "schema": schema or {"type": "string"},
+        "example": example,
+    }
+
+
+def _server(scheme: str, port: int, description: str) -> dict[str, Any]:
+    host = {"default": "localhost", "description": "Where the bridge runs, or what stands before."}
+    return {
+        "url": f"{scheme}://{{host}}:{port}",
+        "description": description,
+        "variables": {"host": host},
+    }
+
+
+def _public(deployment: Deployment) -> dict[str, Any]:
+    scheme = "https" if deployment.https else "http"
+    return _server(scheme, deployment.port, "The public listener.")
+
+
+def _admin(deployment: Deployment) -> dict[str, Any]:
+    return _server("http", deployment.admin_port, "The admin listener.")

@@ -1,0 +1,76 @@
+"""What SuperOffice posts: the JSON object of a webhook.
+
+https://docs.superoffice.com/en/automation/webhook/dev/notification.html
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import orjson
+
+from bridge.contract.deployment import Deployment
+
+_NOT_BLANK: Final = r"[^\s\x1c-\x1f\x85]"
+"""The dialect of JSON Schema does not take these for white space, but Python does."""
+
+_SHOWN: Final = ("contact.created", "contact.deleted", "sale.sold", "list.category.created", "test")
+"""The events whose golden requests stand in the document."""
+
+
+def schema() -> dict[str, Any]:
+    """Return the schema of the body.
+
+    It says what SuperOffice documents. The bridge asks for nothing but ``Event``.
+    """
+    return {
+        "title": "Webhook",
+        "description": "A SuperOffice event. Only `Event` is needed. A property of another type"
+        " than this, or one that is not listed (each webhook may be registered with some of its"
+        " own), is passed on as it is.",
+        "type": "object",
+        "required": ["Event"],
+        "properties": {
+            "Event": {
+                "description": "The name of the event; what follows the last dot is the action."
+                " Names are open: users of SuperOffice invent their own.",
+                "type": "string",
+                "pattern": _NOT_BLANK,
+            },
+            **{
+                name: {"description": about, "type": [*types.split(), "null"]} | more
+                for name, (types, about, more) in _OPTIONAL.items()
+            },
+        },
+        "additionalProperties": True,
+    }
+
+
+_OPTIONAL: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "EventId": (
+        "string",
+        "The id of the event, the same in every attempt. Where there is none, or one of more than"
+        " 200 bytes, the event is known by the SHA-256 of the body.",
+        {},
+    ),
+    "Timestamp": ("string", "When it happened, in UTC, with up to seven decimals.", {}),
+    "Entity": ("string", "The kind of record.", {}),
+    "PrimaryKey": ("integer string", "The record's key; 0 where there is none.", {}),
+    "Changes": ("array", "The columns that were changed.", {"items": {"type": "string"}}),
+    "Values": ("object", "Columns of a deleted record.", {}),
+    "FieldValues": ("object", "Columns and their values: ids, list items, dates.", {}),
+    "ContextIdentifier": (
+        "string",
+        "The installation of SuperOffice: `Cust12345` online, `Default` on site.",
+        {},
+    ),
+    "ChangedByAssociateId": ("integer", "Who made the change; 0: the system.", {}),
+    "WebhookName": ("string", "The webhook's name, as it was registered.", {}),
+}
+"""Types, what it is, and what else the schema says of it, by name."""
+
+
+def examples(deployment: Deployment) -> dict[str, Any]:
+    """Return bodies of golden requests, by the name of their event."""
+    golden = deployment.examples
+    return {name: orjson.loads(golden[name].body) for name in _SHOWN if name in golden}

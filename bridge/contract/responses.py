@@ -1,0 +1,197 @@
+"""What is answered, as OpenAPI says it: made from the tables that the listeners answer by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from typing import Any, Final
+
+from bridge.contract.deployment import Deployment, Webhook
+from bridge.core.answers import (
+    ACCEPTED,
+    ADMIN,
+    OF_THE_SERVER,
+    PROBLEM,
+    REFUSALS,
+    TITLES,
+    UNREADABLE,
+    Refusal,
+)
+
+
+def accepted() -> dict[str, Any]:
+    """Return the schema of a 200 for a webhook."""
+    usual = [status for status in ACCEPTED if status != "parked"]
+    identifier = {
+        "description": "The id of the message: the event's, or `sha256-` and the hash of the body.",
+        "type": "string",
+        "minLength": 1,
+    }
+    parked = {
+        "status": {"const": "parked"},
+        "id": identifier,
+        "reason": {"description": _list(UNREADABLE), "enum": list(UNREADABLE)},
+    }
+    return {
+        "title": "Accepted",
+        "description": _list(ACCEPTED),
+        "oneOf": [
+            closed({"status": {"enum": usual}, "id": identifier}),
+            closed(parked),
+        ],
+    }
+
+
+def problem() -> dict[str, Any]:
+    """Return the schema of every other answer to a webhook, a problem of RFC 9457."""
+    return {
+        "title": "Problem",
+        "description": "Says nothing of the request, and no secret.",
+        **closed(
+            {
+                "title": {"type": "string", "enum": list(TITLES.values())},
+                "status": {"type": "integer", "enum": list(TITLES)},
+                "detail": {"type": "string", "minLength": 1},
+            }
+        ),
+    }
+
+
+def closed(members: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the schema of an object with all of these members and no other."""
+    return {
+        "type": "object",
+        "required": list(members),
+        "properties": dict(members),
+        "additionalProperties": False,
+    }
+
+
+def of_webhook(webhook: Webhook) -> dict[str, Any]:
+    """Return the answers to a webhook, by status."""
+    refusals = {**REFUSALS, **OF_THE_SERVER}
+    never = {404, 405} if webhook.signed else {404, 405, 401, 429}
+    statuses = sorted({refusal.status for refusal in refusals.values()} - never)
+    return {"200": _reference("Accepted"), **_references(statuses)}
+
+
+def of_page(*reasons: str) -> dict[str, Any]:
+    """Return what is answered in place of a page of the admin listener, by status.
+
+    ``reasons`` are those of the listener that can come in addition to those of any server.
+    """
+    refusals = [*OF_THE_SERVER.values(), *(ADMIN[reason] for reason in reasons)]
+    return _references(sorted(refusal.status for refusal in refusals), prefix=_ADMIN)
+
+
+def or_busy(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an answer of a page with 503, or what the server itself answers with 503."""
+    busy = _response({"connections_refused": OF_THE_SERVER["connections_refused"]}, {})
+    headers = {name: header | {"required": False} for name, header in busy["headers"].items()}
+    return {
+        "description": f"{answer['description']} Or, as a problem:\n{busy['description']}",
+        "headers": headers,
+        "content": {**answer["content"], **busy["content"]},
+    }
+
+
+def _references(statuses: Iterable[int], prefix: str = "") -> dict[str, Any]:
+    return {f"{status}": _reference(_name(status, prefix)) for status in statuses}
+
+
+def _reference(name: str) -> dict[str, str]:
+    return {"$ref": f"#/components/responses/{name}"}
+
+
+def _name(status: int, prefix: str) -> str:
+    return prefix + TITLES[status].replace(" ", "")
+
+
+def shared(deployment: Deployment, *, pages: Iterable[str]) -> dict[str, Any]:
+    """Return the answers of both listeners, those included that no operation of theirs gives."""
+    values = {
+        "bytes": deployment.max_body_bytes,
+        "seconds": deployment.read_timeout_seconds,
+        "pages": ", ".join(pages),
+    }
+    return {
+        "Accepted": _accepted(),
+        **_by_status({**REFUSALS, **OF_THE_SERVER}, values, prefix=""),
+        **_by_status({**ADMIN, **OF_THE_SERVER}, values, prefix=_ADMIN),
+    }
+
+
+def _accepted() -> dict[str, Any]:
+    answers = {status: {"status": status, "id": _ID} for status in ACCEPTED}
+    answers["parked"] |= {"id": _HASH, "reason": "not_json"}
+    return {
+        "description": "The event is safe: the broker has confirmed it, or it is on disk, or it is"
+        " a repeat of one that is; or it is a test.",
+        "content": {
+            "application/json": {
+                "schema": {"$ref": "#/components/schemas/Accepted"},
+                "examples": {status: {"value": value} for status, value in answers.items()},
+            }
+        },
+    }
+
+
+def _by_status(
+    refusals: Mapping[str, Refusal], values: Mapping[str, Any], *, prefix: str
+) -> dict[str, Any]:
+    ordered = sorted(refusals.items(), key=lambda item: item[1].status)
+    return {
+        _name(status, prefix): _response(dict(group), values)
+        for status, group in groupby(ordered, key=lambda item: item[1].status)
+    }
+
+
+def _response(refusals: Mapping[str, Refusal], values: Mapping[str, Any]) -> dict[str, Any]:
+    examples = {reason: {"value": one.problem(**values)} for reason, one in refusals.items()}
+    return {
+        "description": _list({reason: one.when for reason, one in refusals.items()}),
+        "headers": _headers(list(refusals.values())),
+        "content": {
+            PROBLEM: {
+                "schema": {"$ref": "#/components/schemas/Problem"},
+                "examples": examples,
+            }
+        },
+    }
+
+
+def _headers(refusals: Sequence[Refusal]) -> dict[str, Any]:
+    """Return the headers of some of the refusals; one that all of them have is required."""
+    all_given = [{**one.headers, **(_CLOSE if one.close else {})} for one in refusals]
+    names = dict.fromkeys(name for given in all_given for name in given)
+    return {
+        name: {
+            "description": _MEANINGS[name],
+            "required": all(name in given for given in all_given),
+            "schema": _value({given[name] for given in all_given if name in given}),
+        }
+        for name in names
+    }
+
+
+def _value(texts: set[str]) -> dict[str, Any]:
+    if all(text.isdecimal() or "{" in text for text in texts):
+        return {"type": "integer", "minimum": 1}
+    return {"type": "string", "enum": sorted(texts)}
+
+
+def _list(items: Mapping[str, str]) -> str:
+    return "\n".join(f"- `{name}`: {text}" for name, text in items.items())
+
+
+_ADMIN: Final = "Admin"
+_CLOSE: Final = {"Connection": "close"}
+_ID: Final = "0b7e5b0c-6f3d-4f7e-9a51-0d0c2f6f9b11"
+_HASH: Final = "sha256-021fb596db81e6d02bf3d2586ee3981fe519f275c0ac9ca76bbcf2ebb4097d96"
+_MEANINGS: Final = {
+    "Accept-Encoding": "What is taken.",
+    "Allow": "What is taken.",
+    "Connection": "The connection ends with this answer.",
+    "Retry-After": "How many seconds to wait.",
+    "WWW-Authenticate": "What is missing.",
+}
