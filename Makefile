@@ -7,6 +7,7 @@ EVENT   ?= contact.created
 COUNT   ?= 1
 PATTERN ?= \#
 REQUESTS ?= 200000
+EXAMPLES ?= 500
 MINUTES ?= 20
 SEED    ?=
 FAULTS  ?= short
@@ -111,6 +112,11 @@ contract-release: ## Part of a release: from now on the contract is compared wit
 fuzz: ## Throw random and mutated requests at a bridge (REQUESTS=200000 SEED=7)
 	@.ci/bootstrap dev rabbitmq
 	@.venv/bin/python -m bench.fuzz --requests '$(REQUESTS)' $(if $(SEED),--seed '$(SEED)')
+
+.PHONY: openapi-fuzz
+openapi-fuzz: ## Drive a bridge by its own OpenAPI document, for longer than make test (EXAMPLES=500 SEED=7)
+	@.ci/bootstrap dev rabbitmq
+	EXAMPLES='$(EXAMPLES)' SEED='$(or $(SEED),1)' .venv/bin/pytest --timeout 7200 tests/openapi/test_driven.py $(ARGS)
 
 .PHONY: soak
 soak: ## Steady load and random faults, then the counts (MINUTES=20 SEED=7)

@@ -18,6 +18,7 @@ TOGETHER = {
     "tests/faults/test_queues": "faults of the broker",
     "tests/faults/test_spool": "faults of the bridge",
     "tests/node/test_rabbitmq": "node",
+    "tests/openapi/test_driven": "openapi",
     "tests/properties/test_messages": "broker",
     "tests/service/": "broker",
     "tests/tls/": "tls",
