@@ -92,6 +92,21 @@ def client_settings(config: Path | None) -> Settings:
     return load_settings(config, _behind(os.environ, development))
 
 
+def broker_settings(config: Path | None, url: str | None) -> Settings:
+    """Load the settings of a command that talks to a broker only, at this URL if one is named.
+
+    It needs no secret of a webhook: what stands for a missing one signs and verifies nothing.
+    """
+    if url is None:
+        development = None if config else running_development()
+        environ = _behind(os.environ, development)
+    else:
+        environ = overlaid(os.environ, broker_variables(url))
+    if not environ.get(SECRET) and f"{SECRET}_FILE" not in environ:
+        environ = {**environ, SECRET: "not needed"}
+    return load_settings(config, environ)
+
+
 def running_development() -> Development | None:
     """Return the ``bridge dev`` of this directory, if it runs: it holds a lock on its file."""
     try:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections import deque
+from typing import Any
 
 from bridge.cli import output
 from bridge.cli.broker import subscribed
 from bridge.cli.errors import CommandFailed
 from bridge.cli.listen import show
-from bridge.cli.sender import Sender, sending
+from bridge.cli.sender import HttpSender, context_of, sending
 from bridge.core.errors import BrokerUnreachable
 from bridge.settings import Settings
+from bridge.testing.samples import sample
 
 EVENTS = ("contact.created", "contact.deleted", "associate.changed")
 """What is sent."""
@@ -72,19 +73,23 @@ async def demonstrate(viewer: Viewer, url: str, settings: Settings) -> None:
     """Send the events one after another; raises ``CommandFailed`` naming those that fail."""
     await viewer.bound()
     endpoint, certificate = settings.endpoints[0], settings.server.tls_certificate
+    context = context_of(endpoint)
     async with sending(url=url, endpoint=endpoint, certificate=certificate) as sender:
-        failures = [await _failure(event, sender, viewer, url) for event in EVENTS]
+        contents = (sample(event, context=context) for event in EVENTS)
+        failures = [await _failure(content, sender, viewer, url) for content in contents]
     if any(failures):
         raise CommandFailed("\n".join(filter(None, failures)))
 
 
-async def _failure(event: str, sender: Sender, viewer: Viewer, url: str) -> str | None:
+async def _failure(
+    content: dict[str, Any], sender: HttpSender, viewer: Viewer, url: str
+) -> str | None:
     """Send one event and wait until it arrives; return what went wrong."""
+    event = content["Event"]
     output.line(f"sending {event} to {url}")
-    key = random.randrange(1, 2**30)
-    answer = await sender.send(event, primary_key=key, due=time.perf_counter())
-    if answer.status != 200:
-        return f"{event} was not accepted: {answer.kind} {output.printable(answer.text)}"
+    answer = await sender.send(content, due=time.perf_counter())
+    if not answer.accepted:
+        return f"{event} was not accepted: {output.printable(answer.failure)}"
     try:
         async with asyncio.timeout(_ARRIVAL_SECONDS):
             await viewer.arrival(answer.event_id)

@@ -2,61 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 from aio_pika.abc import AbstractIncomingMessage
 
 from bridge.cli.broker import properties
-from bridge.core.errors import (
-    BridgeError,
-    BrokerUnreachable,
-    ContextRefused,
-    NotAccepted,
-    PayloadInvalid,
-)
+from bridge.cli.direct import DirectOutbox, publishing
+from bridge.core.errors import BridgeError, ContextRefused, NotAccepted, PayloadInvalid
 from bridge.core.event import Delivery
 from bridge.core.message import Message
-from bridge.dedup import Dedup
-from bridge.metrics import Metrics
 from bridge.pipeline import Pipeline
-from bridge.ports import Outcome, Sender
-from bridge.publisher import Publisher
-from bridge.service import pipeline_of, topology_of
 from bridge.settings import Settings
-
-_CONNECT_SECONDS = 10.0
-_CONFIRM_SECONDS = 30.0
-_POLL_SECONDS = 0.05
 
 _ADDED = frozenset({"reason", "time", "original_exchange", "original_routing_key"})
 """Headers that parking puts on a finished message."""
 
 
-class DirectOutbox:
-    """An outbox without a disk: the broker confirms a message, or nobody takes it."""
-
-    def __init__(self, sender: Sender, *, deadline: float) -> None:
-        """Take the time in seconds that the broker has to confirm a message."""
-        self._sender = sender
-        self._deadline = deadline
-
-    async def deliver(self, message: Message) -> Outcome:
-        """Return what became of the message, ``UNKNOWN`` when the time is over."""
-        settled: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        publish = self._sender.submit(message)
-        publish.on_settled(lambda done: settled.set_result(done.outcome or Outcome.UNKNOWN))
-        try:
-            async with asyncio.timeout(self._deadline):
-                return await settled
-        except TimeoutError:
-            publish.on_settled(None)
-            return Outcome.UNKNOWN
-
-
 class Replay:
-    """The bridge's own way to the broker, without its HTTP side and without a spool."""
+    """Takes parked messages to the broker again."""
 
     def __init__(self, pipeline: Pipeline, outbox: DirectOutbox) -> None:
         self._pipeline = pipeline
@@ -89,26 +53,8 @@ class Replay:
 @asynccontextmanager
 async def replaying(settings: Settings) -> AsyncIterator[Replay]:
     """Connect for the length of the block. Raises ``BrokerUnreachable``."""
-    broker = settings.broker
-    publisher = Publisher(broker.connection_urls(), topology_of(settings), mode=broker.topology)
-    outbox = DirectOutbox(publisher, deadline=_CONFIRM_SECONDS)
-    forgetful = Dedup(window=0, max_events=0, clock=asyncio.get_running_loop().time)
-    running = asyncio.create_task(publisher.run())
-    try:
-        await _connected(publisher, broker.safe_urls())
-        yield Replay(pipeline_of(settings, outbox, forgetful, Metrics()), outbox)
-    finally:
-        running.cancel()
-        with suppress(asyncio.CancelledError):
-            await running
-
-
-async def _connected(publisher: Publisher, urls: tuple[str, ...]) -> None:
-    for _ in range(int(_CONNECT_SECONDS / _POLL_SECONDS)):
-        if publisher.is_up:
-            return
-        await asyncio.sleep(_POLL_SECONDS)
-    raise BrokerUnreachable(f"{', '.join(urls)}: no answer in {_CONNECT_SECONDS:.0f} s")
+    async with publishing(settings) as (pipeline, outbox, _):
+        yield Replay(pipeline, outbox)
 
 
 def _delivery(found: dict[str, object], body: bytes) -> Delivery:

@@ -1,4 +1,4 @@
-"""``bridge send``: sample events, signed and posted as SuperOffice would."""
+"""``bridge send``: sample events, posted as SuperOffice would or published as the bridge would."""
 
 from __future__ import annotations
 
@@ -12,20 +12,22 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from yarl import URL
 
 from bridge.cli import output
-from bridge.cli.context import ConfigOption, JsonOption, client_settings
+from bridge.cli.context import ConfigOption, JsonOption, broker_settings, client_settings
+from bridge.cli.direct import directly
 from bridge.cli.errors import CommandFailed, Unavailable
 from bridge.cli.runtime import run, task_group
-from bridge.cli.sender import Answer, Sender, sending
+from bridge.cli.sender import Answer, Sender, context_of, sending
 from bridge.http import reachable
 from bridge.settings import EndpointSettings, Settings
-from bridge.testing.samples import known_events
+from bridge.testing.samples import known_events, sample
 
 _IN_FLIGHT = 16
 _SHOWN_BODIES = 3
@@ -45,11 +47,21 @@ def send(
             show_default=False,
         ),
     ] = None,
+    repeat: Annotated[
+        int, typer.Option(min=1, help="How often each is sent, with the same id every time.")
+    ] = 1,
+    direct: Annotated[
+        bool,
+        typer.Option(
+            "--direct", help="Publish to RabbitMQ what the bridge would publish; none is needed."
+        ),
+    ] = False,
     to: Annotated[
         str | None,
         typer.Option(
             metavar="URL",
-            help="Where to. Default: the running `bridge dev`, else what the configuration says.",
+            help="Where to; with --direct an amqp:// or amqps:// URL."
+            " Default: the running `bridge dev`, else what the configuration says.",
             show_default=False,
         ),
     ] = None,
@@ -59,23 +71,43 @@ def send(
     """Send signed, realistic sample events.
 
     Any event of SuperOffice is known; other names are sent as custom events. Exit code 1 if one
-    of them was not answered 200.
+    of them was not answered 200, or with --direct not confirmed.
     """
     if not event.strip():
         raise typer.BadParameter("an event has a name", param_hint="EVENT")
     if to is not None:
-        _check_url(to)
+        _check_url(to, ("amqp", "amqps") if direct else ("http", "https"))
+    target = _broker(config, to) if direct else _webhook(config, to)
+    _warn_unknown(event)
+    shot = run(_send_all(target, event, count=count, repeat=repeat, rate=rate))
+    _report(shot, as_json=as_json)
+    _fail_unless_accepted(shot, "confirmed" if direct else "answered 200")
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """Where samples go, by what way, and the ContextIdentifier that is accepted there."""
+
+    url: str
+    context: str
+    sender: AbstractAsyncContextManager[Sender]
+
+
+def _webhook(config: Path | None, to: str | None) -> _Target:
+    """Return the receiver of a bridge."""
     settings = client_settings(config)
     url = to or _url_of(settings)
-    _warn_unknown(event)
-    sender = sending(
-        url=url,
-        endpoint=_at(url, settings),
-        certificate=None if to else settings.server.tls_certificate,
-    )
-    shot = run(_send_all(event, count, rate, url=url, sender=sender))
-    _report(shot, as_json=as_json)
-    _fail_unless_accepted(shot)
+    endpoint = _at(url, settings)
+    certificate = None if to else settings.server.tls_certificate
+    sender = sending(url=url, endpoint=endpoint, certificate=certificate)
+    return _Target(url, context_of(endpoint), sender)
+
+
+def _broker(config: Path | None, to: str | None) -> _Target:
+    """Return RabbitMQ itself."""
+    settings = broker_settings(config, to)
+    url = ", ".join(settings.broker.safe_urls())
+    return _Target(url, context_of(settings.endpoints[0]), directly(settings))
 
 
 def _url_of(settings: Settings) -> str:
@@ -87,12 +119,16 @@ def _url_of(settings: Settings) -> str:
     return str(base.with_path(settings.endpoints[0].path, encoded=True))
 
 
-def _check_url(url: str) -> None:
+def _check_url(url: str, schemes: tuple[str, str]) -> None:
     with suppress(ValueError):
         parsed = URL(url)
-        if parsed.scheme in ("http", "https") and parsed.host and parsed.port:
+        if parsed.scheme in schemes and parsed.host and _port(parsed):
             return
-    raise typer.BadParameter("not an http:// or https:// URL", param_hint="--to")
+    raise typer.BadParameter(f"not an {schemes[0]}:// or {schemes[1]}:// URL", param_hint="--to")
+
+
+def _port(url: URL) -> int | None:
+    return url.explicit_port or {"amqp": 5672, "amqps": 5671}.get(url.scheme, url.port)
 
 
 def _at(url: str, settings: Settings) -> EndpointSettings:
@@ -121,36 +157,39 @@ class _Shot:
 
     @property
     def refused(self) -> list[Answer]:
-        """Return the answers other than 200."""
-        return [answer for answer in self.answers if answer.status != 200]
+        """Return the answers of what was not accepted."""
+        return [answer for answer in self.answers if not answer.accepted]
 
 
 async def _send_all(
-    event: str,
-    count: int,
-    rate: float | None,
-    *,
-    url: str,
-    sender: AbstractAsyncContextManager[Sender],
+    target: _Target, event: str, *, count: int, repeat: int, rate: float | None
 ) -> _Shot:
     started = time.perf_counter()
-    with _bar(event, count) as advance:
-        async with sender as opened:
-            volley = _Volley(opened, event, count, advance)
+    contents = _samples(event, count=count, repeat=repeat, context=target.context)
+    with _bar(event, count * repeat) as advance:
+        async with target.sender as sender:
+            volley = _Volley(sender, contents, advance)
             await (volley.paced(rate) if rate else volley.saturated())
-    return _Shot(event, url, volley.answers, time.perf_counter() - started)
+    return _Shot(event, target.url, volley.answers, time.perf_counter() - started)
+
+
+def _samples(event: str, *, count: int, repeat: int, context: str) -> Iterator[dict[str, Any]]:
+    """Yield samples, each of a record of its own, and each so often in a row."""
+    first = random.randrange(1, 2**30)
+    for key in range(first, first + count):
+        yield from [sample(event, primary_key=key, context=context)] * repeat
 
 
 class _Volley:
-    """Many events of one kind, each of a record of its own."""
+    """Many events of one kind."""
 
-    def __init__(self, sender: Sender, event: str, count: int, advance: Callable[[], None]) -> None:
+    def __init__(
+        self, sender: Sender, contents: Iterator[dict[str, Any]], advance: Callable[[], None]
+    ) -> None:
         self.answers: list[Answer] = []
         self._sender = sender
-        self._event = event
+        self._contents = contents
         self._advance = advance
-        first = random.randrange(1, 2**30)
-        self._keys = iter(range(first, first + count))
 
     async def saturated(self) -> None:
         """Send the next one whenever one is answered."""
@@ -162,23 +201,24 @@ class _Volley:
         """Send so many per second; latency counts from when each was due."""
         started = time.perf_counter()
         async with task_group() as tasks:
-            for number, key in enumerate(self._keys):
+            for number, content in enumerate(self._contents):
                 due = started + number / rate
                 await asyncio.sleep(due - time.perf_counter())
-                tasks.create_task(self._one(key, due))
+                tasks.create_task(self._one(content, due))
 
     async def _worker(self) -> None:
-        for key in self._keys:
-            await self._one(key, time.perf_counter())
+        for content in self._contents:
+            await self._one(content, time.perf_counter())
 
-    async def _one(self, key: int, due: float) -> None:
+    async def _one(self, content: dict[str, Any], due: float) -> None:
         try:
-            answer = await self._sender.send(self._event, primary_key=key, due=due)
+            answer = await self._sender.send(content, due=due)
         except Unavailable:
             if not self.answers:
                 raise
             # It was there a moment ago: that is a result, not a reason to stop.
-            answer = Answer("", 0, "connection refused", time.perf_counter() - due)
+            kind, seconds = "no answer: connection refused", time.perf_counter() - due
+            answer = Answer("", kind, seconds, accepted=False)
         self.answers.append(answer)
         self._advance()
 
@@ -225,9 +265,9 @@ def _latency(seconds: list[float]) -> dict[str, float]:
     return {name: round(value * 1000, 2) for name, value in named.items()}
 
 
-def _fail_unless_accepted(shot: _Shot) -> None:
+def _fail_unless_accepted(shot: _Shot, asked: str) -> None:
     if not shot.refused:
         return
-    texts = Counter(f"{answer.status or 'no answer'}: {answer.text}" for answer in shot.refused)
+    texts = Counter(answer.failure for answer in shot.refused)
     shown = "; ".join(output.printable(text) for text, _ in texts.most_common(_SHOWN_BODIES))
-    raise CommandFailed(f"{len(shot.refused)} of {len(shot.answers)} not answered 200: {shown}")
+    raise CommandFailed(f"{len(shot.refused)} of {len(shot.answers)} not {asked}: {shown}")

@@ -8,14 +8,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import aiohttp
 import orjson
 
 from bridge.cli.errors import Unavailable
 from bridge.settings import EndpointSettings
-from bridge.testing.samples import encode, request_headers, sample
+from bridge.testing.samples import encode, request_headers
 from bridge.tls import trusting
 
 _TIMEOUT = aiohttp.ClientTimeout(total=10)
@@ -24,62 +24,86 @@ _CONTEXT = "Cust20001"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the bridge said to one event, after how many seconds; ``status`` 0: nothing."""
+    """What became of one event, after how many seconds.
+
+    ``kind`` is counted in a summary (``200 published``, ``503``); ``detail`` is more of a failure.
+    """
 
     event_id: str
-    status: int
-    text: str
+    kind: str
     seconds: float
+    detail: str = ""
+    accepted: bool = True
 
     @property
-    def kind(self) -> str:
-        """Return the status, of a 200 with what became of the event: ``200 published``."""
-        if self.status != 200:
-            return f"{self.status}" if self.status else f"no answer: {self.text}"
-        try:
-            return f"200 {orjson.loads(self.text)['status']}"
-        except (ValueError, LookupError, TypeError):
-            return "200"
+    def failure(self) -> str:
+        """Return the kind and the detail, for one that was not accepted."""
+        return f"{self.kind}: {self.detail}" if self.detail else self.kind
 
 
-class Sender:
-    """Sends events to one URL; made by ``sending``."""
+class Sender(Protocol):
+    """Sends samples somewhere."""
 
-    def __init__(
-        self, session: aiohttp.ClientSession, *, url: str, endpoint: EndpointSettings
-    ) -> None:
-        self._session = session
-        self._url = url
-        self._secret = next(iter(endpoint.secret_keys), None)
-        self._context = next(iter(endpoint.contexts), _CONTEXT)
-
-    async def send(self, event: str, *, primary_key: int, due: float) -> Answer:
-        """Send one sample and return the answer.
+    async def send(self, content: dict[str, Any], *, due: float) -> Answer:
+        """Send one sample, an object, and return the answer.
 
         ``due`` is the ``time.perf_counter()`` from which its latency counts.
-        Raises ``Unavailable`` when nobody listens at the URL.
+        Raises ``Unavailable`` when nobody is there to take it.
         """
-        content = sample(event, primary_key=primary_key, context=self._context)
-        status, text = await self._post(content)
-        return Answer(content["EventId"], status, text, time.perf_counter() - due)
+        ...
+
+
+class HttpSender:
+    """Posts samples to one URL; made by ``sending``."""
+
+    def __init__(self, session: aiohttp.ClientSession, *, url: str, secret: bytes | None) -> None:
+        self._session = session
+        self._url = url
+        self._secret = secret
+
+    async def send(self, content: dict[str, Any], *, due: float) -> Answer:
+        """Post one sample, signed, and return the answer; see ``Sender``."""
+        try:
+            status, text = await self._post(content)
+        except aiohttp.ClientConnectorError as error:
+            raise Unavailable(
+                f"no bridge answers at {self._url}: {_reason(error.os_error)}: start one with"
+                " `make run`, or name another with --to URL"
+            ) from error
+        except (aiohttp.ClientError, TimeoutError) as error:
+            kind = f"no answer: {_cause(error)}"
+            return Answer(content["EventId"], kind, time.perf_counter() - due, accepted=False)
+        seconds = time.perf_counter() - due
+        if status == 200:
+            return Answer(content["EventId"], _kind_of_200(text), seconds)
+        return Answer(content["EventId"], f"{status}", seconds, text, accepted=False)
 
     async def _post(self, content: dict[str, Any]) -> tuple[int, str]:
         body = encode(content)
         headers = request_headers(
             body, event=content["Event"], event_id=content["EventId"], secret=self._secret
         )
-        try:
-            async with self._session.post(self._url, data=body, headers=headers) as response:
-                return response.status, await response.text(errors="replace")
-        except aiohttp.ClientConnectorError as error:
-            raise Unavailable(
-                f"no bridge answers at {self._url}: {_reason(error.os_error)}: start one with"
-                " `make run`, or name another with --to URL"
-            ) from error
-        except aiohttp.ClientError as error:
-            return 0, str(error) or type(error).__name__
-        except TimeoutError:
-            return 0, f"timeout after {_TIMEOUT.total:.0f} s"
+        async with self._session.post(self._url, data=body, headers=headers) as response:
+            return response.status, await response.text(errors="replace")
+
+
+def context_of(endpoint: EndpointSettings) -> str:
+    """Return a ContextIdentifier that the endpoint accepts."""
+    return next(iter(endpoint.contexts), _CONTEXT)
+
+
+def _kind_of_200(text: str) -> str:
+    """Return what became of the event too: ``200 published``."""
+    try:
+        return f"200 {orjson.loads(text)['status']}"
+    except (ValueError, LookupError, TypeError):
+        return "200"
+
+
+def _cause(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return f"timeout after {_TIMEOUT.total:.0f} s"
+    return str(error) or type(error).__name__
 
 
 def _reason(error: OSError) -> str:
@@ -89,7 +113,7 @@ def _reason(error: OSError) -> str:
 @asynccontextmanager
 async def sending(
     *, url: str, endpoint: EndpointSettings, certificate: Path | None = None
-) -> AsyncIterator[Sender]:
+) -> AsyncIterator[HttpSender]:
     """Open a session that signs with the endpoint's first secret.
 
     With a ``certificate`` whoever shows it is trusted: the bridge of this configuration, which is
@@ -97,4 +121,4 @@ async def sending(
     """
     connector = aiohttp.TCPConnector(limit=0, ssl=trusting(certificate) if certificate else True)
     async with aiohttp.ClientSession(connector=connector, timeout=_TIMEOUT) as session:
-        yield Sender(session, url=url, endpoint=endpoint)
+        yield HttpSender(session, url=url, secret=next(iter(endpoint.secret_keys), None))
