@@ -58,6 +58,7 @@ test-all: ## What continuous integration runs: every check and every test; as ro
 	@$(MAKE) --no-print-directory contract-check
 	@$(MAKE) --no-print-directory image-check
 	@$(MAKE) --no-print-directory test-scale
+	@$(MAKE) --no-print-directory consumers-check
 	@$(MAKE) --no-print-directory test
 
 .PHONY: test-scale
@@ -65,6 +66,12 @@ test-scale: ## Replicas behind HAProxy and nginx, and a RabbitMQ cluster of thre
 	@.ci/bootstrap dev scale
 	FAULTS=$(FAULTS) .venv/bin/pytest tests/scale $(ARGS)
 	@FAULTS=$(FAULTS) .venv/bin/python -m tests.faults
+
+.PHONY: consumers-check
+consumers-check: ## Run the example consumers of docs/consumers whose tools are here, under faults
+	@.ci/bootstrap dev rabbitmq
+	@.ci/consumers
+	.venv/bin/pytest -n 2 tests/consumers $(ARGS)
 
 .PHONY: faults
 faults: ## Run the fault matrix alone and print its counts (FAULTS=full for the long form)
@@ -151,5 +158,6 @@ lock: ## Move the lock files to the newest releases that pyproject.toml allows
 
 .PHONY: clean
 clean: ## Remove what make and the tools made; a spool in var/ stays, it may hold events
-	rm -rf .venv bench/peers/node/node_modules .ci/asyncapi/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist var/install.log var/tools
+	rm -rf .venv bench/peers/node/node_modules .ci/asyncapi/node_modules docs/consumers/*/node_modules docs/consumers/*/target
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist var/install.log var/consumers var/tools
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,144 @@
+// An idempotent consumer of contact.deleted, by the contract urn:superoffice-bridge:contact:1.
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import com.rabbitmq.client.Channel;
+import com.rabbitmq.client.ConnectionFactory;
+import com.rabbitmq.client.Delivery;
+import java.io.IOException;
+import java.sql.Connection;
+import java.sql.DriverManager;
+import java.sql.SQLException;
+import java.util.Map;
+import java.util.concurrent.LinkedBlockingQueue;
+import java.util.concurrent.TimeUnit;
+
+public class Consumer {
+    static final String EXCHANGE = "superoffice", BINDING = "contact.deleted";
+    static final String SCHEMA = "urn:superoffice-bridge:contact:1";
+    static final String QUEUE = "consumer.erasure", DEAD = "consumer.erasure.dead";
+    static final int PREFETCH = 10, DELIVERY_LIMIT = 5, RETRY_MS = 1000;
+    static final String HANDLED = "CREATE TABLE IF NOT EXISTS handled_event (message_id TEXT PRIMARY KEY)";
+    static final String TASKS = "CREATE TABLE IF NOT EXISTS erasure_task"
+            + " (contact_id INTEGER NOT NULL, deleted_at TEXT NOT NULL)";
+    static final ObjectMapper JSON = new ObjectMapper();
+    static volatile boolean stopping;
+
+    /** Applies an event once: its id and its effect are one transaction. */
+    static void handle(Connection database, JsonNode event) throws SQLException {
+        try (var remember = database.prepareStatement("INSERT INTO handled_event VALUES (?) ON CONFLICT DO NOTHING");
+                var task = database.prepareStatement("INSERT INTO erasure_task VALUES (?, ?)")) {
+            remember.setString(1, event.get("id").asText());
+            if (remember.executeUpdate() > 0) {
+                task.setLong(1, event.get("data").get("primary_key").asLong());
+                task.setString(2, event.get("time").asText());
+                task.executeUpdate();
+            }
+            database.commit();
+        } catch (SQLException | RuntimeException failure) {
+            database.rollback();
+            throw failure;
+        }
+    }
+
+    /** Returns the event, null if the message holds none that this consumer understands. */
+    static JsonNode parse(Delivery message) {
+        try {
+            var event = JSON.readTree(message.getBody());
+            var isOurs = SCHEMA.equals(event.path("dataschema").asText())
+                    && event.path("id").asText().equals(message.getProperties().getMessageId());
+            return isOurs ? event : null;
+        } catch (IOException notJson) {
+            return null;
+        }
+    }
+
+    /** Handles a message and acknowledges it, in this order; what fails is delivered again. */
+    static void settle(Channel channel, Connection database, Delivery message)
+            throws IOException, InterruptedException {
+        var id = message.getProperties().getMessageId();
+        var tag = message.getEnvelope().getDeliveryTag();
+        var event = parse(message);
+        if (event == null) {
+            System.err.println(id + " is not readable: to the dead letters");
+            channel.basicReject(tag, false);
+            return;
+        }
+        try {
+            handle(database, event);
+        } catch (SQLException | RuntimeException failure) {
+            System.err.println(id + " failed: once more: " + failure);
+            Thread.sleep(RETRY_MS);
+            channel.basicNack(tag, false, true);
+            return;
+        }
+        channel.basicAck(tag, false);
+    }
+
+    /** Declares the queue and its dead letters, and binds it; the exchange is the bridge's. */
+    static void declare(Channel channel) throws IOException {
+        channel.exchangeDeclare(DEAD, "fanout", true);
+        channel.queueDeclare(DEAD, true, false, false, Map.of(
+                "x-queue-type", "quorum",
+                "x-delivery-limit", 1_000_000_000)); // looking must not delete
+        channel.queueBind(DEAD, DEAD, "");
+        channel.queueDeclare(QUEUE, true, false, false, Map.of(
+                "x-queue-type", "quorum",
+                "x-delivery-limit", DELIVERY_LIMIT,
+                "x-dead-letter-exchange", DEAD,
+                "x-dead-letter-strategy", "at-least-once",
+                "x-overflow", "reject-publish")); // at-least-once needs it
+        channel.queueBind(QUEUE, EXCHANGE, BINDING);
+    }
+
+    /** Consumes until told to stop, or until the connection or the channel is lost. */
+    static void consume(Connection database) throws Exception {
+        var factory = new ConnectionFactory();
+        factory.setUri(System.getenv("AMQP_URL"));
+        factory.setAutomaticRecoveryEnabled(false); // it leaves a closed channel closed; main does not
+        var inbox = new LinkedBlockingQueue<Delivery>();
+        try (var connection = factory.newConnection(); var channel = connection.createChannel()) {
+            channel.basicQos(PREFETCH);
+            declare(channel);
+            channel.basicConsume(QUEUE, false, (tag, message) -> inbox.add(message), tag -> channel.abort());
+            while (!stopping && channel.isOpen()) {
+                var message = inbox.poll(200, TimeUnit.MILLISECONDS);
+                if (message != null) {
+                    settle(channel, database, message);
+                }
+            }
+        }
+    }
+
+    public static void main(String[] arguments) throws Exception {
+        var main = Thread.currentThread();
+        Runtime.getRuntime().addShutdownHook(new Thread(() -> end(main)));
+        try (var database = DriverManager.getConnection("jdbc:sqlite:" + System.getenv("DATABASE"))) {
+            try (var statement = database.createStatement()) {
+                statement.executeUpdate(HANDLED);
+                statement.executeUpdate(TASKS);
+            }
+            database.setAutoCommit(false);
+            while (!stopping) {
+                try {
+                    consume(database);
+                } catch (Exception failure) {
+                    System.err.println("no broker: " + failure);
+                    Thread.sleep(RETRY_MS);
+                }
+            }
+        }
+    }
+
+    /** Lets the message in hand be finished; after that SIGTERM is no failure (it would be 143). */
+    static void end(Thread main) {
+        if (main.isAlive()) {
+            stopping = true;
+            try {
+                main.join();
+            } catch (InterruptedException interrupted) {
+                return;
+            }
+            Runtime.getRuntime().halt(0);
+        }
+    }
+}

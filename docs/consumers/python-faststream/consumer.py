@@ -1,0 +1,96 @@
+"""An idempotent consumer of contact.deleted, by the contract urn:superoffice-bridge:contact:1."""
+
+import asyncio
+import json
+import logging
+import os
+import sqlite3
+
+from faststream import AckPolicy, FastStream
+from faststream.rabbit import (
+    Channel,
+    ExchangeType,
+    QueueType,
+    RabbitBroker,
+    RabbitExchange,
+    RabbitMessage,
+    RabbitQueue,
+)
+
+SCHEMA = "urn:superoffice-bridge:contact:1"
+PREFETCH, DELIVERY_LIMIT, RETRY_SECONDS = 10, 5, 1.0
+TABLES = """
+    CREATE TABLE IF NOT EXISTS handled_event (message_id TEXT PRIMARY KEY);
+    CREATE TABLE IF NOT EXISTS erasure_task (contact_id INTEGER NOT NULL, deleted_at TEXT NOT NULL);
+"""
+
+database = sqlite3.connect(os.environ["DATABASE"], check_same_thread=False)
+broker = RabbitBroker(
+    os.environ["AMQP_URL"], default_channel=Channel(prefetch_count=PREFETCH), graceful_timeout=30
+)
+app = FastStream(broker)
+one_at_a_time = asyncio.Lock()  # FastStream starts a handler for every message that is prefetched
+
+events = RabbitExchange("superoffice", ExchangeType.TOPIC, declare=False)  # it is the bridge's
+dead = RabbitExchange("consumer.erasure.dead", ExchangeType.FANOUT)
+dead_letters = RabbitQueue(
+    dead.name,
+    QueueType.QUORUM,
+    arguments={"x-delivery-limit": 1_000_000_000},  # looking must not delete
+)
+queue = RabbitQueue(
+    "consumer.erasure",
+    QueueType.QUORUM,
+    routing_key="contact.deleted",
+    arguments={
+        "x-delivery-limit": DELIVERY_LIMIT,
+        "x-dead-letter-exchange": dead.name,
+        "x-dead-letter-strategy": "at-least-once",
+        "x-overflow": "reject-publish",  # at-least-once needs it
+    },
+)
+
+
+def handle(event: dict) -> None:
+    """Apply an event once: its id and its effect are one transaction."""
+    with database:  # commits at the end, and rolls back when something is raised
+        handled = "INSERT INTO handled_event VALUES (?) ON CONFLICT DO NOTHING"
+        if database.execute(handled, [event["id"]]).rowcount:
+            task = [event["data"]["primary_key"], event["time"]]
+            database.execute("INSERT INTO erasure_task VALUES (?, ?)", task)
+
+
+@broker.subscriber(queue, events, ack_policy=AckPolicy.MANUAL)
+async def settle(message: RabbitMessage) -> None:
+    """Handle a message and acknowledge it, in this order; what fails is delivered again."""
+    try:
+        event = json.loads(message.body)
+        readable = (SCHEMA, message.message_id) == (event["dataschema"], event["id"])
+    except (ValueError, LookupError, TypeError):
+        readable = False
+    if not readable:
+        logging.error("%s is not readable: to the dead letters", message.message_id)
+        await message.reject()
+        return
+    async with one_at_a_time:
+        try:
+            await asyncio.to_thread(handle, event)
+        except Exception:
+            logging.exception("%s failed: once more", message.message_id)
+            await asyncio.sleep(RETRY_SECONDS)
+            await message.nack()
+        else:
+            await message.ack()
+
+
+@app.on_startup
+async def declare() -> None:
+    """Declare the tables and the dead letters, before the queue that names them."""
+    database.executescript(TABLES)
+    await broker.connect()
+    letters = await broker.declare_queue(dead_letters)
+    await letters.bind(await broker.declare_exchange(dead))
+
+
+if __name__ == "__main__":
+    asyncio.run(app.run())

@@ -1,0 +1,151 @@
+"""Every consumer keeps the same promise: each event has its effect once, whatever comes between."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from bridge.testing.samples import sample
+from tests.consumers.conftest import DEAD, Broker
+from tests.consumers.programs import (
+    FAULT,
+    NOT_RUN,
+    POISON,
+    PROGRAMS,
+    SLOW,
+    SOURCES,
+    Consumer,
+    until,
+)
+from tests.faults.process import BridgeProcess
+from tests.faults.webhooks import SECRET
+from tests.helpers import drain
+
+pytestmark = pytest.mark.timeout(240)
+
+
+def handles(consumer: Consumer, ids: set[str]) -> None:
+    """Return when it has handled these; fail unless each had its effect once."""
+    until(lambda: ids <= consumer.handled(), f"{len(ids)} events are handled")
+    contacts = consumer.effects()
+    assert ids == consumer.handled()
+    assert (len(ids), len(ids)) == (len(contacts), len(set(contacts)))
+
+
+def works(consumer: Consumer, events: int) -> None:
+    """Return when it has handled so many."""
+    until(lambda: len(consumer.handled()) >= events, f"{events} events are handled")
+
+
+def ends_with_nothing_left(consumer: Consumer, broker: Broker) -> None:
+    """Stop it, and find that it has acknowledged everything."""
+    assert 0 == consumer.terminate()
+    assert 0 == broker.waiting()
+
+
+def test_events_of_a_bridge(
+    consumer: Consumer, broker: Broker, bridge: BridgeProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Signed webhooks, posted to a bridge, have their effect."""
+    monkeypatch.setenv("SUPEROFFICE_SECRET", SECRET.decode())
+
+    ids = broker.send(20, to=f"http://127.0.0.1:{bridge.port}/webhook")
+
+    handles(consumer, ids)
+    ends_with_nothing_left(consumer, broker)
+
+
+def test_repeats_have_no_effect(consumer: Consumer, broker: Broker) -> None:
+    """100 events come three times each, and fifty of a second kind while it works."""
+    ids = broker.send(100, repeat=3) | broker.send(50)
+
+    handles(consumer, ids)
+    until(lambda: broker.waiting() == 0, "the repeats are taken")
+    handles(consumer, ids)
+    ends_with_nothing_left(consumer, broker)
+
+
+def test_killed_at_work(consumer: Consumer, broker: Broker) -> None:
+    """SIGKILL three times, in the midst of its work: what it had not acknowledged comes again."""
+    consumer.spoil(SLOW)
+    ids = broker.send(100)
+    for handled in (15, 35, 55):
+        works(consumer, handled)
+        consumer.kill()
+        assert len(consumer.handled()) < len(ids)
+        consumer.start()
+
+    handles(consumer, ids)
+    ends_with_nothing_left(consumer, broker)
+
+
+def test_poison_ends_among_the_dead_letters(consumer: Consumer, broker: Broker) -> None:
+    """An event that always fails is tried six times, what cannot be read once; others go on."""
+    consumer.spoil(POISON)
+    ids = broker.send(50)
+    other = {**json.loads(json.dumps(sample("contact.deleted"))), "dataschema": "urn:other:1"}
+    for body in (b"no JSON", b"[]", b"{}", json.dumps(other).encode()):
+        broker.publish(body)
+
+    until(lambda: broker.waiting(DEAD) == 5, "five dead letters")
+    [poison] = ids - consumer.handled()
+    handles(consumer, ids - {poison})
+    dead = drain(broker.node.url, DEAD)
+    ends_with_nothing_left(consumer, broker)
+    reasons = {letter[1].message_id: letter[1].headers["x-death"][0]["reason"] for letter in dead}
+    assert {None: "rejected", poison: "delivery_limit"} == reasons
+
+
+def test_a_passing_fault_costs_nothing(consumer: Consumer, broker: Broker) -> None:
+    """What failed is tried again, and has its effect when the fault is over."""
+    consumer.spoil(FAULT)
+    ids = broker.send(5)
+    until(lambda: f"{consumer}".count("failed: once more") >= 2, "two attempts have failed")
+    consumer.cure("fault")
+
+    handles(consumer, ids)
+    ends_with_nothing_left(consumer, broker)
+
+
+def test_terminated_at_work(consumer: Consumer, broker: Broker) -> None:
+    """SIGTERM while a transaction waits: it is finished and acknowledged, the rest goes back."""
+    consumer.spoil(SLOW)
+    ids = broker.send(100)
+    works(consumer, 20)
+    with consumer.held_up():
+        done = len(consumer.handled())
+        consumer.process.terminate()
+    code = consumer.process.wait(30)
+
+    assert 0 == code
+    handled = consumer.handled()
+    assert done <= len(handled) < len(ids)
+    assert len(handled) == len(consumer.effects())
+    assert len(ids) == len(handled) + broker.waiting()
+    consumer.start()
+    handles(consumer, ids)
+    ends_with_nothing_left(consumer, broker)
+
+
+def test_goes_on_after_the_broker_was_killed(consumer: Consumer, broker: Broker) -> None:
+    """The same process connects again by itself, and handles what is left and what is new."""
+    broker.node.sync()
+    consumer.spoil(SLOW)
+    ids = broker.send(100)
+    works(consumer, 20)
+    broker.node.kill()
+    assert len(consumer.handled()) < len(ids)
+    broker.node.restart()
+    until(broker.is_consumed, "it is back")
+    ids |= broker.send(20)
+
+    handles(consumer, ids)
+    ends_with_nothing_left(consumer, broker)
+
+
+def test_every_consumer_is_here() -> None:
+    """A folder with a consumer is run, or is known not to be."""
+    folders = {path.name for path in SOURCES.iterdir() if path.is_dir()}
+
+    assert folders == {program.name for program in PROGRAMS} | set(NOT_RUN)
