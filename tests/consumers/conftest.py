@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
+import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -15,11 +17,11 @@ from typer.testing import CliRunner
 
 from bridge.cli.app import app
 from bridge.testing.rabbitmq import RabbitMQNode
-from tests.consumers.programs import PROGRAMS, ROOT, Consumer, Program, until
+from tests.consumers.programs import DEAD_LETTERS, PROGRAMS, ROOT, Consumer, Program, until
 from tests.faults.process import BridgeProcess
 from tests.helpers import amqp, wipe
 
-QUEUE, DEAD = "consumer.erasure", "consumer.erasure.dead"
+QUEUE, DEAD, BACK = "consumer.erasure", "consumer.erasure.dead", "consumer.erasure.return"
 PASSWORD = "consumer's"
 
 
@@ -32,7 +34,7 @@ class Broker:
 
     def empty(self) -> None:
         """Delete what an earlier test left; the exchange is there as the bridge declares it."""
-        wipe(self.node.url, exchanges=(DEAD,), queues=(QUEUE, DEAD))
+        wipe(self.node.url, exchanges=(DEAD, BACK), queues=(QUEUE, DEAD))
         with amqp(self.node.url) as channel:
             channel.exchange_declare("superoffice", "topic", durable=True)
 
@@ -50,6 +52,13 @@ class Broker:
         """Publish what no bridge would."""
         with amqp(self.node.url) as channel:
             channel.basic_publish("superoffice", "contact.deleted", body)
+
+    def dead_letters(self, *arguments: str) -> list[str]:
+        """Run the tool for dead letters and return what it prints."""
+        environ = {**os.environ, "AMQP_URL": self.consumer_url}
+        command = [*DEAD_LETTERS, *arguments]
+        done = subprocess.run(command, env=environ, capture_output=True, text=True, check=True)
+        return done.stdout.splitlines()
 
     def waiting(self, queue: str = QUEUE) -> int:
         """Return how many messages a queue could deliver now."""

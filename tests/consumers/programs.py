@@ -73,6 +73,9 @@ PROGRAMS = (
     Program("go-amqp091", "go", (f"{BUILT}/go-amqp091/consumer",)),
     _java("java-rabbitmq"),
 )
+DEAD_LETTERS = (PROGRAMS[0].command[0], f"{SOURCES}/python-aio-pika/dead_letters.py")
+"""The tool that moves dead letters back; of any of them, whose queues have the same names."""
+
 NOT_RUN = ("csharp-rabbitmq",)
 """Consumers that no machine of ours has the tools for."""
 

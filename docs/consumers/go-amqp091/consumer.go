@@ -36,25 +36,24 @@ type event struct {
 	} `json:"data"`
 }
 
-// handle applies an event once: its id and its effect are one transaction.
-func handle(database *sql.DB, e event) error {
+// handle applies an event, once: its id and its effect are one transaction.
+func handle(database *sql.DB, e event) (isNew bool, err error) {
 	transaction, err := database.Begin()
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer transaction.Rollback() // does nothing after a commit
-	handled, err := transaction.Exec("INSERT INTO handled_event VALUES (?) ON CONFLICT DO NOTHING", e.ID)
+	remembered, err := transaction.Exec("INSERT INTO handled_event VALUES (?) ON CONFLICT DO NOTHING", e.ID)
 	if err != nil {
-		return err
+		return false, err
 	}
-	if rows, err := handled.RowsAffected(); err != nil || rows == 0 {
-		return err
+	if rows, err := remembered.RowsAffected(); err != nil || rows == 0 {
+		return false, err
 	}
-	_, err = transaction.Exec("INSERT INTO erasure_task VALUES (?, ?)", e.Data.PrimaryKey, e.Time)
-	if err != nil {
-		return err
+	if _, err := transaction.Exec("INSERT INTO erasure_task VALUES (?, ?)", e.Data.PrimaryKey, e.Time); err != nil {
+		return false, err
 	}
-	return transaction.Commit()
+	return true, transaction.Commit()
 }
 
 // settle handles a message and acknowledges it, in this order; what fails is delivered again.
@@ -65,11 +64,17 @@ func settle(database *sql.DB, message amqp.Delivery) error {
 		log.Printf("%s is not readable: to the dead letters", message.MessageId)
 		return message.Reject(false)
 	}
-	if err := handle(database, e); err != nil {
+	isNew, err := handle(database, e)
+	if err != nil {
 		log.Printf("%s failed: once more: %v", message.MessageId, err)
 		time.Sleep(retryPause)
 		return message.Nack(false, true)
 	}
+	outcome := "seen before"
+	if isNew {
+		outcome = "handled"
+	}
+	log.Println(message.MessageId, outcome)
 	return message.Ack(false)
 }
 

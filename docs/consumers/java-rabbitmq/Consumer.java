@@ -23,17 +23,19 @@ public class Consumer {
     static final ObjectMapper JSON = new ObjectMapper();
     static volatile boolean stopping;
 
-    /** Applies an event once: its id and its effect are one transaction. */
-    static void handle(Connection database, JsonNode event) throws SQLException {
+    /** Applies an event, once: its id and its effect are one transaction. */
+    static boolean handle(Connection database, JsonNode event) throws SQLException {
         try (var remember = database.prepareStatement("INSERT INTO handled_event VALUES (?) ON CONFLICT DO NOTHING");
                 var task = database.prepareStatement("INSERT INTO erasure_task VALUES (?, ?)")) {
             remember.setString(1, event.get("id").asText());
-            if (remember.executeUpdate() > 0) {
+            var isNew = remember.executeUpdate() == 1;
+            if (isNew) {
                 task.setLong(1, event.get("data").get("primary_key").asLong());
                 task.setString(2, event.get("time").asText());
                 task.executeUpdate();
             }
             database.commit();
+            return isNew;
         } catch (SQLException | RuntimeException failure) {
             database.rollback();
             throw failure;
@@ -64,7 +66,7 @@ public class Consumer {
             return;
         }
         try {
-            handle(database, event);
+            System.err.println(id + (handle(database, event) ? " handled" : " seen before"));
         } catch (SQLException | RuntimeException failure) {
             System.err.println(id + " failed: once more: " + failure);
             Thread.sleep(RETRY_MS);

@@ -16,9 +16,11 @@ database.exec(`
 const remember = database.prepare("INSERT INTO handled_event VALUES (?) ON CONFLICT DO NOTHING");
 const task = database.prepare("INSERT INTO erasure_task VALUES (?, ?)");
 
-// Applies an event once: its id and its effect are one transaction.
+// Applies an event, once: its id and its effect are one transaction.
 const handle = database.transaction((event) => {
-  if (remember.run(event.id).changes) task.run(event.data.primary_key, event.time);
+  const isNew = remember.run(event.id).changes === 1;
+  if (isNew) task.run(event.data.primary_key, event.time);
+  return isNew;
 });
 
 function parse(message) {
@@ -37,7 +39,7 @@ async function settle(channel, message) {
     return channel.reject(message, false);
   }
   try {
-    handle(event);
+    console.log(`${messageId} ${handle(event) ? "handled" : "seen before"}`);
   } catch (error) {
     console.error(`${messageId} failed: once more:`, error);
     await sleep(RETRY_MS);

@@ -19,13 +19,15 @@ TABLES = """
 """
 
 
-def handle(database: sqlite3.Connection, event: dict) -> None:
-    """Apply an event once: its id and its effect are one transaction."""
+def handle(database: sqlite3.Connection, event: dict) -> bool:
+    """Apply an event, once: its id and its effect are one transaction."""
     with database:  # commits at the end, and rolls back when something is raised
-        handled = "INSERT INTO handled_event VALUES (?) ON CONFLICT DO NOTHING"
-        if database.execute(handled, [event["id"]]).rowcount:
+        remember = "INSERT INTO handled_event VALUES (?) ON CONFLICT DO NOTHING"
+        is_new = database.execute(remember, [event["id"]]).rowcount == 1
+        if is_new:
             task = [event["data"]["primary_key"], event["time"]]
             database.execute("INSERT INTO erasure_task VALUES (?, ?)", task)
+    return is_new
 
 
 async def settle(
@@ -42,12 +44,13 @@ async def settle(
         await message.reject()
         return
     try:
-        await asyncio.to_thread(handle, database, event)
+        is_new = await asyncio.to_thread(handle, database, event)
     except Exception:
         logging.exception("%s failed: once more", message.message_id)
         await asyncio.sleep(RETRY_SECONDS)
         await message.nack()
     else:
+        logging.info("%s %s", message.message_id, "handled" if is_new else "seen before")
         await message.ack()
 
 

@@ -51,13 +51,15 @@ queue = RabbitQueue(
 )
 
 
-def handle(event: dict) -> None:
-    """Apply an event once: its id and its effect are one transaction."""
+def handle(event: dict) -> bool:
+    """Apply an event, once: its id and its effect are one transaction."""
     with database:  # commits at the end, and rolls back when something is raised
-        handled = "INSERT INTO handled_event VALUES (?) ON CONFLICT DO NOTHING"
-        if database.execute(handled, [event["id"]]).rowcount:
+        remember = "INSERT INTO handled_event VALUES (?) ON CONFLICT DO NOTHING"
+        is_new = database.execute(remember, [event["id"]]).rowcount == 1
+        if is_new:
             task = [event["data"]["primary_key"], event["time"]]
             database.execute("INSERT INTO erasure_task VALUES (?, ?)", task)
+    return is_new
 
 
 @broker.subscriber(queue, events, ack_policy=AckPolicy.MANUAL)
@@ -74,12 +76,13 @@ async def settle(message: RabbitMessage) -> None:
         return
     async with one_at_a_time:
         try:
-            await asyncio.to_thread(handle, event)
+            is_new = await asyncio.to_thread(handle, event)
         except Exception:
             logging.exception("%s failed: once more", message.message_id)
             await asyncio.sleep(RETRY_SECONDS)
             await message.nack()
         else:
+            logging.info("%s %s", message.message_id, "handled" if is_new else "seen before")
             await message.ack()
 
 
@@ -93,4 +96,5 @@ async def declare() -> None:
 
 
 if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO)
     asyncio.run(app.run())
