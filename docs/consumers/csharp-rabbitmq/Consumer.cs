@@ -97,7 +97,7 @@ async Task Settle(IChannel channel, BasicDeliverEventArgs message)
     {
         Console.Error.WriteLine($"{id} failed: once more: {failure}");
         await Task.Delay(RetryMilliseconds);
-        await channel.BasicNackAsync(message.DeliveryTag, multiple: false, requeue: true);
+        await channel.BasicRejectAsync(message.DeliveryTag, requeue: true); // not nack: RabbitMQ 4.3 does not count those
         return;
     }
     await channel.BasicAckAsync(message.DeliveryTag, multiple: false);

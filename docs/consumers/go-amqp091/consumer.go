@@ -68,7 +68,7 @@ func settle(database *sql.DB, message amqp.Delivery) error {
 	if err != nil {
 		log.Printf("%s failed: once more: %v", message.MessageId, err)
 		time.Sleep(retryPause)
-		return message.Nack(false, true)
+		return message.Reject(true) // not nack: RabbitMQ 4.3 does not count those
 	}
 	outcome := "seen before"
 	if isNew {

@@ -70,7 +70,7 @@ public class Consumer {
         } catch (SQLException | RuntimeException failure) {
             System.err.println(id + " failed: once more: " + failure);
             Thread.sleep(RETRY_MS);
-            channel.basicNack(tag, false, true);
+            channel.basicReject(tag, true); // not nack: RabbitMQ 4.3 does not count those
             return;
         }
         channel.basicAck(tag, false);

@@ -43,7 +43,7 @@ async function settle(channel, message) {
   } catch (error) {
     console.error(`${messageId} failed: once more:`, error);
     await sleep(RETRY_MS);
-    return channel.nack(message);
+    return channel.reject(message, true); // not nack: RabbitMQ 4.3 does not count those
   }
   channel.ack(message);
 }
