@@ -6,6 +6,7 @@ import signal
 import pytest
 
 from tests.cli.conftest import close_listeners, invoke, running
+from tests.contract.validation import check_message
 from tests.helpers import amqp, consumer_queue
 
 
@@ -54,6 +55,9 @@ def test_programs_get_all_of_a_message(dev, dev_directory):
     assert "com.superoffice.contact.changed" == message["type"]
     assert "contact" == message["headers"]["entity"]
     assert isinstance(message["timestamp"], int)
+    names = ("content_type", "message_id", "timestamp", "type", "app_id")
+    given = {"delivery_mode": 2, **{name: message[name] for name in names}}
+    check_message(given, message["headers"], json.dumps(message["body"]).encode())
 
 
 def test_another_exchange(dev, dev_directory):
