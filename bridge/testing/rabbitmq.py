@@ -14,30 +14,39 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import secrets
 import shutil
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from tempfile import gettempdir
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from bridge.core.errors import BridgeError
+from bridge.testing.home import (
+    LOOPBACK,
+    Family,
+    environment,
+    epmd_environment,
+    link_home,
+    write_files,
+)
 from bridge.testing.keeper import Guardian
 
 DEBIAN_SERVER = "/usr/lib/rabbitmq/bin/rabbitmq-server"
-LOOPBACK = "127.0.0.1"
 STARTS = 3
 START_SECONDS = 60.0
-NO_BUSY_WAIT = "+sbwt none +sbwtdcpu none +sbwtdio none"  # leave the cores to the others
+STOP_SECONDS = 60.0
 LOG_LINES = 20
 EPMD_NAMES = b"\x00\x01n"  # NAMES_REQ of the Erlang distribution protocol
 AMQP_HEADER = b"AMQP\x00\x00\x09\x01"  # AMQP 0-9-1, section 4.2.2
 ALARMS = "rabbit_alarm:get_alarms()"
 SET_WATERMARK = "ok = vm_memory_monitor:set_vm_memory_high_watermark"
 PORT_TAKEN = re.compile("eaddrinuse|dist_port_already_used")
+
+T = TypeVar("T")
 
 
 class RabbitMQNotInstalled(BridgeError):
@@ -54,7 +63,7 @@ class _PortTaken(RabbitMQFailed):
 
 def free_port() -> int:
     """Return a TCP port that is free on 127.0.0.1, until somebody takes it."""
-    with _reserve_port() as reserved:
+    with reserve_port() as reserved:
         return int(reserved.getsockname()[1])
 
 
@@ -68,7 +77,50 @@ def find_installation() -> Path:
     raise RabbitMQNotInstalled
 
 
-class RabbitMQNode:
+class Kept:
+    """Programs in a directory of their own, until their guardian ends them."""
+
+    def __init__(self, guardian: Guardian) -> None:
+        self._guardian = guardian
+        self._resources = contextlib.ExitStack()
+        self.directory = Path(self._ask("directory"))
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop."""
+        self.stop()
+
+    def stop(self) -> None:
+        """End the programs and remove the directory; a second call does nothing."""
+        self._resources.close()
+
+    def run_epmd(self, port: int) -> None:
+        """Start an epmd and wait until it answers."""
+        argv = ["epmd", "-address", LOOPBACK, "-port", str(port)]
+        environ = epmd_environment(self.directory, port)
+        self._run(argv, environ, lambda: bool(_exchange(port, EPMD_NAMES)))
+
+    def _run(self, argv: list[str], environ: dict[str, str], is_ready: Callable[[], bool]) -> None:
+        log = self.directory / "server.log"
+        seen = log.stat().st_size if log.exists() else 0
+        self._ask("run", argv, environ)
+        deadline = time.monotonic() + START_SECONDS
+        while not is_ready():
+            if time.monotonic() > deadline or not self._ask("running"):
+                raise _failed_start(argv[0], log.read_bytes()[seen:].decode(errors="replace"))
+            time.sleep(0.05)
+
+    def _ask(self, *request: object) -> Any:
+        try:
+            return self._guardian.ask(*request)
+        except OSError as error:
+            raise RabbitMQFailed(str(error)) from error
+
+
+class RabbitMQNode(Kept):
     """A running RabbitMQ, and what can be done to it.
 
     ``url`` is ``amqp://guest:guest@127.0.0.1:PORT/``; ``directory`` holds data, configuration and
@@ -76,17 +128,19 @@ class RabbitMQNode:
     asyncio: ``asyncio.to_thread``), can be called from any thread, and raise ``RabbitMQFailed``.
     """
 
-    def __init__(self, guardian: Guardian, ports: Sequence[int]) -> None:
-        self.port, dist_port, self._epmd_port = ports
+    def __init__(
+        self, guardian: Guardian, ports: Sequence[int], family: Family | None, number: int
+    ) -> None:
+        super().__init__(guardian)
+        self.port, dist_port, self._own_epmd_port = ports
         self.url = f"amqp://guest:guest@{LOOPBACK}:{self.port}/"
         self.version = ""
         self.started_in_seconds = 0.0
-        self._guardian = guardian
-        self._resources = contextlib.ExitStack()
-        self.directory = Path(self._ask("directory"))
-        self._name = f"bridge-{secrets.token_hex(4)}"
-        self._sbin = _link_home(self.directory, find_installation()) / "sbin"
-        self._env = _environment(self.directory, self._name, dist_port, self._epmd_port)
+        self._has_own_epmd = family is None
+        self.family = family or Family.of(self._own_epmd_port)
+        self.name = self.family.node(number)
+        self._sbin = link_home(self.directory, find_installation()) / "sbin"
+        self._env = environment(self.directory, self.name, dist_port, self.family.epmd_port)
 
     @classmethod
     def start(
@@ -97,42 +151,37 @@ class RabbitMQNode:
         Its own directory is made inside ``directory`` (default: the system's temporary one);
         ``config`` holds further settings of rabbitmq.conf. Also raises ``RabbitMQNotInstalled``.
         """
-        parent = directory or Path(gettempdir())
-        if not os.access(parent, os.W_OK | os.X_OK):
-            raise RabbitMQFailed(f"{parent}: not a directory that this user can write")
-        for _ in range(STARTS):
-            with contextlib.suppress(_PortTaken):
-                return cls._start_once(parent, config or {})
-        raise RabbitMQFailed(f"other programs took the node's ports {STARTS} times: try again")
+        return on_free_ports(partial(cls._start_once, config=config or {}), directory)
 
     @classmethod
-    def _start_once(cls, parent: Path, config: Mapping[str, str]) -> Self:
+    def _start_once(cls, parent: Path, *, config: Mapping[str, str]) -> Self:
+        node = cls.prepare(parent, config)
+        try:
+            node.restart()
+        except BaseException:
+            node.stop()
+            raise
+        return node
+
+    @classmethod
+    def prepare(
+        cls, parent: Path, config: Mapping[str, str], family: Family | None = None, number: int = 1
+    ) -> Self:
+        """Return a node that is to be started: alone, or in a family, which has an epmd."""
         with contextlib.ExitStack() as resources:
             # Held for good: no connection of a load test gets one as its source port meanwhile.
-            held = [resources.enter_context(_reserve_port()) for _ in range(3)]
+            held = [resources.enter_context(reserve_port()) for _ in range(3)]
             guardian = Guardian(parent)
             resources.callback(guardian.close)
-            node = cls(guardian, [sock.getsockname()[1] for sock in held])
-            _write_files(node.directory, {"listeners.tcp.1": f"{LOOPBACK}:{node.port}", **config})
-            node.restart()
+            node = cls(guardian, [sock.getsockname()[1] for sock in held], family, number)
+            listener = {"listeners.tcp.1": f"{LOOPBACK}:{node.port}"}
+            write_files(node.directory, {**listener, **config}, node.family.cookie)
             node._resources = resources.pop_all()
             return node
-
-    def __enter__(self) -> Self:
-        """Return the node itself."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Stop the node."""
-        self.stop()
 
     def __repr__(self) -> str:
         """Name version and address."""
         return f"<RabbitMQNode {self.version} at {LOOPBACK}:{self.port}>"
-
-    def stop(self) -> None:
-        """End the node, its epmd and its directory; a second call does nothing."""
-        self._resources.close()
 
     def kill(self) -> None:
         """Kill the server with SIGKILL and return when it is dead; ``sync`` what was declared."""
@@ -146,10 +195,19 @@ class RabbitMQNode:
         """Start the server again on the same port and data, after killing it if it is alive."""
         self.kill()
         begun = time.monotonic()
-        epmd = ["epmd", "-address", LOOPBACK, "-port", str(self._epmd_port)]
-        self._run(epmd, lambda: bool(_exchange(self._epmd_port, EPMD_NAMES)))
-        self._run([str(self._sbin / "rabbitmq-server")], self._is_up)
+        if self._has_own_epmd:
+            self.run_epmd(self.family.epmd_port)
+        self._run([str(self._sbin / "rabbitmq-server")], self._env, self._is_up)
         self.started_in_seconds = time.monotonic() - begun
+
+    def shut_down(self) -> None:
+        """Stop the server as its operator does, and return when it has ended."""
+        self.ctl("stop")
+        deadline = time.monotonic() + STOP_SECONDS
+        while self._ask("running"):
+            if time.monotonic() > deadline:
+                raise RabbitMQFailed(f"the server did not stop within {STOP_SECONDS:.0f} s")
+            time.sleep(0.05)
 
     def freeze(self) -> None:
         """Stop the server with SIGSTOP: connections stay open and nothing answers."""
@@ -168,111 +226,41 @@ class RabbitMQNode:
         configured = "{ok, Configured} = application:get_env(rabbit, vm_memory_high_watermark)"
         self.ctl("eval", f"{configured}, {SET_WATERMARK}(Configured), [] = {ALARMS}.")
 
-    def ctl(self, *args: str) -> str:
-        """Run ``rabbitmqctl`` on the node and return what it prints."""
+    def ctl(self, *args: str, tool: str = "rabbitmqctl") -> str:
+        """Run ``rabbitmqctl``, or another of its tools, on the node and return what it prints."""
         if not self._ask("running"):
             raise RabbitMQFailed("the server is not running")
-        command = [str(self._sbin / "rabbitmqctl"), *args]
+        command = [str(self._sbin / tool), *args]
         done = subprocess.run(
             command, env=self._env, cwd=self.directory, capture_output=True, text=True
         )
         if done.returncode:
-            raise RabbitMQFailed(f"rabbitmqctl {args[0]} failed:\n{done.stdout}{done.stderr}")
+            raise RabbitMQFailed(f"{tool} {args[0]} failed:\n{done.stdout}{done.stderr}")
         return done.stdout
-
-    def _run(self, argv: list[str], is_ready: Callable[[], bool]) -> None:
-        """Start a process of the node and wait until it is ready."""
-        log = self.directory / "server.log"
-        seen = log.stat().st_size
-        self._ask("run", argv, self._env)
-        deadline = time.monotonic() + START_SECONDS
-        while not is_ready():
-            if time.monotonic() > deadline or not self._ask("running"):
-                raise _failed_start(argv[0], log.read_bytes()[seen:].decode(errors="replace"))
-            time.sleep(0.05)
 
     def _is_up(self) -> bool:
         greeting = _exchange(self.port, AMQP_HEADER)
         self.version = _server_property(greeting, "version")
-        return _server_property(greeting, "cluster_name").startswith(f"{self._name}@")
-
-    def _ask(self, *request: object) -> Any:
-        try:
-            return self._guardian.ask(*request)
-        except OSError as error:
-            raise RabbitMQFailed(str(error)) from error
+        return _server_property(greeting, "cluster_name").startswith(self.family.name)
 
 
-def _reserve_port() -> socket.socket:
+def on_free_ports(start: Callable[[Path], T], directory: Path | None) -> T:
+    """Start something in a directory; anew when another program has taken one of its ports."""
+    parent = directory or Path(gettempdir())
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise RabbitMQFailed(f"{parent}: not a directory that this user can write")
+    for _ in range(STARTS):
+        with contextlib.suppress(_PortTaken):
+            return start(parent)
+    raise RabbitMQFailed(f"other programs took the node's ports {STARTS} times: try again")
+
+
+def reserve_port() -> socket.socket:
     """Bind a free port: until the socket is closed, only who names that port can use it."""
     reserved = socket.socket()
     reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     reserved.bind((LOOPBACK, 0))
     return reserved
-
-
-def _link_home(directory: Path, installation: Path) -> Path:
-    """Make a RabbitMQ home without plugins: to search them takes a third of the start."""
-    plugins = directory / "home" / "plugins"
-    plugins.mkdir(parents=True)
-    for part in ("sbin", "escript"):
-        (plugins.parent / part).symlink_to(installation / part)
-    for library in (installation / "plugins").iterdir():
-        if not library.name.startswith("rabbitmq_") or "prelaunch" in library.name:
-            (plugins / library.name).symlink_to(library)
-    return plugins.parent
-
-
-def _write_files(directory: Path, settings: Mapping[str, str]) -> None:
-    """Write the configuration, and the empty files that keep the machine's from being read."""
-    defaults = {
-        "disk_free_limit.absolute": "1MB",
-        "log.console.level": "info",
-        "vm_memory_calculation_strategy": "allocated",  # the usual one needs /proc
-    }
-    files = {
-        "rabbitmq.conf": "".join(f"{k} = {v}\n" for k, v in {**defaults, **settings}.items()),
-        "advanced.config": "[].\n",
-        "enabled_plugins": "[].\n",
-        "environment": "",
-        "server.log": "",
-        "inetrc": '{lookup, [file]}.\n{host, {127,0,0,1}, ["localhost"]}.\n',
-        ".erlang.cookie": secrets.token_hex(16),
-    }
-    for name, text in files.items():
-        (directory / name).write_text(text)
-    (directory / ".erlang.cookie").chmod(0o400)
-
-
-def _environment(directory: Path, name: str, dist_port: int, epmd_port: int) -> dict[str, str]:
-    """Return the whole environment of epmd, server and rabbitmqctl."""
-    loopback = "-kernel inet_dist_use_interface {127,0,0,1}"
-    return {
-        "PATH": f"{os.environ.get('PATH') or os.defpath}:{os.defpath}",
-        "HOME": f"{directory}",  # of .erlang.cookie
-        "LANG": "C.UTF-8",
-        "ERL_CRASH_DUMP_SECONDS": "0",
-        "ERL_EPMD_ADDRESS": LOOPBACK,
-        "ERL_EPMD_PORT": str(epmd_port),
-        "ERL_FLAGS": "-start_epmd false",
-        "ERL_INETRC": f"{directory}/inetrc",
-        "RABBITMQ_ADVANCED_CONFIG_FILE": f"{directory}/advanced.config",
-        "RABBITMQ_CONFIG_FILE": f"{directory}/rabbitmq.conf",
-        "RABBITMQ_CONFIG_FILES": f"{directory}/conf.d",
-        "RABBITMQ_CONF_ENV_FILE": f"{directory}/environment",
-        "RABBITMQ_CTL_DIST_PORT_MAX": "0",
-        "RABBITMQ_CTL_DIST_PORT_MIN": "0",
-        "RABBITMQ_CTL_ERL_ARGS": loopback,
-        "RABBITMQ_DIST_PORT": str(dist_port),
-        "RABBITMQ_ENABLED_PLUGINS_FILE": f"{directory}/enabled_plugins",
-        "RABBITMQ_LOGS": "-",  # stdout, which is server.log
-        "RABBITMQ_LOG_BASE": f"{directory}",
-        "RABBITMQ_MNESIA_BASE": f"{directory}/data",
-        "RABBITMQ_MOTD_FILE": f"{directory}/motd",
-        "RABBITMQ_NODENAME": f"{name}@localhost",
-        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"{loopback} {NO_BUSY_WAIT}",
-        "RUNNING_UNDER_SYSTEMD": "true",  # no shell stays between the keeper and the Erlang VM
-    }
 
 
 def _exchange(port: int, hello: bytes) -> bytes:

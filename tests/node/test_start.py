@@ -109,7 +109,7 @@ def test_ordinary_user_can_start_a_node(writable_by_nobody):
 
 def test_lost_port_is_replaced(home, monkeypatch):
     """When another program listens on a port that was chosen, the node starts with new ones."""
-    reserve = rabbitmq._reserve_port
+    reserve = rabbitmq.reserve_port
     reserved: list[socket.socket] = []
 
     def reserve_and_lose_the_second():
@@ -118,7 +118,7 @@ def test_lost_port_is_replaced(home, monkeypatch):
             reserved[1].listen()
         return reserved[-1]
 
-    monkeypatch.setattr(rabbitmq, "_reserve_port", reserve_and_lose_the_second)
+    monkeypatch.setattr(rabbitmq, "reserve_port", reserve_and_lose_the_second)
     with RabbitMQNode.start(home) as node:
         assert reserved[3].getsockname()[1] == node.port
 

@@ -1,0 +1,106 @@
+"""A private RabbitMQ cluster for tests: nodes that find each other through an epmd of their own.
+
+    with RabbitMQCluster.start() as cluster:
+        connect(cluster.urls[0])
+        cluster.nodes[0].kill()
+
+Each node is a ``RabbitMQNode`` with a guardian, a directory and ports of its own, and is killed,
+frozen, shut down and restarted by itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Self
+
+from bridge.testing.home import Family
+from bridge.testing.keeper import Guardian
+from bridge.testing.rabbitmq import Kept, RabbitMQNode, on_free_ports, reserve_port
+
+DEFAULTS = {"cluster_partition_handling": "pause_minority"}
+
+
+class RabbitMQCluster:
+    """Running nodes that are one broker; ``urls`` are theirs, in the order of ``nodes``."""
+
+    def __init__(self, nodes: Sequence[RabbitMQNode], resources: contextlib.ExitStack) -> None:
+        self.nodes = tuple(nodes)
+        self.urls = tuple(node.url for node in nodes)
+        self._resources = resources
+
+    @classmethod
+    def start(
+        cls,
+        directory: Path | None = None,
+        *,
+        size: int = 3,
+        config: Mapping[str, str] | None = None,
+    ) -> Self:
+        """Start so many nodes; arguments and errors are those of ``RabbitMQNode.start``."""
+        start = partial(cls._start_once, size=size, config={**DEFAULTS, **(config or {})})
+        return on_free_ports(start, directory)
+
+    @classmethod
+    def _start_once(cls, parent: Path, *, size: int, config: Mapping[str, str]) -> Self:
+        with contextlib.ExitStack() as resources:
+            family = Family.of(resources.enter_context(reserve_port()).getsockname()[1])
+            guardian = Guardian(parent)
+            resources.callback(guardian.close)
+            Kept(guardian).run_epmd(family.epmd_port)
+            settings = {**_peers(family, size), **config}
+            nodes = []
+            for number in range(1, size + 1):
+                node = RabbitMQNode.prepare(parent, settings, family, number)
+                nodes.append(resources.enter_context(node))
+            nodes[0].restart()  # all at once would queue for the lock of who forms the cluster
+            at_once(RabbitMQNode.restart, nodes[1:])
+            return cls(nodes, resources.pop_all())
+
+    def __enter__(self) -> Self:
+        """Return the cluster itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop all nodes."""
+        self.stop()
+
+    def stop(self) -> None:
+        """End the nodes, their epmd and their directories; a second call does nothing."""
+        self._resources.close()
+
+    def restart(self) -> None:
+        """Kill all nodes and start them again."""
+        at_once(RabbitMQNode.kill, self.nodes)
+        at_once(RabbitMQNode.restart, self.nodes)
+
+    def leader_of(self, queue: str, *, asked: RabbitMQNode) -> RabbitMQNode:
+        """Return the node that leads a quorum queue, as a running node has it."""
+        found = asked.ctl("eval", f"{{ok, _, {{_, Node}}}} = ra:members({_replica(queue)}), Node.")
+        return next(node for node in self.nodes if node.name in found)
+
+    def lead(self, queue: str, node: RabbitMQNode) -> None:
+        """Let a node lead a quorum queue."""
+        old = self.leader_of(queue, asked=node)
+        if old is not node:
+            ends = f"{_replica(queue, old)}, {_replica(queue, node)}"
+            node.ctl("eval", f"ok = ra:transfer_leadership({ends}).")
+
+
+def at_once(do: Callable[[RabbitMQNode], None], nodes: Iterable[RabbitMQNode]) -> None:
+    """Do something with several nodes at the same time; raises what the first of them raised."""
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(do, nodes))
+
+
+def _peers(family: Family, size: int) -> dict[str, str]:
+    key = "cluster_formation.classic_config.nodes"
+    return {f"{key}.{number}": family.node(number) for number in range(1, size + 1)}
+
+
+def _replica(queue: str, node: RabbitMQNode | None = None) -> str:
+    """Return the name of the process that holds a node's copy of a queue, as Erlang writes it."""
+    return f"{{'%2F_{queue}', {repr(node.name) if node else 'node()'}}}"
