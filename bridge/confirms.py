@@ -27,7 +27,7 @@ from pamqp.header import ContentHeader
 
 from bridge.core.errors import MessageInvalid
 from bridge.core.frames import publish_frames
-from bridge.core.message import unrouted_message
+from bridge.core.message import UNROUTED, unrouted_message
 from bridge.ports import Outcome, Publish
 
 WINDOW = 256
@@ -35,6 +35,9 @@ WINDOW = 256
 
 WINDOW_BYTES = 16 * 1024 * 1024
 """Bytes of their bodies, when those are large."""
+
+_PLACES = 10_000
+"""Pairs of exchange and routing key, at the most, that are remembered: the keys are a sender's."""
 
 log = structlog.get_logger()
 
@@ -85,6 +88,10 @@ class ConfirmChannel:
         self._outgoing: list[bytes] = []
         self._return: _Return | None = None
         self._quiet_since = 0.0
+        self._taken: set[tuple[str, str]] = set()
+        self._refused_since: dict[tuple[str, str], float] = {}
+        self.refused_for = 0.0
+        """For how many seconds all was refused that has one exchange and key, from the first on."""
         self.is_closed = False
         channel.frames = _Inbox(channel.frames, self._on_frame)  # type: ignore[assignment]
         channel.closing.add_done_callback(self._on_closing)
@@ -199,11 +206,25 @@ class ConfirmChannel:
         self._in_flight_bytes -= len(publish.message.body)
         if publish.returned:
             self._returned(publish)
-        elif publish.rerouted and outcome is Outcome.CONFIRMED:
+            return True
+        self._note(publish, outcome)
+        if publish.rerouted and outcome is Outcome.CONFIRMED:
             publish.settle(Outcome.UNROUTED)
         else:
             publish.settle(outcome)
         return True
+
+    def _note(self, publish: Publish, outcome: Outcome) -> None:
+        """Note who refuses: a queue that is full, or one that took nothing on this channel yet."""
+        message = publish.message
+        place = (UNROUTED, "") if publish.rerouted else (message.exchange, message.routing_key)
+        if outcome is Outcome.CONFIRMED:
+            if place not in self._taken and len(self._taken) < _PLACES:
+                self._taken.add(place)
+                self._refused_since.pop(place, None)
+        elif place not in self._taken and len(self._refused_since) < _PLACES:
+            since = self._refused_since.setdefault(place, self._quiet_since)
+            self.refused_for = max(self.refused_for, self._quiet_since - since)
 
     def _on_return(self, returned: _Return) -> None:
         for tag in range(self._returned_up_to + 1, self._tag + 1):  # they come in publish order

@@ -21,7 +21,9 @@ from bridge.core.errors import BrokerUnreachable
 HEARTBEAT = 5
 """Seconds; RabbitMQ recommends 5 to 20, and below 5 a busy machine gives false alarms."""
 
-CONNECT_SECONDS = 5.0
+ANSWER_SECONDS = 5.0
+"""For a connection to be there, and then for each thing that the broker is asked."""
+
 _CLOSE_SECONDS = 2.0
 
 _ENABLE = "enable rabbitmq_auth_mechanism_ssl and name EXTERNAL in auth_mechanisms there"
@@ -67,8 +69,9 @@ class Connection:
         return True
 
     async def channel(self) -> aiormq.Channel:
-        """Open a channel in confirm mode and return aiormq's."""
-        channel = await self.amqp.channel()
+        """Open a channel in confirm mode and return aiormq's; raises ``TimeoutError``."""
+        async with asyncio.timeout(ANSWER_SECONDS):
+            channel = await self.amqp.channel()
         underlay = await channel.get_underlay_channel()
         assert isinstance(underlay, aiormq.Channel)  # noqa: S101  # no other kind is ever made
         return underlay
@@ -117,7 +120,7 @@ async def connect(url: str, *, purpose: str) -> Connection:
     connection = Connection(url, purpose=purpose)
     try:
         with broker_errors(url):
-            async with asyncio.timeout(CONNECT_SECONDS):
+            async with asyncio.timeout(ANSWER_SECONDS):
                 await connection.amqp.connect()
     except BaseException:
         connection.abort()
@@ -167,7 +170,7 @@ def _is_cancelled() -> bool:
 def describe(error: BaseException) -> str:
     """Return the cause in words: some of these errors have an empty text."""
     if isinstance(error, TimeoutError):
-        return f"no answer within {CONNECT_SECONDS:.0f} s"
+        return f"no answer within {ANSWER_SECONDS:.0f} s"
     if isinstance(error, AuthenticationError):
         return f"the broker offers {error.args[0]}: change [broker] auth, or {_ENABLE}"
     if isinstance(error, ProbableAuthenticationError) and "EXTERNAL" in str(error):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Sequence
+from itertools import cycle
 
 import aiormq
 import structlog
@@ -25,6 +26,15 @@ from bridge.topology import Mismatch, Mode, Report, Topology
 
 RECHECK_SECONDS = 10.0
 """How often a topology with a mismatch is looked at again."""
+
+REFUSING_SECONDS = 2.0
+"""For how long one connection may refuse messages until it is renewed; twice as long each time."""
+
+_REFUSING_AT_MOST = 600.0
+
+_ELECTION_SECONDS = 1.0
+"""At most so long, and at least half of it, is waited after a connection: if its node died, the
+others elect new leaders for its queues now, and a channel that comes too early only refuses."""
 
 _TICK_SECONDS = 0.1
 _DEAF_SECONDS = 2 * HEARTBEAT
@@ -56,6 +66,8 @@ class Publisher:
         self._channel: ConfirmChannel | None = None
         self._gone = asyncio.Event()
         self._blocked = False
+        self._renewing = False
+        self._renewals = 0
         self.connection = 0
 
     def __repr__(self) -> str:
@@ -76,7 +88,7 @@ class Publisher:
     def is_up(self) -> bool:
         """Return whether messages are taken now: ``broker`` is ``up``."""
         channel = self._channel
-        if channel is None or channel.is_closed or self._blocked:
+        if channel is None or channel.is_closed or self._blocked or self._renewing:
             return False
         return channel.quiet_for() < self._deadline
 
@@ -117,15 +129,20 @@ class Publisher:
         return publish
 
     async def run(self) -> None:
-        """Keep connected until cancelled."""
+        """Keep connected until cancelled.
+
+        What comes after a connection is the next URL, not the first: a node that stands still
+        would have to be waited for before each of the others.
+        """
         failures = 0
+        urls = cycle(self._urls)
         while True:
-            for url in self._urls:
-                if await self._serve(url):
-                    failures = 0
+            for _ in self._urls:
+                if served := await self._serve(next(urls)):
                     break
-            failures += 1
-            pause = delay(failures, base=0.25, cap=5, spread=random.random())
+            failures = 1 if served else failures + 1
+            base = _ELECTION_SECONDS if served else 0.25
+            pause = delay(failures, base=base, cap=5, spread=random.random())
             log.info("broker_reconnecting", in_seconds=round(pause, 2))
             await asyncio.sleep(pause)
 
@@ -158,13 +175,14 @@ class Publisher:
         except BrokerError as error:
             log.warning("broker_lost", error=str(error))
         finally:
+            self._renewals = self._renewals + 1 if self._renewing else 0
             self._close()
             await connection.close()
         return True
 
     def _open(self, channel: aiormq.Channel, write: Callable[[bytes], None]) -> None:
         self._gone.clear()
-        self._blocked = False
+        self._blocked = self._renewing = False
         self.connection += 1
         self._channel = ConfirmChannel(
             channel, write=write, returned=self._reroute, closed=self._on_closed
@@ -189,7 +207,32 @@ class Publisher:
                 log.warning("broker_silent", seconds=_DEAF_SECONDS, in_flight=self.in_flight)
                 connection.abort()
                 return
+            if self._channel.refused_for >= self._patience:
+                await self._retire()
+                return
             await self._recheck_topology(url)
+
+    @property
+    def _patience(self) -> float:
+        """Return for how many seconds all of a kind may be refused until the connection is renewed.
+
+        RabbitMQ (3.10 at least) remembers for each channel where the leader of a quorum queue is. A
+        channel that was opened before a new leader was elected refuses every message of that queue
+        as long as it lives. A queue that was full all the time looks the same: for its sake the
+        next renewal is ever later.
+        """
+        attempt = self._renewals + 1
+        return delay(attempt, base=REFUSING_SECONDS, cap=_REFUSING_AT_MOST, spread=0)
+
+    async def _retire(self) -> None:
+        """Let what is in flight be settled, so that nothing of it is published twice."""
+        log.warning("connection_renewed", refused_for_seconds=self._patience)
+        self._renewing = True
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self._deadline
+        while self.in_flight and loop.time() < end:
+            if await self._gone_within(_TICK_SECONDS):
+                return
 
     async def _gone_within(self, seconds: float) -> bool:
         try:

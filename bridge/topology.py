@@ -6,6 +6,7 @@ among publishes takes the whole connection with it.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -14,6 +15,7 @@ import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection
 from aiormq.exceptions import AMQPChannelError
 
+from bridge.connection import ANSWER_SECONDS
 from bridge.core.message import PARKED, UNROUTED
 
 Mode = Literal["declare", "verify"]
@@ -185,11 +187,13 @@ def _queue_steps(queue: Queue, mode: Mode) -> Iterator[_Step]:
 
 async def _first_mismatch(connection: AbstractConnection, steps: Iterable[_Step]) -> list[Mismatch]:
     """Run the steps of one object on a channel of their own; stop at the first refusal."""
-    channel = await connection.channel(publisher_confirms=False)
     step: _Step | None = None
+    async with asyncio.timeout(ANSWER_SECONDS):
+        channel = await connection.channel(publisher_confirms=False)
     try:
         for step in steps:
-            await step.run(channel)
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await step.run(channel)
     except AMQPChannelError as refusal:  # the broker has closed the channel already
         assert step is not None  # noqa: S101  # only a step can be refused
         return [Mismatch(step.kind, step.name, step.asked, f"RabbitMQ says: {refusal}")]

@@ -4,11 +4,16 @@ import asyncio
 from collections import Counter
 from typing import Any
 
+import pytest
+
+from bridge import connection, topology
 from bridge import publisher as publisher_module
+from bridge.connection import ANSWER_SECONDS
 from bridge.core.message import UNROUTED
 from bridge.ports import Outcome, Publish
 from bridge.testing.rabbitmq import free_port
 from bridge.topology import Topology
+from tests.faults.proxy import Proxy
 from tests.helpers import amqp, consumer_queue, drain, eventually, ids, message
 
 
@@ -170,6 +175,63 @@ async def test_second_url_is_used_when_the_first_is_dead(publishing, broker):
     dead = f"amqp://127.0.0.1:{free_port()}/"
     async with publishing(urls=(dead, broker)) as publisher:
         assert await outcome_of(publisher, message(1)) is Outcome.UNROUTED
+
+
+async def test_lost_node_is_not_asked_first(publishing, node, broker, monkeypatch):
+    """After a loss it is the next URL's turn: the lost node may be one that takes long to fail."""
+    monkeypatch.setattr(publisher_module, "_DEAF_SECONDS", 1.0)
+    async with (
+        Proxy(node.port) as proxy,
+        publishing(urls=(proxy.url, broker), confirm_deadline=0.3) as publisher,
+    ):
+        proxy.swallow()
+        lost = publisher.submit(message(1))
+        await eventually(lambda: lost.outcome is Outcome.UNKNOWN)
+        await eventually(lambda: publisher.is_ready, seconds=ANSWER_SECONDS - 1)
+        assert await outcome_of(publisher, message(2)) is Outcome.UNROUTED
+
+
+@pytest.mark.parametrize("answers", [0, 1000, 1500])
+async def test_node_that_falls_silent_is_given_up(publishing, node, broker, monkeypatch, answers):
+    """One that stops answering while it is connected to, or asked, holds up nobody for long."""
+    monkeypatch.setattr(connection, "ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(topology, "ANSWER_SECONDS", 0.5)
+    async with Proxy(node.port) as proxy:
+        proxy.ration(answers)
+        async with publishing(urls=(proxy.url, broker)) as publisher:
+            assert await outcome_of(publisher, message(1)) is Outcome.UNROUTED
+
+
+async def test_connection_that_only_refuses_is_renewed(publishing, broker, monkeypatch):
+    """What refuses all of a kind from the first on may be the channel; others lose nothing."""
+    monkeypatch.setattr(publisher_module, "REFUSING_SECONDS", 0.5)
+    full: dict[str, Any] = {"x-max-length": 0, "x-overflow": "reject-publish"}
+    consumer_queue(broker, "full", "full.created", **full)
+    consumer_queue(broker, "all", "contact.created")
+    async with publishing() as publisher:
+        outcomes = set()
+        while publisher.connection < 3:
+            kinds = [message(1, key="full.created"), message(2)]
+            outcomes.update(await publish_all(publisher, kinds))
+            await asyncio.sleep(0.02)
+
+    assert outcomes == {Outcome.REFUSED, Outcome.CONFIRMED, Outcome.AWAY}  # never UNKNOWN
+
+
+async def test_connection_to_a_queue_that_is_full_now_is_kept(publishing, broker, monkeypatch):
+    """A queue that took something on this channel refuses because it is full: nothing to renew."""
+    monkeypatch.setattr(publisher_module, "REFUSING_SECONDS", 0.2)
+    full: dict[str, Any] = {"x-max-length": 1, "x-overflow": "reject-publish"}
+    consumer_queue(broker, "full", "full.created", **full)
+    async with publishing() as publisher:
+        assert await outcome_of(publisher, message(0, key="full.created")) is Outcome.CONFIRMED
+        end = asyncio.get_running_loop().time() + 1
+        outcomes = []
+        while asyncio.get_running_loop().time() < end:
+            outcomes.append(await outcome_of(publisher, message(1, key="full.created")))
+        assert publisher.connection == 1
+
+    assert set(outcomes) == {Outcome.REFUSED}
 
 
 async def test_no_broker_at_start(publishing):
