@@ -65,7 +65,7 @@ test-all: ## What continuous integration runs: every check and every test; as ro
 test-scale: ## Replicas behind HAProxy and nginx, and a RabbitMQ cluster of three nodes, under faults
 	@.ci/bootstrap dev scale
 	FAULTS=$(FAULTS) .venv/bin/pytest tests/scale $(ARGS)
-	@FAULTS=$(FAULTS) .venv/bin/python -m tests.faults
+	@FAULTS=$(FAULTS) .venv/bin/python -m tests.faults var/scale
 
 .PHONY: consumers-check
 consumers-check: ## Run the example consumers of docs/consumers whose tools are here, under faults

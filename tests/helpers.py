@@ -37,9 +37,9 @@ def message(number: int = 0, *, key: str = "contact.created", **changes: Any) ->
 
 
 @contextmanager
-def amqp(url: str) -> Iterator[BlockingChannel]:
+def amqp(*urls: str) -> Iterator[BlockingChannel]:
     """Open a channel with pika, a client that shares no code with the bridge."""
-    connection = pika.BlockingConnection(pika.URLParameters(url))
+    connection = pika.BlockingConnection([pika.URLParameters(url) for url in urls])
     try:
         yield connection.channel()
     finally:

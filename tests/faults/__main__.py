@@ -1,13 +1,17 @@
 """``python -m tests.faults`` prints the counts of the latest run of each row, as Markdown.
 
-Of the short form, or of the long one with ``FAULTS=full`` in the environment.
+Of the short form, or of the long one with ``FAULTS=full`` in the environment; with ``var/scale`` as
+its argument those of ``make test-scale``.
 """
 
 from __future__ import annotations
 
 import json
+import sys
+from pathlib import Path
+from statistics import median
 
-from tests.faults.world import RESULTS
+from tests.faults.world import FORM, RESULTS
 
 COLUMNS = (
     ("row", "what happened"),
@@ -25,14 +29,19 @@ COLUMNS = (
 
 def main() -> None:
     """Print the table."""
-    rows = [json.loads(path.read_text()) for path in RESULTS.glob("*.json")]
+    results = Path(sys.argv[1]) / FORM if sys.argv[1:] else RESULTS
+    rows = [json.loads(path.read_text()) for path in results.glob("*.json")]
     if not rows:
-        print(f"{RESULTS} is empty: run `make faults`, or `make faults FAULTS=full`")
+        print(f"{results} is empty: run `make faults`, or `make faults FAULTS=full`")
         return
     print("|", " | ".join(title for _, title in COLUMNS), "|")
     print("|", " | ".join("---" if name in ("row", "form") else "---:" for name, _ in COLUMNS), "|")
     for row in sorted(rows, key=lambda each: str(each["row"]).lower()):
         print("|", " | ".join(str(row[name]) for name, _ in COLUMNS), "|")
+    for row in rows:
+        for what, seconds in row.get("figures", {}).items():
+            spread = f"{min(seconds)} to {max(seconds)} s, {len(seconds)} times"
+            print(f"- {row['row']}: {what} after {median(seconds):.2f} s ({spread})")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pika.adapters.blocking_connection import BlockingChannel
@@ -15,7 +15,10 @@ from tests.contract.validation import check_received
 from tests.faults.ledger import Ledger
 from tests.helpers import amqp
 
-_OPTIONS = "?heartbeat=0&socket_timeout=5&stack_timeout=5"
+_OPTIONS = "?socket_timeout=5&stack_timeout=5&heartbeat="
+_HEARTBEAT = 5
+"""Seconds, where there is another node to go to when this one is silent."""
+
 _ACK_EVERY = 50
 
 
@@ -27,10 +30,20 @@ class Consumer:
     """
 
     def __init__(
-        self, url: str, queue: str, ledger: Ledger, *, may_take: Callable[[], bool] | None = None
+        self,
+        url: str,
+        queue: str,
+        ledger: Ledger,
+        *,
+        may_take: Callable[[], bool] | None = None,
+        others: Sequence[str] = (),
     ) -> None:
-        """Take a condition to wait for before each message; without one, take what comes."""
-        self._url = f"{url}{_OPTIONS}"
+        """Take a condition to wait for before each message; without one, take what comes.
+
+        ``others`` are URLs of other nodes, to go to when the first one is not to be had.
+        """
+        options = f"{_OPTIONS}{_HEARTBEAT if others else 0}"
+        self._urls = [f"{each}{options}" for each in (url, *others)]
         self._queue = queue
         self._ledger = ledger
         self._may_take = may_take
@@ -59,7 +72,7 @@ class Consumer:
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
-                with amqp(self._url) as channel:
+                with amqp(*self._urls) as channel:
                     self._consume(channel)
                     return
             except (AMQPError, OSError):

@@ -30,6 +30,9 @@ FORM = "full" if FULL else "short"
 RESULTS = ROOT / "var" / "faults" / FORM
 """One file per row, with the counts of its latest run; ``python -m tests.faults`` prints them."""
 
+SCALE_RESULTS = ROOT / "var" / "scale" / FORM
+"""Of rows with more than one bridge or broker; ``python -m tests.faults var/scale`` prints them."""
+
 DEADLINE = "BRIDGE_BROKER__CONFIRM_DEADLINE_SECONDS"
 PATIENT = {DEADLINE: "4.9"}
 """For rows in which nothing slow may be taken for an outage: as patient as the sender is."""
@@ -52,14 +55,17 @@ class World:
     """What a row acts on; made by ``running``.
 
     ``port`` is where senders send to: the first bridge, unless a row puts something in front.
+    Its counts go to ``results``, with ``figures``: what it has measured, in seconds, by name.
     """
 
-    def __init__(self, node: RabbitMQNode, bridges: Sequence[BridgeProcess]) -> None:
+    def __init__(self, node: RabbitMQNode, bridges: Sequence[BridgeProcess], results: Path) -> None:
         self.node = node
+        self.results = results
         self.bridges = bridges
         self.port = self.bridge.port
         self.ledger = Ledger()
         self.consumers: dict[str, Consumer] = {}
+        self.figures: dict[str, list[float]] = {}
         self._senders: list[Senders] = []
         self._begun = time.monotonic()
 
@@ -144,7 +150,8 @@ class World:
         await asyncio.gather(*finishing)
         counts = self.ledger.counts()
         seconds = round(time.monotonic() - self._begun, 1)
-        _note(row, {"form": FORM, "seconds": seconds, **asdict(counts)})
+        found = {"form": FORM, "seconds": seconds, **asdict(counts), "figures": self.figures}
+        _note(self.results, row, found)
         return counts
 
     @asynccontextmanager
@@ -181,6 +188,7 @@ async def running(
     broker_url: str | None = None,
     queue: bool = True,
     replicas: int = 1,
+    results: Path = RESULTS,
     **environ: str,
 ) -> AsyncIterator[World]:
     """Run a bridge, or several, for the length of the block, on an empty broker; they are ready.
@@ -193,7 +201,7 @@ async def running(
     for home in homes:
         home.mkdir(exist_ok=True)
     bridges = [BridgeProcess(home, broker_url or node.url, **settings) for home in homes]
-    world = World(node, bridges)
+    world = World(node, bridges, results)
     try:
         await asyncio.to_thread(wipe, node.url, queues=QUEUES)
         if queue:
@@ -213,7 +221,7 @@ async def running(
             await asyncio.to_thread(consumer.stop)
 
 
-def _note(row: str, found: dict[str, Any]) -> None:
-    RESULTS.mkdir(parents=True, exist_ok=True)
+def _note(results: Path, row: str, found: dict[str, Any]) -> None:
+    results.mkdir(parents=True, exist_ok=True)
     name = re.sub(r"[^a-z0-9]+", "-", row.lower()).strip("-")
-    (RESULTS / f"{name}.json").write_text(json.dumps({"row": row, **found}) + "\n")
+    (results / f"{name}.json").write_text(json.dumps({"row": row, **found}) + "\n")

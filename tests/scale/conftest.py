@@ -4,10 +4,10 @@ from functools import partial
 
 import pytest
 
-from tests.faults.world import running
+from tests.faults.world import SCALE_RESULTS, running
 
 
 @pytest.fixture
 def world(node, tmp_path):
     """Return what makes the world of a row, given settings for the bridges."""
-    return partial(running, node, tmp_path)
+    return partial(running, node, tmp_path, results=SCALE_RESULTS)
