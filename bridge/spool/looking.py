@@ -76,9 +76,9 @@ def _open(path: Path) -> sqlite3.Connection:
     database = sqlite3.connect(f"{uri}?mode=ro", uri=True, timeout=10)
     try:
         database.execute("SELECT 1 FROM event LIMIT 1")
-    except sqlite3.OperationalError:
-        if Path(f"{path}-wal").exists():
-            raise
+    except sqlite3.Error as error:
         database.close()
+        if Path(f"{path}-wal").exists() or not isinstance(error, sqlite3.OperationalError):
+            raise
         database = sqlite3.connect(f"{uri}?immutable=1", uri=True)
     return database

@@ -57,7 +57,7 @@ async def test_counted_at_the_start(spool, path):
 
 def test_no_row_is_read_to_count(path):
     """Counting at a start reads the index alone, so that it takes no time when millions wait."""
-    with sqlite3.connect(path) as database:
+    with closing(sqlite3.connect(path)) as database:
         plan = database.execute(f"EXPLAIN QUERY PLAN {TOTALS}").fetchall()
 
     assert [detail for *_, detail in plan] == ["SCAN event USING COVERING INDEX event_totals"]
