@@ -11,6 +11,7 @@ EXAMPLES ?= 500
 MINUTES ?= 20
 SEED    ?=
 FAULTS  ?= short
+TARGET  ?= test
 QUICK   ?=
 VERSION  ?= $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 REVISION ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
@@ -24,7 +25,7 @@ RABBITMQ := $(if $(BRIDGE_BROKER__URLS),,rabbitmq)
 .PHONY: help
 help: ## Show this list
 	@echo 'usage: make TARGET [NAME=value]'
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: ## Start RabbitMQ and the bridge, send three events, print what a consumer receives, keep serving
@@ -59,6 +60,7 @@ test-all: ## What continuous integration runs: every check and every test; as ro
 	@$(MAKE) --no-print-directory image-check
 	@$(MAKE) --no-print-directory test-scale
 	@$(MAKE) --no-print-directory consumers-check
+	@$(MAKE) --no-print-directory test-rabbitmq4
 	@$(MAKE) --no-print-directory test
 
 .PHONY: test-scale
@@ -72,6 +74,11 @@ consumers-check: ## Run the example consumers of docs/consumers whose tools are 
 	@.ci/bootstrap dev rabbitmq
 	@.ci/consumers
 	.venv/bin/pytest -n 2 tests/consumers $(ARGS)
+
+.PHONY: test-rabbitmq4
+test-rabbitmq4: ## Run all tests on a bare Debian 13 in a folder (as root), which has RabbitMQ 4 and Python 3.13
+	@.ci/bootstrap dev debian
+	@.venv/bin/python -m tests.debian $(TARGET)
 
 .PHONY: faults
 faults: ## Run the fault matrix alone and print its counts (FAULTS=full for the long form)
@@ -159,5 +166,5 @@ lock: ## Move the lock files to the newest releases that pyproject.toml allows
 .PHONY: clean
 clean: ## Remove what make and the tools made; a spool in var/ stays, it may hold events
 	rm -rf .venv bench/peers/node/node_modules .ci/asyncapi/node_modules docs/consumers/*/node_modules docs/consumers/*/target
-	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist var/install.log var/consumers var/tools
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist var/install.log var/consumers var/tools var/debian13*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import configparser
 import json
-import os
 import subprocess
 from pathlib import Path
 from typing import Any
 
 from tests.docs.documents import ROOT
+from tests.registries import CERTIFICATES, write_pip_configuration
 
 BASE = "docker.io/library/python:3.13-slim"
 """The name under which the Dockerfile expects its base; here it is Debian's own Python 3.13."""
 
 IMAGE = "localhost/superoffice-bridge:check"
 SUITE = "trixie"
-CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
 class Buildah:
@@ -43,7 +41,9 @@ class Buildah:
 
     def build(self) -> None:
         """Build the Dockerfile; pip reaches its index as it does on this machine."""
-        mounts = [f"--volume={self._pip_configuration()}:/etc/pip.conf:ro"]
+        pip = self._directory / "pip.conf"  # mounted, so that it stays in no layer
+        write_pip_configuration(pip)
+        mounts = [f"--volume={pip}:/etc/pip.conf:ro"]
         if CERTIFICATES.exists():
             mounts.append(f"--volume={CERTIFICATES}:{CERTIFICATES}:ro")
         self._run(
@@ -86,25 +86,6 @@ class Buildah:
             output = "\n".join(f"{done.stdout}\n{done.stderr}".splitlines()[-20:])
             raise SystemExit(f"{' '.join(command[:3])} ... failed:\n{output}")
         return done.stdout
-
-    def _pip_configuration(self) -> Path:
-        """Gather pip's configuration of this machine in one file, which stays in no layer.
-
-        Directories of wheels are left out: the build does not see them.
-        """
-        parser = configparser.RawConfigParser()
-        parser.read(["/etc/pip.conf", Path.home() / ".config/pip/pip.conf"])
-        for section in set(parser.sections()) - {"global"}:
-            parser.remove_section(section)
-        if not parser.has_section("global"):
-            parser.add_section("global")
-        for name, value in os.environ.items():
-            if name.startswith("PIP_") and name not in {"PIP_FIND_LINKS", "PIP_CONFIG_FILE"}:
-                parser.set("global", name[4:].lower().replace("_", "-"), value)
-        path = self._directory / "pip.conf"
-        with path.open("w") as file:
-            parser.write(file)
-        return path
 
 
 def _bytes(text: str) -> int:
