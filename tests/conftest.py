@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from bridge import log
-from bridge.testing.rabbitmq import RabbitMQNode
-from tests.helpers import wipe
+from tests.helpers import private_node, wipe
 from tests.scheduling import BrokerScheduling
 
 
@@ -45,7 +44,7 @@ def _logging():
 @pytest.fixture(scope="session")
 def node():
     """Start a RabbitMQ for the tests of this worker."""
-    with RabbitMQNode.start() as node:
+    with private_node() as node:
         yield node
 
 

@@ -1,6 +1,7 @@
 """What several kinds of tests need: waiting for a condition, and looking into RabbitMQ."""
 
 import asyncio
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ import pika
 from pika.adapters.blocking_connection import BlockingChannel
 
 from bridge.core.message import PARKED, UNROUTED, Message
+from bridge.testing.rabbitmq import RabbitMQNode
 from tests.contract.validation import SYNTHETIC, check_received
 
 
@@ -45,6 +47,25 @@ def amqp(*urls: str) -> Iterator[BlockingChannel]:
     finally:
         if connection.is_open:
             connection.close()
+
+
+@contextmanager
+def private_node(**settings: str) -> Iterator[RabbitMQNode]:
+    """Run a RabbitMQ; fail in the end if anybody used what it calls deprecated (as of 4.0)."""
+    with RabbitMQNode.start(config=settings) as node:
+        yield node
+        used = deprecated(node)
+    assert set() == used
+
+
+def deprecated(node: RabbitMQNode) -> set[str]:
+    """Return the deprecated features that somebody used or tried to use, by the node's log.
+
+    ``list_deprecated_features --used`` forgets those that leave nothing behind, and to refuse them
+    is not enough: ``global_qos`` then quietly becomes a prefetch of each consumer.
+    """
+    log = (node.directory / "server.log").read_text(errors="replace")
+    return set(re.findall(r"\] <[\d.]+> Deprecated features: `(\w+)`", log))
 
 
 def drain(url: str, queue: str) -> list[Any]:

@@ -10,9 +10,8 @@ import pytest
 from pika.exceptions import ChannelClosedByBroker
 
 from bridge.core.message import PARKED, UNROUTED
-from bridge.testing.rabbitmq import RabbitMQNode
 from tests.cli.conftest import ROOT, invoke, running
-from tests.helpers import amqp
+from tests.helpers import amqp, private_node
 
 CONFIG = ROOT / "config" / "rabbitmq"
 PASSWORDS = {"bridge": "Hemmelig!", "consumer": "Også/hemmelig+1"}
@@ -42,7 +41,7 @@ def broker(tmp_path_factory):
     assert (0, "") == (done.returncode, done.stderr)
 
     config = {**settings(), "definitions.local.path": f"{definitions}"}
-    with RabbitMQNode.start(config=config) as node:
+    with private_node(**config) as node:
         yield SimpleNamespace(node=node, directory=directory)
 
 

@@ -4,14 +4,14 @@ from functools import partial
 
 import pytest
 
-from bridge.testing.rabbitmq import RabbitMQNode
 from tests.faults.world import running
+from tests.helpers import private_node
 
 
 @pytest.fixture(scope="session")
 def node():
     """Start a RabbitMQ that is nobody else's."""
-    with RabbitMQNode.start() as node:
+    with private_node() as node:
         yield node
 
 

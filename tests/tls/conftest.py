@@ -4,8 +4,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from bridge.testing.rabbitmq import RabbitMQNode, find_installation
+from bridge.testing.rabbitmq import find_installation
 from tests.faults.process import BridgeProcess, reserve_port, until
+from tests.helpers import private_node
 from tests.tls.authority import Authority
 
 PLUGIN = "rabbitmq_auth_mechanism_ssl"
@@ -51,7 +52,7 @@ def tls_node(authority, tls_port):
         "auth_mechanisms.1": "PLAIN",
         "auth_mechanisms.2": "EXTERNAL",
     }
-    with RabbitMQNode.start(config=config) as node:
+    with private_node(**config) as node:
         enable(node, PLUGIN)
         node.ctl("eval", ADD_USER)
         yield node
