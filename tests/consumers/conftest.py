@@ -35,8 +35,17 @@ class Broker:
     def empty(self) -> None:
         """Delete what an earlier test left; the exchange is there as the bridge declares it."""
         wipe(self.node.url, exchanges=(DEAD, BACK), queues=(QUEUE, DEAD))
+        self.declare_exchange()
+
+    def declare_exchange(self) -> None:
+        """Declare the exchange as the bridge does."""
         with amqp(self.node.url) as channel:
             channel.exchange_declare("superoffice", "topic", durable=True)
+
+    def delete_exchange(self) -> None:
+        """Delete the exchange, and with it all bindings to it."""
+        with amqp(self.node.url) as channel:
+            channel.exchange_delete("superoffice")
 
     def send(self, count: int, *, repeat: int = 1, to: str | None = None) -> set[str]:
         """Send deleted contacts, ``--direct`` unless told where to, and return their ids."""

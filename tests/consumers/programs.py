@@ -84,6 +84,7 @@ class Consumer:
     """A consumer in a process of its own, and the database that it keeps."""
 
     def __init__(self, program: Program, url: str, database: Path) -> None:
+        self.name = program.name
         self._program = program
         self._environ = {**os.environ, "AMQP_URL": url, "DATABASE": f"{database}"}
         self._database = database

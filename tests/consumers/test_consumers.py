@@ -11,6 +11,7 @@ from tests.consumers.conftest import DEAD, Broker
 from tests.consumers.programs import (
     FAULT,
     NOT_RUN,
+    PATIENCE,
     POISON,
     PROGRAMS,
     SLOW,
@@ -149,6 +150,25 @@ def test_goes_on_after_the_broker_was_killed(consumer: Consumer, broker: Broker)
     ids |= broker.send(20)
 
     handles(consumer, ids)
+    ends_with_nothing_left(consumer, broker)
+
+
+def test_waits_for_the_exchange(consumer: Consumer, broker: Broker) -> None:
+    """The bridge declares it; without it a consumer says so and comes back to it.
+
+    FastStream ends instead, and whoever supervises it starts it again.
+    """
+    assert 0 == consumer.terminate()
+    broker.delete_exchange()
+    consumer.start()
+    until(lambda: "no exchange 'superoffice'" in f"{consumer}", "it misses the exchange")
+    broker.declare_exchange()
+    if consumer.name == "python-faststream":
+        assert 0 != consumer.process.wait(PATIENCE)
+        consumer.start()
+    until(broker.is_consumed, "it consumes")
+
+    handles(consumer, broker.send(5))
     ends_with_nothing_left(consumer, broker)
 
 

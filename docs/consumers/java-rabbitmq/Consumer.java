@@ -124,7 +124,8 @@ public class Consumer {
                 try {
                     consume(database);
                 } catch (Exception failure) {
-                    System.err.println("no broker: " + failure);
+                    var why = failure.getCause() == null ? failure : failure.getCause();
+                    System.err.println("no broker: " + why);
                     Thread.sleep(RETRY_MS);
                 }
             }

@@ -1,7 +1,7 @@
 // An idempotent consumer of contact.deleted, by the contract urn:superoffice-bridge:contact:1.
 import { setTimeout as sleep } from "node:timers/promises";
 import amqp from "amqplib";
-import Database from "libsql"; // with Node 22.13 or later, node:sqlite does the same
+import Database from "libsql"; // from Node 22.13 on node:sqlite will do, with BEGIN and COMMIT
 
 const EXCHANGE = "superoffice", BINDING = "contact.deleted";
 const SCHEMA = "urn:superoffice-bridge:contact:1";
@@ -68,9 +68,8 @@ let stopping = false;
 let stop = () => {};
 for (const signal of ["SIGTERM", "SIGINT"]) process.on(signal, () => { stopping = true; stop(); });
 
-// Consumes until told to stop, or until the connection is lost.
-async function consume() {
-  const connection = await amqp.connect(process.env.AMQP_URL);
+// Consumes until told to stop, or until the connection or the channel is lost.
+async function consume(connection) {
   let open = true, work = Promise.resolve();
   const ended = new Promise((resolve) => { stop = resolve; connection.on("close", resolve); });
   connection.on("error", (error) => console.error(error.message));
@@ -86,11 +85,19 @@ async function consume() {
   });
   if (!stopping) await ended;
   await work;
-  await connection.close().catch(() => {}); // it may be gone
+  if (open) await channel.close(); // connection.close() alone would overtake the last acknowledgement
 }
 
 while (!stopping) {
-  try { await consume(); } catch (error) { console.error(`no broker: ${error.message}`); }
-  if (!stopping) await sleep(RETRY_MS);
+  let connection;
+  try {
+    connection = await amqp.connect(process.env.AMQP_URL);
+    await consume(connection);
+  } catch (error) {
+    console.error(`no broker: ${error.message}`);
+    await sleep(RETRY_MS);
+  } finally {
+    await connection?.close().catch(() => {}); // it may be gone
+  }
 }
 database.close();
