@@ -79,7 +79,7 @@ class Documents:
     async def get(self, name: str) -> bytes:
         """Return one of ``names`` as JSON.
 
-        Making it takes up to 20 ms, so a thread does it: events go on meanwhile.
+        Making it takes up to 40 ms, so a thread does it: events go on meanwhile.
         """
         made = self._made
         if name not in made:

@@ -93,7 +93,7 @@ def client_settings(config: Path | None) -> Settings:
 
 
 def broker_settings(config: Path | None, url: str | None) -> Settings:
-    """Load the settings of a command that talks to a broker only, at this URL if one is named.
+    """Load the settings of a command that needs at most a broker, at this URL if one is named.
 
     It needs no secret of a webhook: what stands for a missing one signs and verifies nothing.
     """

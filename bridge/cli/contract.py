@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from bridge.cli import output
-from bridge.cli.context import SECRET, ConfigOption, load_settings
+from bridge.cli.context import ConfigOption, broker_settings
 from bridge.contract import Deployment, documents, encode, schema_of
 from bridge.deployed import deployment_of, with_examples
 
@@ -51,12 +50,6 @@ for _name in documents(Deployment()):
 
 
 def _print(name: str, config: Path | None) -> None:
-    settings = load_settings(config, _with_secret(os.environ))
+    settings = broker_settings(config, None)
     make = documents(with_examples(deployment_of(settings)))[name]
     output.line(encode(make()).decode().removesuffix("\n"))
-
-
-def _with_secret(environ: Mapping[str, str]) -> Mapping[str, str]:
-    """Return the environment with a secret that the default endpoint can do with: none is shown."""
-    is_given = SECRET in environ or f"{SECRET}_FILE" in environ
-    return environ if is_given else {**environ, SECRET: "not needed here"}
