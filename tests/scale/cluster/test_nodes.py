@@ -30,8 +30,8 @@ async def test_leader_killed(world, cluster, connected):
                 await row.goes_on(since=killed)
                 await asyncio.to_thread(victim.restart)
                 await row.recovers()
-        whose = "bridge's own" if connected else "another"
-        counts = await row.counts(f"cluster: the leader's node killed, the {whose} node")
+        where = "to it" if connected else "to another"
+        counts = await row.counts(f"cluster: leader's node killed, the bridge connected {where}")
 
         assert counts.is_clean
         assert senders.never_failed
