@@ -105,13 +105,13 @@ def test_the_bridge_reads_what_was_put_aside(declared, queue):
 @pytest.mark.parametrize(
     ("user", "action"),
     [
-        ("bridge", lambda at: at.queue_declare("billing")),
+        ("bridge", lambda at: at.queue_declare("billing", durable=True)),
         ("bridge", lambda at: at.exchange_declare("other", "topic")),
         ("bridge", lambda at: at.exchange_declare("superoffice.other", "topic")),
         ("consumer", lambda at: at.exchange_delete("superoffice")),
         ("consumer", lambda at: at.queue_delete(PARKED)),
         ("consumer", lambda at: at.basic_get(PARKED)),
-        ("consumer", lambda at: at.queue_declare("billing")),
+        ("consumer", lambda at: at.queue_declare("billing", durable=True)),
     ],
 )
 def test_all_else_is_refused(declared, user, action):

@@ -166,7 +166,7 @@ async def test_unrouted_events_are_moved_by_the_code_of_the_page(broker: str) ->
             meant = {"original_exchange": "superoffice", "original_routing_key": key}
             properties = pika.BasicProperties(headers={"entity": "x", **meant}, message_id=key)
             channel.basic_publish(UNROUTED, key, key.encode(), properties)
-        channel.queue_declare("bound")
+        channel.queue_declare("bound", durable=True)
         channel.queue_bind("bound", "superoffice", "sale.*")
         exec(code.replace(DEFAULT_URL, broker), {})  # noqa: S102  # the page's own code
         moved = drain(broker, "bound")
