@@ -8,6 +8,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
+PAGES = sorted(
+    page
+    for page in [*ROOT.glob("*.md"), *DOCS.rglob("*.md")]
+    if "node_modules" not in page.parts  # of a consumer, once it is installed
+)
 
 Row = dict[str, str]
 

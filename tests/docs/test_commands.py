@@ -11,9 +11,7 @@ import pytest
 import typer
 
 from bridge.cli.app import app
-from tests.docs.documents import DOCS, ROOT, blocks, spans
-
-PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
+from tests.docs.documents import PAGES, ROOT, blocks, spans
 
 WORDS = {"EVENT_ID": "0b7e5b0c", "URL": "https://hooks.example.com/webhook"}
 """What stands for a word of the reader's own."""
