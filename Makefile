@@ -53,7 +53,7 @@ test: ## Run all tests against private RabbitMQs (WORKERS=2 ARGS='-k signature')
 	.venv/bin/pytest -n $(WORKERS) $(ARGS)
 
 .PHONY: test-all
-test-all: ## What continuous integration runs: every check and every test; as root, some build a Debian
+test-all: ## What continuous integration runs: every check and every test (as root)
 	@$(MAKE) --no-print-directory alerts-check
 	@$(MAKE) --no-print-directory kubernetes-check
 	@$(MAKE) --no-print-directory contract-check
