@@ -9,6 +9,7 @@ import pytest
 from bridge.core.message import PARKED
 from bridge.testing.samples import encode, sample
 from tests.cli.conftest import invoke
+from tests.contract.validation import SYNTHETIC
 from tests.helpers import amqp, drain
 
 
@@ -30,7 +31,7 @@ def park(url, body, *, message_id, reason="not_json", endpoint="superoffice", **
         properties = pika.BasicProperties(
             message_id=message_id,
             delivery_mode=2,
-            content_type="application/octet-stream",
+            content_type=SYNTHETIC,
             type="com.superoffice.parked",
             timestamp=1_772_442_927,
             headers={
