@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from pika import BasicProperties
 from pika.exceptions import ChannelClosedByBroker, ChannelWrongStateError
 from typer.testing import CliRunner
 
@@ -57,10 +58,11 @@ class Broker:
         assert len(ids) == count * repeat
         return set(ids)
 
-    def publish(self, body: bytes) -> None:
-        """Publish what no bridge would."""
+    def publish(self, body: bytes, message_id: str | None = None) -> None:
+        """Publish what no bridge would, or not for a deleted contact."""
+        properties = BasicProperties(message_id=message_id)
         with amqp(self.node.url) as channel:
-            channel.basic_publish("superoffice", "contact.deleted", body)
+            channel.basic_publish("superoffice", "contact.deleted", body, properties)
 
     def dead_letters(self, *arguments: str) -> list[str]:
         """Run the tool for dead letters and return what it prints."""

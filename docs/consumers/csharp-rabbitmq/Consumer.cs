@@ -70,7 +70,8 @@ JsonElement? Parse(BasicDeliverEventArgs message)
     {
         var received = JsonSerializer.Deserialize<JsonElement>(message.Body.Span);
         var isOurs = received.GetProperty("dataschema").GetString() == Schema
-            && received.GetProperty("id").GetString() == message.BasicProperties.MessageId;
+            && received.GetProperty("id").GetString() is { } id && id == message.BasicProperties.MessageId
+            && received.GetProperty("data").GetProperty("primary_key").TryGetInt64(out _);
         return isOurs ? received : null;
     }
     catch (Exception failure) when (failure is JsonException or InvalidOperationException or KeyNotFoundException)

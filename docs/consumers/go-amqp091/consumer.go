@@ -32,7 +32,7 @@ type event struct {
 	Time       string `json:"time"`
 	DataSchema string `json:"dataschema"`
 	Data       struct {
-		PrimaryKey int64 `json:"primary_key"`
+		PrimaryKey *int64 `json:"primary_key"` // nil if there is none
 	} `json:"data"`
 }
 
@@ -50,7 +50,7 @@ func handle(database *sql.DB, e event) (isNew bool, err error) {
 	if rows, err := remembered.RowsAffected(); err != nil || rows == 0 {
 		return false, err
 	}
-	if _, err := transaction.Exec("INSERT INTO erasure_task VALUES (?, ?)", e.Data.PrimaryKey, e.Time); err != nil {
+	if _, err := transaction.Exec("INSERT INTO erasure_task VALUES (?, ?)", *e.Data.PrimaryKey, e.Time); err != nil {
 		return false, err
 	}
 	return true, transaction.Commit()
@@ -60,7 +60,8 @@ func handle(database *sql.DB, e event) (isNew bool, err error) {
 func settle(database *sql.DB, message amqp.Delivery) error {
 	var e event
 	err := json.Unmarshal(message.Body, &e)
-	if err != nil || e.DataSchema != schema || e.ID != message.MessageId {
+	isOurs := err == nil && e.DataSchema == schema && e.ID != "" && e.ID == message.MessageId
+	if !isOurs || e.Data.PrimaryKey == nil {
 		log.Printf("%s is not readable: to the dead letters", message.MessageId)
 		return message.Reject(false)
 	}

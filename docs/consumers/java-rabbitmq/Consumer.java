@@ -47,7 +47,8 @@ public class Consumer {
         try {
             var event = JSON.readTree(message.getBody());
             var isOurs = SCHEMA.equals(event.path("dataschema").asText())
-                    && event.path("id").asText().equals(message.getProperties().getMessageId());
+                    && event.path("id").asText().equals(message.getProperties().getMessageId())
+                    && event.path("data").path("primary_key").isIntegralNumber();
             return isOurs ? event : null;
         } catch (IOException notJson) {
             return null;

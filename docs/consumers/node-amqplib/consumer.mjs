@@ -26,8 +26,9 @@ const handle = database.transaction((event) => {
 function parse(message) {
   try {
     const event = JSON.parse(message.content);
-    if (event.dataschema === SCHEMA && event.id === message.properties.messageId) return event;
-  } catch {} // not JSON, or null
+    const isOurs = event.dataschema === SCHEMA && event.id && event.id === message.properties.messageId;
+    if (isOurs && Number.isSafeInteger(event.data.primary_key)) return event;
+  } catch {} // not JSON, or no object
 }
 
 // Handles a message and acknowledges it, in this order; what fails is delivered again.

@@ -30,16 +30,23 @@ def handle(database: sqlite3.Connection, event: dict) -> bool:
     return is_new
 
 
+def parse(message: aio_pika.abc.AbstractIncomingMessage) -> dict | None:
+    """Return the event, None if the message holds none that this consumer understands."""
+    try:
+        event = json.loads(message.body)
+        schema, event_id, key = event["dataschema"], event["id"], event["data"]["primary_key"]
+    except (ValueError, LookupError, TypeError):
+        return None
+    is_ours = schema == SCHEMA and event_id and event_id == message.message_id
+    return event if is_ours and isinstance(key, int) else None
+
+
 async def settle(
     database: sqlite3.Connection, message: aio_pika.abc.AbstractIncomingMessage
 ) -> None:
     """Handle a message and acknowledge it, in this order; what fails is delivered again."""
-    try:
-        event = json.loads(message.body)
-        readable = (SCHEMA, message.message_id) == (event["dataschema"], event["id"])
-    except (ValueError, LookupError, TypeError):
-        readable = False
-    if not readable:
+    event = parse(message)
+    if event is None:
         logging.error("%s is not readable: to the dead letters", message.message_id)
         await message.reject()
         return
@@ -78,9 +85,11 @@ async def consume(database: sqlite3.Connection, stopping: asyncio.Event) -> None
         await channel.set_qos(prefetch_count=PREFETCH)
         messages = (await declare(channel)).iterator()
         closer = asyncio.create_task(close_when(stopping, messages))
-        async for message in messages:
-            await settle(database, message)
-        closer.cancel()
+        try:
+            async for message in messages:
+                await settle(database, message)
+        finally:
+            closer.cancel()
 
 
 async def close_when(stopping: asyncio.Event, messages: aio_pika.abc.AbstractQueueIterator) -> None:

@@ -62,15 +62,22 @@ def handle(event: dict) -> bool:
     return is_new
 
 
+def parse(message: RabbitMessage) -> dict | None:
+    """Return the event, None if the message holds none that this consumer understands."""
+    try:
+        event = json.loads(message.body)
+        schema, event_id, key = event["dataschema"], event["id"], event["data"]["primary_key"]
+    except (ValueError, LookupError, TypeError):
+        return None
+    is_ours = schema == SCHEMA and event_id and event_id == message.message_id
+    return event if is_ours and isinstance(key, int) else None
+
+
 @broker.subscriber(queue, events, ack_policy=AckPolicy.MANUAL)
 async def settle(message: RabbitMessage) -> None:
     """Handle a message and acknowledge it, in this order; what fails is delivered again."""
-    try:
-        event = json.loads(message.body)
-        readable = (SCHEMA, message.message_id) == (event["dataschema"], event["id"])
-    except (ValueError, LookupError, TypeError):
-        readable = False
-    if not readable:
+    event = parse(message)
+    if event is None:
         logging.error("%s is not readable: to the dead letters", message.message_id)
         await message.reject()
         return
