@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
@@ -27,6 +27,11 @@ Delivery is at least once: drop repeats by `id`. Order is kept per record only. 
 headers that you do not know: new ones may come at any time.
 """
 
+_QUARANTINES: Final[Mapping[str, str]] = {
+    UNROUTED: "What no queue was bound for.",
+    PARKED: "What could not be understood or delivered, for operators.",
+}
+
 _PARAMETERS: Final[Mapping[str, str]] = {
     "name": "The list: `category`, or the number of its definition where users defined it.",
     "table": "The custom table, without its `y_`.",
@@ -44,6 +49,7 @@ def document(deployment: Deployment) -> dict[str, Any]:
     vhost = _vhost(deployment)
     found = list(channels(deployment))
     examples = _examples(deployment, found)
+    kept = _kept(deployment)
     return {
         "asyncapi": "3.1.0",
         "info": {
@@ -56,13 +62,7 @@ def document(deployment: Deployment) -> dict[str, Any]:
         "servers": dict(_servers(deployment)),
         "channels": {
             **{channel.name: _channel(channel, vhost) for channel in found},
-            UNROUTED: _quarantine(UNROUTED, "What no queue was bound for.", vhost, "unrouted"),
-            PARKED: _quarantine(
-                PARKED,
-                "What could not be understood or delivered, for operators.",
-                vhost,
-                *("not_understood", "not_delivered"),
-            ),
+            **{name: _quarantine(name, vhost, messages) for name, messages in kept.items()},
         },
         "operations": {
             name: {
@@ -70,7 +70,7 @@ def document(deployment: Deployment) -> dict[str, Any]:
                 "channel": {"$ref": f"#/channels/{name}"},
                 "traits": [{"$ref": "#/components/operationTraits/published"}],
             }
-            for name in (*(channel.name for channel in found), UNROUTED, PARKED)
+            for name in (*(channel.name for channel in found), *kept)
         },
         "components": {
             "messages": {
@@ -78,7 +78,7 @@ def document(deployment: Deployment) -> dict[str, Any]:
                     channel.name: _message(channel, examples.get(channel.name, ()))
                     for channel in found
                 },
-                **_QUARANTINED,
+                **{name: message for some in kept.values() for name, message in some.items()},
             },
             "schemas": _schemas(),
             "operationTraits": {"published": {"bindings": {"amqp": dict(amqp.SENT)}}},
@@ -124,11 +124,12 @@ def _channel(channel: Channel, vhost: str) -> dict[str, Any]:
     }
 
 
-def _quarantine(name: str, about: str, vhost: str, *messages: str) -> dict[str, Any]:
+def _quarantine(name: str, vhost: str, messages: Iterable[str]) -> dict[str, Any]:
     return {
         "address": name,
         "title": name,
-        "description": f"{about} The queue is bound to the fanout exchange of the same name.",
+        "description": f"{_QUARANTINES[name]} The queue is bound to the fanout exchange of the same"
+        " name.",
         "messages": {message: {"$ref": f"#/components/messages/{message}"} for message in messages},
         "bindings": {
             "amqp": {
@@ -208,26 +209,39 @@ def _schemas() -> dict[str, Schema]:
     return moved
 
 
-_QUARANTINED: Final[Mapping[str, Any]] = {
-    "unrouted": _described(
-        "unrouted",
-        "An event as it was.",
-        CLOUDEVENTS_JSON,
-        headers="unrouted_headers",
-        payload="any_event",
-    ),
-    "not_understood": _described(
-        "not_understood",
-        "A request as it was.",
-        amqp.UNREADABLE,
-        headers="not_understood_headers",
-        payload="bytes",
-    ),
-    "not_delivered": _described(
-        "not_delivered",
-        "An event as it was.",
-        CLOUDEVENTS_JSON,
-        headers="not_delivered_headers",
-        payload="any_event",
-    ),
-}
+def _kept(deployment: Deployment) -> Mapping[str, Mapping[str, Any]]:
+    """Return the messages of either quarantine by name; raw ones if the deployment sends such."""
+    forms = (False, True) if any(route.raw for route in deployment.routes) else (False,)
+    parked = [
+        _described(
+            "not_understood",
+            "A request as it was.",
+            amqp.UNREADABLE,
+            headers="not_understood_headers",
+            payload="bytes",
+        ),
+        *(_as_it_was("not_delivered", raw=raw) for raw in forms),
+        _described(
+            "damaged",
+            "What is left of an event whose row in the spool was damaged.",
+            amqp.UNREADABLE,
+            headers="not_delivered_headers",
+            payload="bytes",
+        ),
+    ]
+    return {
+        UNROUTED: {
+            kept["name"]: kept for kept in (_as_it_was("unrouted", raw=raw) for raw in forms)
+        },
+        PARKED: {message["name"]: message for message in parked},
+    }
+
+
+def _as_it_was(kind: str, *, raw: bool) -> dict[str, Any]:
+    return _described(
+        f"{kind}_raw" if raw else kind,
+        "An event of a raw route as it was." if raw else "An event as it was.",
+        amqp.RAW_JSON if raw else CLOUDEVENTS_JSON,
+        headers=f"{kind}_headers",
+        payload="raw" if raw else "any_event",
+    )

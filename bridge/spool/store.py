@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import orjson
 import structlog
 
-from bridge.core.message import Message, bounded
+from bridge.core.message import Message, body_id, bounded
 from bridge.spool.errors import SpoolFull
 from bridge.spool.files import is_damage, suspicion
 from bridge.spool.writer import Append, Delete, NoteTries, Writer
@@ -276,13 +276,14 @@ def _unreadable(
     seq: int, accepted_at: Any, size: Any, tries: Any, *columns: Any, error: str
 ) -> Row:
     """Return what is left of a row, in a form that can be parked."""
-    exchange, routing_key, message_id, _, body = columns
+    exchange, routing_key, message_id, _, stored = columns
+    body = stored if isinstance(stored, bytes) else _text(stored).encode()
     message = Message(
         exchange=_text(exchange),
         routing_key=_text(routing_key),
-        body=body if isinstance(body, bytes) else _text(body).encode(),
+        body=body,
         content_type="application/octet-stream",
-        message_id=_text(message_id),
+        message_id=_text(message_id) or body_id(body),
         type="com.superoffice.parked",
         timestamp=0,
         headers={"endpoint": "unknown"},

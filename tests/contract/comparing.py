@@ -127,11 +127,14 @@ def _channel(channel: Mapping[str, Any], messages: Mapping[str, Any]) -> dict[st
     return {
         "address": channel["address"],
         "binding": {key: value for key, value in binding.items() if key != "bindingVersion"},
-        "messages": {
-            name: {key: messages[name][key] for key in ("contentType", "headers", "payload")}
-            for name in channel["messages"]
-        },
+        "messages": {name: _message(messages[name]) for name in channel["messages"]},
     }
+
+
+def _message(message: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {key: message[key] for key in ("contentType", "headers", "payload")}
+    type_of = message.get("bindings", {}).get("amqp", {}).get("messageType")
+    return kept if type_of is None else {**kept, "type": type_of}
 
 
 def _bare(schema: Schema) -> dict[str, Any]:

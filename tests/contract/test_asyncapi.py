@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,19 @@ from hypothesis import strategies as st
 
 from bridge.contract import Deployment, Webhook, asyncapi
 from bridge.contract.channels import channels
-from bridge.core.message import event_message, source_uri
-from bridge.core.routing import Route, Router
+from bridge.core.message import (
+    PARKED,
+    UNROUTED,
+    Message,
+    event_message,
+    refused_message,
+    source_uri,
+    unrouted_message,
+)
+from bridge.core.routing import Route, Router, Target
 from bridge.deployed import deployment_of, with_examples
 from bridge.settings import load
+from bridge.spool.store import row_of
 from bridge.superoffice.catalogue import ENTITIES
 from tests.contract.generated import examples
 from tests.properties.webhooks import delivered
@@ -144,6 +154,43 @@ def test_brokers_show_without_credentials():
     assert "crm/events" == binding["exchange"]["vhost"]
     assert "s3cret" not in json.dumps(CONFIGURED)
     assert "heartbeat" not in json.dumps(CONFIGURED)
+
+
+@given(delivered(), st.booleans())
+def test_what_is_kept_is_a_message_of_its_channel(pair, raw):
+    """Of an event, raw or not, and of a row that is damaged: format, headers and body."""
+    delivery, event = pair
+    message = event_message(
+        event, delivery=delivery, target=Target("crm", "a.b", raw), source=source_uri(event.context)
+    )
+    left = row_of((1, 0, 1, 0, "crm", "a.b", event.id, b"damaged", message.body)).message
+
+    assert_in(UNROUTED, unrouted_message(message))
+    for kept, reason in ((message, "refused"), (left, "spool_unreadable")):
+        assert_in(PARKED, refused_message(kept, reason=reason, time="2026-03-02T09:15:27Z"))
+
+
+def assert_in(channel: str, message: Message) -> None:
+    """Fail unless one of the channel's messages is like this one."""
+    names = CONFIGURED["channels"][channel]["messages"]
+    described = [CONFIGURED["components"]["messages"][name] for name in names]
+    found = [one for one in described if one["contentType"] == message.content_type]
+    is_json = message.content_type != "application/octet-stream"
+    body = orjson.loads(message.body) if is_json else message.body.hex()
+    headers = dict(message.headers)
+
+    assert any(
+        checked(one["headers"]["$ref"]).is_valid(headers)
+        and checked(one["payload"]["$ref"]).is_valid(body)
+        for one in found
+    )
+
+
+@cache
+def checked(reference: str) -> jsonschema_rs.Draft7Validator:
+    """Return the validator of a schema of the document."""
+    schema = {"$ref": reference, "components": CONFIGURED["components"]}
+    return jsonschema_rs.Draft7Validator(schema, validate_formats=True)
 
 
 ROUTES = st.builds(

@@ -123,6 +123,12 @@ BROKEN: dict[str, Edit] = {
     "a content type is another": lambda c: channel(c)["messages"]["contact.created"].update(
         contentType="application/json"
     ),
+    "a type is another": lambda c: channel(c)["messages"]["contact.created"].update(
+        type="com.superoffice.contact.new"
+    ),
+    "a channel has messages of another kind": lambda c: channel(c)["messages"].update(
+        other=channel(c)["messages"]["contact.created"]
+    ),
     "a queue is another": lambda c: c["channels"]["superoffice.parked"]["binding"]["queue"].update(
         name="parked"
     ),

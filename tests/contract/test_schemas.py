@@ -23,6 +23,7 @@ from bridge.core.message import (
     unrouted_message,
 )
 from bridge.core.routing import Target
+from bridge.spool.store import row_of
 from bridge.superoffice.catalogue import ENTITIES, LIST_NAMES
 from tests.contract.generated import SAMPLES, examples
 from tests.contract.validation import check_message, errors, validator
@@ -126,6 +127,15 @@ VALIDATORS = {name: validator(schema) for name, schema in SCHEMAS.items()}
 def test_the_contract_is_true_for_what_is_parked(delivery, reason):
     """Whatever the bytes were."""
     sent(parked_message(delivery, reason=reason, time=TIME))
+
+
+@pytest.mark.parametrize("message_id", ["event-1", "", None, 5])
+def test_the_contract_is_true_for_what_is_left_of_a_damaged_row(message_id):
+    """Even where its id is lost."""
+    row = row_of((1, 0, 100, 0, "superoffice", "contact.created", message_id, b"{", b"half a bo"))
+
+    assert row.unreadable
+    sent(refused_message(row.message, reason="spool_unreadable", time=TIME))
 
 
 def test_reasons_to_park_are_those_of_the_code():
