@@ -12,7 +12,7 @@ from typing import Any
 Schema = Mapping[str, Any]
 
 _ANNOTATIONS = {"$comment", "description", "examples", "title"}
-_EQUAL = {"$ref", "additionalProperties", "format", "pattern"}
+_EQUAL = {"additionalProperties", "format", "pattern"}
 _LOWER = {"minLength", "minimum"}
 _UPPER = {"maxLength", "maximum"}
 _OTHER = {"anyOf", "const", "enum", "items", "properties", "required", "type"}
@@ -81,11 +81,16 @@ def _members(old: Schema, new: Schema) -> Iterator[str]:
 def _alternatives(old: Schema, new: Schema) -> Iterator[str]:
     """Each new alternative must be one of the old ones, or narrower.
 
-    The first one is what a value usually is, and what generators of code make of it.
+    The first one is what a value usually is, and what generators of code make of it. A form that
+    no old one has is another form, even where there are old ones that allow anything.
     """
     before, after = _branches(old), _branches(new)
-    if "anyOf" in old and _types(before[0]) != _types(after[0]):
-        yield f": is usually {_bare(after[0])}"
+    if "anyOf" in old:
+        forms = [_form(branch) for branch in before]
+        if _types(before[0]) != _types(after[0]) or forms[0] != _form(after[0]):
+            yield f": is usually {_bare(after[0])}"
+        elif any(_form(branch) not in forms for branch in after):
+            yield ": has another form"
     for branch in after:
         if all(any(changed(other, branch)) for other in before):
             yield f": may be {_bare(branch)}"
@@ -94,6 +99,10 @@ def _alternatives(old: Schema, new: Schema) -> Iterator[str]:
 def _branches(schema: Schema) -> Sequence[Schema]:
     rest = {keyword: value for keyword, value in schema.items() if keyword != "anyOf"}
     return [{**rest, **branch} for branch in schema.get("anyOf", [{}])]
+
+
+def _form(schema: Schema) -> tuple[Any, ...]:
+    return schema.get("format"), schema.get("pattern")
 
 
 def _is_kept(keyword: str, old: Any, new: Any) -> bool:

@@ -99,6 +99,15 @@ BROKEN: dict[str, Edit] = {
     "a kind of column is usually something else": lambda c: c["schemas"]["flag"]["anyOf"][0].update(
         type="string"
     ),
+    "a kind of column is usually of another form": lambda c: c["schemas"]["date_time"]["anyOf"][
+        0
+    ].update(format="date"),
+    "a kind of column has another second form": lambda c: c["schemas"]["date_time"]["anyOf"][
+        1
+    ].update(pattern="^[0-9]{2}/[0-9]{2}/[0-9]{4}$"),
+    "a reference beside a type": lambda c: contact(c)["event"].update(
+        {"$ref": "#/components/schemas/number"}
+    ),
     "a name may be spelled otherwise": lambda c: contact(c)["entity"].update(pattern="."),
     "an attribute is gone": lambda c: envelope(c).pop("subject"),
     "a constant is another": lambda c: envelope(c)["specversion"].update(const="2.0"),
