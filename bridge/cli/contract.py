@@ -25,15 +25,25 @@ def jsonschema(
         str,
         typer.Argument(
             metavar="[ENTITY]",
-            help="The entity whose data it describes, such as contact, y_rental or list.category."
-            " Default: the whole message, whatever its entity.",
+            help="The entity whose data it describes, such as contact, y_rental or list.category,"
+            " or the name of a file. Default: the whole message, whatever its entity.",
             show_default=False,
         ),
     ] = "",
     config: ConfigOption = None,
 ) -> None:
     """Print the JSON Schema of messages, or of the data of an entity."""
-    _print(f"schemas/{schema_of(entity) if entity else 'envelope'}.json", config)
+    _print(f"schemas/{_schema(entity) if entity else 'envelope'}.json", config)
+
+
+def _schema(entity: str) -> str:
+    """Return the schema for an entity, or that of the name itself; say so where it is of none."""
+    if f"schemas/{entity}.json" in documents(Deployment()):
+        return entity
+    name = schema_of(entity)
+    if name == "any":
+        output.notice(f"{entity!r} is no entity of SuperOffice: this is the schema of any event")
+    return name
 
 
 def _printing(name: str) -> Callable[[Path | None], None]:

@@ -53,7 +53,7 @@ def send(
     direct: Annotated[
         bool,
         typer.Option(
-            "--direct", help="Publish to RabbitMQ what the bridge would publish; none is needed."
+            "--direct", help="Publish to RabbitMQ what a bridge would; no bridge is needed."
         ),
     ] = False,
     to: Annotated[

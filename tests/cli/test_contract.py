@@ -38,7 +38,9 @@ def test_no_secret_is_needed(directory):
         (("Contact",), "contact"),
         (("y_rental",), "extra_table"),
         (("list.category",), "list"),
-        (("Window",), "any"),
+        (("list",), "list"),
+        (("extra_table",), "extra_table"),
+        (("any",), "any"),
     ],
 )
 def test_jsonschema(directory, entity, file):
@@ -47,3 +49,12 @@ def test_jsonschema(directory, entity, file):
 
     assert 0 == result.exit_code
     assert (ROOT / TREE / f"schemas/{file}.json").read_text("utf-8") == result.stdout
+    assert "" == result.stderr
+
+
+def test_jsonschema_of_what_is_no_entity(directory):
+    """It is that of any event, which may be a custom one or a slip: a notice says so."""
+    result = invoke("contract", "jsonschema", "contacts")
+
+    assert (ROOT / TREE / "schemas/any.json").read_text("utf-8") == result.stdout
+    assert "'contacts' is no entity of SuperOffice" in result.stderr
