@@ -74,9 +74,11 @@ def broker_variables(url: str) -> dict[str, str]:
     }
 
 
-def load_settings(config: Path | None, environ: Mapping[str, str] = os.environ) -> Settings:
+def load_settings(
+    config: Path | None, environ: Mapping[str, str] = os.environ, *, secrets: bool = True
+) -> Settings:
     """Load the settings and print warnings; raises ``ConfigInvalid``."""
-    loaded = load(config, environ)
+    loaded = load(config, environ, secrets=secrets)
     for warning in loaded.warnings:
         output.notice(f"warning: {warning}")
     return loaded.settings
@@ -92,10 +94,11 @@ def client_settings(config: Path | None) -> Settings:
     return load_settings(config, _behind(os.environ, development))
 
 
-def broker_settings(config: Path | None, url: str | None) -> Settings:
+def broker_settings(config: Path | None, url: str | None, *, secrets: bool = True) -> Settings:
     """Load the settings of a command that needs at most a broker, at this URL if one is named.
 
-    It needs no secret of a webhook: what stands for a missing one signs and verifies nothing.
+    It needs no ``SUPEROFFICE_SECRET``: what stands for it signs and verifies nothing. Without
+    ``secrets`` no secret and no certificate needs to be here.
     """
     if url is None:
         development = None if config else running_development()
@@ -104,7 +107,7 @@ def broker_settings(config: Path | None, url: str | None) -> Settings:
         environ = overlaid(os.environ, broker_variables(url))
     if not environ.get(SECRET) and f"{SECRET}_FILE" not in environ:
         environ = {**environ, SECRET: "not needed"}
-    return load_settings(config, environ)
+    return load_settings(config, environ, secrets=secrets)
 
 
 def running_development() -> Development | None:

@@ -15,7 +15,7 @@ from bridge.deployed import deployment_of, with_examples
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="What consumers and senders can rely on, for programs; the secrets need not be there.",
+    help="What consumers and senders can rely on, for programs. Secrets need not be there.",
 )
 
 
@@ -60,6 +60,6 @@ for _name in documents(Deployment()):
 
 
 def _print(name: str, config: Path | None) -> None:
-    settings = broker_settings(config, None)
+    settings = broker_settings(config, None, secrets=False)
     make = documents(with_examples(deployment_of(settings)))[name]
     output.line(encode(make()).decode().removesuffix("\n"))

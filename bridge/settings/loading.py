@@ -8,7 +8,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import SecretBytes, ValidationError
 from pydantic_settings import InitSettingsSource
 
 from bridge.core.errors import ConfigInvalid
@@ -30,6 +30,8 @@ _EITHER = (
     " file that holds it; exactly one of them, or [[endpoints]]"
 )
 
+_STAND_IN = SecretBytes(b"elsewhere")
+
 _Item = TypeVar("_Item", RouteSettings, QueueSettings)
 
 
@@ -45,11 +47,13 @@ class Loaded:
     files: tuple[Path, ...] = field(default=(), compare=False)
 
 
-def load(path: Path | None, environ: Mapping[str, str]) -> Loaded:
+def load(path: Path | None, environ: Mapping[str, str], *, secrets: bool = True) -> Loaded:
     """Read the file, then let the environment override it, then resolve the secrets.
 
     Without a path it is ``config/bridge.toml`` if that exists, else the defaults alone. Raises
-    ConfigInvalid with every problem of file, environment and secrets at once.
+    ConfigInvalid with every problem of file, environment and secrets at once. Without ``secrets``
+    those that are not here may be elsewhere, and so may the certificates: nothing can be opened
+    with what stands for them.
     """
     report = Report(str(path or DEFAULT_PATH))
     written = read_file(path or DEFAULT_PATH, report, optional=path is None)
@@ -58,8 +62,9 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Loaded:
     if written is not None:  # of a file that cannot be read nobody knows what it leaves out
         _add_conventional(tree, environ, report)
     check_together(tree, report)
-    check_files(tree, report)
-    Resolver(environ, report).resolve(tree)
+    if secrets:
+        check_files(tree, report)
+    Resolver(environ, report, stand_in=None if secrets else _STAND_IN).resolve(tree)
     settings = _validate(tree, report)
     if settings is None or report.problems:
         raise ConfigInvalid(sorted(report.problems, key=attrgetter("source", "key")))

@@ -21,12 +21,22 @@ class _Unusable(Exception):
         self.source = source
 
 
-class Resolver:
-    """Puts secrets into a tree of values in place of the references to them."""
+class _Absent(_Unusable):
+    """It may well be there on another machine."""
 
-    def __init__(self, environ: Mapping[str, str], report: Report) -> None:
+
+class Resolver:
+    """Puts secrets into a tree of values in place of the references to them.
+
+    A ``stand_in`` takes the place of those that are not on this machine.
+    """
+
+    def __init__(
+        self, environ: Mapping[str, str], report: Report, *, stand_in: SecretBytes | None = None
+    ) -> None:
         self._environ = environ
         self._report = report
+        self._stand_in = stand_in
 
     def resolve(self, tree: dict[str, Any]) -> None:
         """Resolve every reference in the tree; what cannot be resolved is reported."""
@@ -47,6 +57,9 @@ class Resolver:
         found = [self._secret(ref, SecretRef, (*place, i)) for i, ref in enumerate(references)]
         endpoint["secrets"] = [secret for secret in found if secret is not None]
         if references and not endpoint["secrets"] and before == len(self._report.problems):
+            if self._stand_in is not None:
+                endpoint["secrets"] = [self._stand_in]
+                return
             self._report.add(place, "at least one secret that exists; these are all absent")
 
     def _secret(self, value: object, form: type[SecretRef], place: Loc) -> SecretBytes | None:
@@ -58,6 +71,8 @@ class Resolver:
         except ValidationError as error:
             self._report.add_errors(error, at=place)
         except _Unusable as error:
+            if self._stand_in is not None and isinstance(error, _Absent):
+                return self._stand_in
             self._report.add(place, str(error), source=error.source)
         return None
 
@@ -74,7 +89,7 @@ def _resolve(reference: SecretRef, environ: Mapping[str, str]) -> SecretBytes | 
         return reference.default
     if reference.optional:
         return None
-    raise _Unusable(_absent(reference, environ))
+    raise _Absent(_absent(reference, environ))
 
 
 def _from_variable(name: str | None, environ: Mapping[str, str]) -> bytes | None:
@@ -91,7 +106,7 @@ def _from_file(name: str) -> bytes | None:
         return None
     except OSError as error:
         reason = f"a file that can be read; {name}: {error.strerror}"
-        raise _Unusable(reason) from None
+        raise _Absent(reason) from None
     return content.removesuffix(b"\n").removesuffix(b"\r") if content.endswith(b"\n") else content
 
 

@@ -30,6 +30,49 @@ def test_no_secret_is_needed(directory):
     )
 
 
+ELSEWHERE = """
+[[endpoints]]
+name = "oslo"
+path = "/oslo"
+secrets = [{ env = "OSLO_SECRET" }, { file = "/nowhere/oslo", optional = true }]
+[[endpoints]]
+name = "bergen"
+path = "/bergen"
+secrets = [{ file = "/nowhere/bergen", optional = true }]
+contexts = ["Cust2"]
+[broker]
+urls = ["amqps://mq.example.com:5671/crm"]
+password = { file = "/nowhere/password" }
+ca_file = "/nowhere/ca.pem"
+[server]
+admin_token = { file = "/nowhere/token" }
+tls_certificate = "/nowhere/tls.pem"
+tls_key = "/nowhere/tls.key"
+"""
+
+
+def test_a_configuration_whose_secrets_are_on_another_machine(directory):
+    """Neither secrets nor certificates need to be here; what they are for shows."""
+    (directory / "elsewhere.toml").write_text(ELSEWHERE)
+    result = invoke("contract", "openapi", "--config", "elsewhere.toml")
+
+    assert (0, "") == (result.exit_code, result.stderr)
+    paths = json.loads(result.stdout)["paths"]
+    for path in ("/oslo", "/bergen"):
+        assert [{"signature": []}] == paths[path]["post"]["security"]
+        assert "https://{host}:8080" == paths[path]["servers"][0]["url"]
+    assert [{"token": []}] == paths["/metrics"]["get"]["security"]
+
+
+def test_a_mistake_is_one_without_secrets_too(directory):
+    """What stands for a secret must still say where it is."""
+    (directory / "wrong.toml").write_text(ELSEWHERE.replace('{ env = "OSLO_SECRET" }', "{}"))
+    result = invoke("contract", "openapi", "--config", "wrong.toml")
+
+    assert 78 == result.exit_code
+    assert "endpoints[0].secrets[0]: either env or file" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("entity", "file"),
     [
