@@ -8,7 +8,7 @@ import logging
 import os
 import subprocess
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -75,6 +75,19 @@ class Broker:
         """Return how many messages a queue could deliver now."""
         with amqp(self.node.url) as channel:
             return int(channel.queue_declare(queue, passive=True).method.message_count)
+
+    @contextmanager
+    def impatient(self) -> Iterator[None]:
+        """Let channels that open in the block wait a second for an acknowledgement, not more."""
+        self._channels(consumer_timeout=1000, channel_tick_interval=300)
+        try:
+            yield
+        finally:
+            self._channels(consumer_timeout=1_800_000, channel_tick_interval=60_000)
+
+    def _channels(self, **settings: int) -> None:
+        for name, value in settings.items():
+            self.node.ctl("eval", f"application:set_env(rabbit, {name}, {value}).")
 
     def is_consumed(self) -> bool:
         """Return whether a consumer is there, with its queue."""

@@ -182,6 +182,21 @@ def test_goes_on_after_the_broker_was_killed(consumer: Consumer, broker: Broker)
     ends_with_nothing_left(consumer, broker)
 
 
+def test_goes_on_after_its_channel_was_closed(consumer: Consumer, broker: Broker) -> None:
+    """RabbitMQ closes the channel of who takes too long, and leaves the connection open."""
+    assert 0 == consumer.terminate()
+    with broker.impatient():
+        consumer.start()
+        until(broker.is_consumed, "it consumes")
+        with consumer.held_up():
+            ids = broker.send(20)
+            until(lambda: not broker.is_consumed(), "its channel is closed")
+    until(broker.is_consumed, "it is back")
+
+    handles(consumer, ids)
+    ends_with_nothing_left(consumer, broker)
+
+
 def test_waits_for_the_exchange(consumer: Consumer, broker: Broker) -> None:
     """The bridge declares it; without it a consumer says so and comes back to it.
 
