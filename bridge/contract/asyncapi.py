@@ -25,6 +25,9 @@ exchange, with the routing keys that you want.
 
 Delivery is at least once: drop repeats by `id`. Order is kept per record only. Ignore members and
 headers that you do not know: new ones may come at any time.
+
+What fills a parameter of a routing key is in lower case, and percent-encoded outside `a-z0-9_.-`; a
+key over 255 bytes is cut. `data` has the names as they are.
 """
 
 _QUARANTINES: Final[Mapping[str, str]] = {
