@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +20,7 @@ from tests.consumers.programs import (
     SLOW,
     SOURCES,
     Consumer,
+    Program,
     until,
 )
 from tests.docs.events import event
@@ -214,6 +218,22 @@ def test_waits_for_the_exchange(consumer: Consumer, broker: Broker) -> None:
 
     handles(consumer, broker.send(5))
     ends_with_nothing_left(consumer, broker)
+
+
+def test_gives_up_a_broker_that_says_nothing(program: Program, tmp_path: Path) -> None:
+    """A proxy whose RabbitMQ is away takes connections: nobody may wait there for ever."""
+    with socket.create_server(("127.0.0.1", 0)) as silent, ExitStack() as accepted:
+        silent.settimeout(PATIENCE)
+        url = f"amqp://guest:guest@127.0.0.1:{silent.getsockname()[1]}/%2f"
+        consumer = Consumer(program, url, tmp_path / "erasure.db")
+        accepted.callback(consumer.close)
+        consumer.start()
+        accepted.enter_context(silent.accept()[0])
+        if consumer.name == "python-faststream":
+            assert 0 != consumer.process.wait(PATIENCE)
+            return
+        accepted.enter_context(silent.accept()[0])
+        assert 0 == consumer.terminate()
 
 
 def test_every_consumer_is_here() -> None:

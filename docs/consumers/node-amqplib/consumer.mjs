@@ -92,7 +92,7 @@ async function consume(connection) {
 while (!stopping) {
   let connection;
   try {
-    connection = await amqp.connect(process.env.AMQP_URL);
+    connection = await amqp.connect(process.env.AMQP_URL, { timeout: 10_000 });
     await consume(connection);
   } catch (error) {
     console.error(`no broker: ${error.message}`);

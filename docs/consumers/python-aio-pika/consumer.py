@@ -80,7 +80,8 @@ async def declare(channel: aio_pika.abc.AbstractChannel) -> aio_pika.abc.Abstrac
 
 async def consume(database: sqlite3.Connection, stopping: asyncio.Event) -> None:
     """Consume until told to stop, or until the connection is lost."""
-    async with await aio_pika.connect(os.environ["AMQP_URL"], heartbeat=10) as connection:
+    url = os.environ["AMQP_URL"]
+    async with await aio_pika.connect(url, heartbeat=10, timeout=10) as connection:
         channel = await connection.channel(publisher_confirms=False)
         await channel.set_qos(prefetch_count=PREFETCH)
         messages = (await declare(channel)).iterator()
@@ -109,7 +110,7 @@ async def main() -> None:
         try:
             await consume(database, stopping)
         except (AMQPError, OSError, RuntimeError) as error:
-            logging.warning("no broker: %s", error)
+            logging.warning("no broker: %r", error)
             await asyncio.sleep(RETRY_SECONDS)
     database.close()
 

@@ -26,7 +26,10 @@ TABLES = """
 
 database = sqlite3.connect(os.environ["DATABASE"], check_same_thread=False)
 broker = RabbitBroker(
-    os.environ["AMQP_URL"], default_channel=Channel(prefetch_count=PREFETCH), graceful_timeout=30
+    os.environ["AMQP_URL"],
+    timeout=10,  # of connecting
+    default_channel=Channel(prefetch_count=PREFETCH),
+    graceful_timeout=30,
 )
 app = FastStream(broker)
 one_at_a_time = asyncio.Lock()  # FastStream starts a handler for every message that is prefetched
