@@ -26,7 +26,7 @@ from tests.faults.webhooks import SECRET
 
 TOKEN = "t0ken-of-the-tests"
 
-EXAMPLES = os.environ.get("EXAMPLES", "10")
+EXAMPLES = os.environ.get("EXAMPLES", "5")
 """At most of each operation and kind, where schemathesis makes them up."""
 
 SEED = os.environ.get("SEED", "1")

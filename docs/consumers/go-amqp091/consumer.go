@@ -106,7 +106,8 @@ func declare(channel *amqp.Channel) error {
 
 // consume returns nil when told to stop, and an error when the connection is lost.
 func consume(stopping context.Context, database *sql.DB) error {
-	connection, err := amqp.Dial(os.Getenv("AMQP_URL"))
+	patience := amqp.Config{Dial: amqp.DefaultDial(10 * time.Second), Heartbeat: 10 * time.Second}
+	connection, err := amqp.DialConfig(os.Getenv("AMQP_URL"), patience)
 	if err != nil {
 		return err
 	}
