@@ -215,16 +215,22 @@ class ConfirmChannel:
         return True
 
     def _note(self, publish: Publish, outcome: Outcome) -> None:
-        """Note who refuses: a queue that is full, or one that took nothing on this channel yet."""
+        """Note who refuses: a queue that is full, or one that took nothing on this channel yet.
+
+        A channel that took more kinds than are remembered is a good one: no new kind is judged.
+        """
         message = publish.message
         place = (UNROUTED, "") if publish.rerouted else (message.exchange, message.routing_key)
+        taken, refused_since = self._taken, self._refused_since
         if outcome is Outcome.CONFIRMED:
-            if place not in self._taken and len(self._taken) < _PLACES:
-                self._taken.add(place)
-                self._refused_since.pop(place, None)
-        elif place not in self._taken and len(self._refused_since) < _PLACES:
-            since = self._refused_since.setdefault(place, self._quiet_since)
-            self.refused_for = max(self.refused_for, self._quiet_since - since)
+            if place not in taken:
+                refused_since.pop(place, None)
+                if len(taken) < _PLACES:
+                    taken.add(place)
+        elif place in refused_since:
+            self.refused_for = max(self.refused_for, self._quiet_since - refused_since[place])
+        elif place not in taken and max(len(taken), len(refused_since)) < _PLACES:
+            refused_since[place] = self._quiet_since
 
     def _on_return(self, returned: _Return) -> None:
         for tag in range(self._returned_up_to + 1, self._tag + 1):  # they come in publish order

@@ -86,7 +86,7 @@ class Publisher:
 
     @property
     def is_up(self) -> bool:
-        """Return whether messages are taken now: ``broker`` is ``up``."""
+        """Return whether messages are taken now: ``broker`` is ``up``, and not being left."""
         channel = self._channel
         if channel is None or channel.is_closed or self._blocked or self._renewing:
             return False
@@ -175,7 +175,8 @@ class Publisher:
         except BrokerError as error:
             log.warning("broker_lost", error=str(error))
         finally:
-            self._renewals = self._renewals + 1 if self._renewing else 0
+            if not self._renewing:
+                self._renewals = 0
             self._close()
             await connection.close()
         return True
@@ -208,6 +209,8 @@ class Publisher:
                 connection.abort()
                 return
             if self._channel.refused_for >= self._patience:
+                seconds = round(self._channel.refused_for, 1)
+                log.warning("connection_renewed", refused_for_seconds=seconds)
                 await self._retire()
                 return
             await self._recheck_topology(url)
@@ -226,8 +229,8 @@ class Publisher:
 
     async def _retire(self) -> None:
         """Let what is in flight be settled, so that nothing of it is published twice."""
-        log.warning("connection_renewed", refused_for_seconds=self._patience)
         self._renewing = True
+        self._renewals += 1
         loop = asyncio.get_running_loop()
         end = loop.time() + self._deadline
         while self.in_flight and loop.time() < end:

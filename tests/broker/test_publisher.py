@@ -202,38 +202,6 @@ async def test_node_that_falls_silent_is_given_up(publishing, node, broker, monk
             assert await outcome_of(publisher, message(1)) is Outcome.UNROUTED
 
 
-async def test_connection_that_only_refuses_is_renewed(publishing, broker, monkeypatch):
-    """What refuses all of a kind from the first on may be the channel; others lose nothing."""
-    monkeypatch.setattr(publisher_module, "REFUSING_SECONDS", 0.5)
-    full: dict[str, Any] = {"x-max-length": 0, "x-overflow": "reject-publish"}
-    consumer_queue(broker, "full", "full.created", **full)
-    consumer_queue(broker, "all", "contact.created")
-    async with publishing() as publisher:
-        outcomes = set()
-        while publisher.connection < 3:
-            kinds = [message(1, key="full.created"), message(2)]
-            outcomes.update(await publish_all(publisher, kinds))
-            await asyncio.sleep(0.02)
-
-    assert outcomes == {Outcome.REFUSED, Outcome.CONFIRMED, Outcome.AWAY}  # never UNKNOWN
-
-
-async def test_connection_to_a_queue_that_is_full_now_is_kept(publishing, broker, monkeypatch):
-    """A queue that took something on this channel refuses because it is full: nothing to renew."""
-    monkeypatch.setattr(publisher_module, "REFUSING_SECONDS", 0.2)
-    full: dict[str, Any] = {"x-max-length": 1, "x-overflow": "reject-publish"}
-    consumer_queue(broker, "full", "full.created", **full)
-    async with publishing() as publisher:
-        assert await outcome_of(publisher, message(0, key="full.created")) is Outcome.CONFIRMED
-        end = asyncio.get_running_loop().time() + 1
-        outcomes = []
-        while asyncio.get_running_loop().time() < end:
-            outcomes.append(await outcome_of(publisher, message(1, key="full.created")))
-        assert publisher.connection == 1
-
-    assert set(outcomes) == {Outcome.REFUSED}
-
-
 async def test_no_broker_at_start(publishing):
     """Without a broker the publisher runs, says so, and takes nothing."""
     dead = f"amqp://127.0.0.1:{free_port()}/"
