@@ -19,6 +19,12 @@ PROJECT = "srv/bridge"
 KEPT = (".venv", "var")
 """What stays of the last run: the environment, and the log of its installation."""
 
+_APART = (
+    "setpriv", "--pdeathsig=KILL",
+    "unshare", "--mount", "--pid", "--fork", "--kill-child",
+)  # fmt: skip
+"""Process ids and mounts of its own: they end with it, and it ends with this process."""
+
 _ENTER = """
 root=$1 pip=$2 certificates=$3
 shift 3
@@ -58,11 +64,14 @@ class Folder:
         new = self._root.with_suffix(".new")
         shutil.rmtree(new, ignore_errors=True)
         done = subprocess.run(
-            ["debootstrap", "--variant=minbase", f"--include={BARE}", SUITE, f"{new}"],
+            [
+                *_APART, "--mount-proc",  # debootstrap mounts too, and may be killed
+                "debootstrap", "--variant=minbase", f"--include={BARE}", SUITE, f"{new}",
+            ],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-        )
+        )  # fmt: skip
         if done.returncode:
             raise Failed(
                 "\n".join(done.stdout.splitlines()[-10:])
@@ -86,23 +95,17 @@ class Folder:
         new.rename(project)
 
     def run(self, command: Sequence[str], **environ: str) -> int:
-        """Run a command in the project's directory and return its exit status.
-
-        It has process ids and mounts of its own: they end with it, and it ends with this process.
-        """
+        """Run a command in the project's directory and return its exit status."""
         write_pip_configuration(self._pip)
-        shutil.rmtree(self._root / "tmp")
-        (self._root / "tmp").mkdir()
-        (self._root / "tmp").chmod(0o1777)
+        tmp = self._root / "tmp"
+        shutil.rmtree(tmp, ignore_errors=True)  # it is missing after a kill between these lines
+        tmp.mkdir(exist_ok=True)
+        tmp.chmod(0o1777)
         inside = ["env", "-i", f"--chdir=/{PROJECT}", *_environment(**environ), *command]
         places = (self._root, self._pip, CERTIFICATES)
         process = subprocess.Popen(
-            [
-                "setpriv", "--pdeathsig=KILL",
-                "unshare", "--mount", "--pid", "--fork", "--kill-child",
-                "sh", "-euc", _ENTER, "enter", *map(str, places), *inside,
-            ]
-        )  # fmt: skip
+            [*_APART, "sh", "-euc", _ENTER, "enter", *map(str, places), *inside]
+        )
         try:
             return process.wait()
         finally:
