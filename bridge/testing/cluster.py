@@ -19,9 +19,16 @@ from typing import Self
 
 from bridge.testing.home import Family
 from bridge.testing.keeper import Guardian
-from bridge.testing.rabbitmq import Kept, RabbitMQNode, on_free_ports, reserve_port
+from bridge.testing.rabbitmq import (
+    Kept,
+    RabbitMQFailed,
+    RabbitMQNode,
+    on_free_ports,
+    reserve_port,
+)
 
 DEFAULTS = {"cluster_partition_handling": "pause_minority"}
+LEAD_ATTEMPTS = 5
 
 
 class RabbitMQCluster:
@@ -83,11 +90,14 @@ class RabbitMQCluster:
         return next(node for node in self.nodes if node.name in found)
 
     def lead(self, queue: str, node: RabbitMQNode) -> None:
-        """Let a node lead a quorum queue."""
-        old = self.leader_of(queue, asked=node)
-        if old is not node:
+        """Let a node lead a quorum queue, and return when it does."""
+        for _ in range(LEAD_ATTEMPTS):  # a transfer is only begun when it is answered
+            old = self.leader_of(queue, asked=node)
+            if old is node:
+                return
             ends = f"{_replica(queue, old)}, {_replica(queue, node)}"
             node.ctl("eval", f"ok = ra:transfer_leadership({ends}).")
+        raise RabbitMQFailed(f"{node.name} does not come to lead {queue}")
 
 
 def at_once(do: Callable[[RabbitMQNode], None], nodes: Iterable[RabbitMQNode]) -> None:
