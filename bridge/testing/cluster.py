@@ -63,8 +63,7 @@ class RabbitMQCluster:
             for number in range(1, size + 1):
                 node = RabbitMQNode.prepare(parent, settings, family, number)
                 nodes.append(resources.enter_context(node))
-            nodes[0].restart()  # all at once would queue for the lock of who forms the cluster
-            at_once(RabbitMQNode.restart, nodes[1:])
+            at_once(RabbitMQNode.restart, nodes)  # in 4.x none comes up without the others
             return cls(nodes, resources.pop_all())
 
     def __enter__(self) -> Self:
