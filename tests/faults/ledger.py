@@ -87,7 +87,7 @@ class Ledger:
             copies = self._copies[number]
             if not copies:
                 self._missing -= self._accepted[number]
-                self._note_first(queue, record, number)
+                self._note_first(queue, record, number, redelivered)
             elif redelivered:
                 self._redelivered += 1
             else:
@@ -123,7 +123,7 @@ class Ledger:
             pairs = enumerate(zip(self._accepted, self._copies, strict=True))
             return [number for number, (yes, copies) in pairs if yes and not copies][:most]
 
-    def _note_first(self, queue: str, record: str, number: int) -> None:
+    def _note_first(self, queue: str, record: str, number: int, redelivered: bool) -> None:
         if self.order is not None:
             self.order.append(number)
         latest = self._latest.get((queue, record), -1)
@@ -131,7 +131,8 @@ class Ledger:
         # may have been in a socket of a bridge that was killed: nobody promised it a place.
         if record.startswith(SEQUENTIAL) and number < latest and self._accepted[number]:
             self._violations += 1
-            self._remember(f"in {queue}: {record}-{number} after {record}-{latest}")
+            how = ", redelivered" if redelivered else ""
+            self._remember(f"in {queue}: {record}-{number} after {record}-{latest}{how}")
         self._latest[queue, record] = max(number, latest)
 
     def _remember(self, what: str) -> None:
