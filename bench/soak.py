@@ -59,12 +59,12 @@ class SoakLedger(Ledger):
 
     late = 0
 
-    def _note_first(self, queue: str, record: str, number: int) -> None:
+    def _note_first(self, queue: str, record: str, number: int, redelivered: bool) -> None:
         overtaken = number < self._latest.get((queue, record), -1)
         if overtaken and record.startswith(SEQUENTIAL) and not self._accepted[number]:
             self.late += 1
         else:
-            super()._note_first(queue, record, number)
+            super()._note_first(queue, record, number, redelivered)
 
 
 class SoakSenders(Senders):
