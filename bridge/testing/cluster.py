@@ -83,6 +83,21 @@ class RabbitMQCluster:
         at_once(RabbitMQNode.kill, self.nodes)
         at_once(RabbitMQNode.restart, self.nodes)
 
+    def cut_off(self, node: RabbitMQNode) -> None:
+        """Cut the links between a node and the others; clients reach all of them as before."""
+        self._rejoin(node, "no_cookie_of_this_cluster")
+
+    def reunite(self, node: RabbitMQNode) -> None:
+        """Let a node that was cut off see the others again."""
+        self._rejoin(node, "erlang:get_cookie()")
+
+    def _rejoin(self, node: RabbitMQNode, cookie: str) -> None:
+        # Nodes that disagree about a cookie do not talk. All links at once: RabbitMQ takes a node
+        # that sees only some of the others for a partial partition, and pauses both ends of it.
+        peers = "[" + ", ".join(repr(each.name) for each in self.nodes if each is not node) + "]"
+        node.ctl("eval", f"[erlang:set_cookie(Peer, {cookie}) || Peer <- {peers}].")
+        node.ctl("eval", f"[erlang:disconnect_node(Peer) || Peer <- {peers}].")
+
     def leader_of(self, queue: str, *, asked: RabbitMQNode) -> RabbitMQNode:
         """Return the node that leads a quorum queue, as a running node has it."""
         found = asked.ctl("eval", f"{{ok, _, {{_, Node}}}} = ra:members({_replica(queue)}), Node.")

@@ -37,10 +37,7 @@ async def test_leader_killed(world, cluster, connected):
         assert senders.never_failed
 
 
-NOT_ADVISED = pytest.mark.skipif(not FULL, reason="not what operations.md advises: FAULTS=full")
-
-
-@pytest.mark.parametrize("handling", ["pause_minority", pytest.param("ignore", marks=NOT_ADVISED)])
+@pytest.mark.parametrize("handling", ["pause_minority", "ignore"])
 async def test_majority_lost(world, cluster, handling):
     """A minority confirms nothing, paused or not: events wait on disk until there is a majority."""
     survivor, *others = cluster.nodes
@@ -109,6 +106,33 @@ async def test_leader_frozen(world, cluster):
             await row.recovers()
         counts = await row.counts("cluster: the leader's node frozen")
         await asyncio.to_thread(frozen.restart)
+
+        assert counts.is_clean
+        assert senders.never_failed
+
+
+NOT_ADVISED = pytest.mark.skipif(not FULL, reason="not what operations.md advises: FAULTS=full")
+
+
+@pytest.mark.parametrize("handling", ["pause_minority", pytest.param("ignore", marks=NOT_ADVISED)])
+async def test_leader_cut_off(world, cluster, handling):
+    """A leader that no longer sees its followers confirms nothing: the majority has another."""
+    async with world() as row:
+        alone = row.connected
+        await asyncio.to_thread(set_partition_handling, alone, handling)
+        async with row.senders() as senders:
+            await row.accepts(100)
+            await asyncio.to_thread(cluster.lead, "everything", alone)
+            await asyncio.to_thread(cluster.cut_off, alone)
+            cut = now()
+            await row.goes_on(since=cut)
+            assert row.connected is not alone
+            await row.accepts(100)
+            await asyncio.to_thread(cluster.reunite, alone)
+            await row.accepts(100)
+            await asyncio.to_thread(alone.restart)  # with ``ignore`` it stays apart until then
+            await row.recovers()
+        counts = await row.counts(f"cluster: the leader's node cut off, {handling}")
 
         assert counts.is_clean
         assert senders.never_failed
