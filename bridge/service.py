@@ -25,7 +25,7 @@ from bridge.outbox import Outbox
 from bridge.pipeline import Endpoint, Pipeline
 from bridge.publisher import Publisher
 from bridge.receiver import Receiver
-from bridge.settings import ServerSettings, Settings
+from bridge.settings import QueueSettings, ServerSettings, Settings
 from bridge.spool import Spool, opened
 from bridge.tasks import kept_running
 from bridge.tls import Certificate
@@ -249,11 +249,13 @@ def _limits(server: ServerSettings, *, connections: int) -> Limits:
 def topology_of(settings: Settings, *, spooled: Iterable[str] = ()) -> Topology:
     """Return what the settings ask of the broker, and the exchanges that spooled events need."""
     exchanges = [settings.broker.exchange, *(route.exchange for route in settings.routes)]
-    queues = [
-        Queue(queue.name, queue.exchange, tuple(queue.bindings), type=queue.type)
-        for queue in settings.queues
-    ]
-    return Topology.of(exchanges, queues, spooled=spooled)
+    return Topology.of(exchanges, map(_queue, settings.queues), spooled=spooled)
+
+
+def _queue(queue: QueueSettings) -> Queue:
+    single = {"x-single-active-consumer": True} if queue.single_active_consumer else {}
+    bindings = tuple(queue.bindings)
+    return Queue(queue.name, queue.exchange, bindings, type=queue.type, arguments=single)
 
 
 def pipeline_of(

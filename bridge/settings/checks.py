@@ -23,6 +23,8 @@ def check_together(tree: dict[str, Any], report: Report) -> None:
     _one_on_site(tree, report)
     for index, endpoint in tables(tree.get("endpoints")):
         _signed_or_not(endpoint, index, report)
+    for index, queue in tables(tree.get("queues")):
+        _one_reader(queue, index, report)
     _traceable(tree.get("tracing"), report)
 
 
@@ -69,6 +71,14 @@ def _signed_or_not(endpoint: dict[str, Any], index: int, report: Report) -> None
             ("endpoints", index, "secrets"),
             'at least one { env = "NAME" } or { file = "/path" }; without a secret anybody could'
             " post events (allow_unsigned = true permits just that)",
+        )
+
+
+def _one_reader(queue: dict[str, Any], index: int, report: Report) -> None:
+    if queue.get("type") == "stream" and queue.get("single_active_consumer") is True:
+        report.add(
+            ("queues", index, "single_active_consumer"),
+            "false: a stream is read by each of its consumers in order, from where that one was",
         )
 
 

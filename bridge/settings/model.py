@@ -147,6 +147,7 @@ class QueueSettings(Section):
     exchange: fields.ExchangeName = "superoffice"
     bindings: fields.Bindings
     type: Annotated[QueueType, Field(description='"quorum", "classic" or "stream"')] = "quorum"
+    single_active_consumer: fields.Flag = False
 
 
 class SpoolSettings(Section):

@@ -54,6 +54,19 @@ def test_consumers_queues_are_shown(broker, directory):
     assert "binding\tbilling <- superoffice contact.deleted\t\tthere" in result.stdout
 
 
+def test_consumers_queues_with_one_active_consumer(broker, directory):
+    """It is an argument of the queue, shown with the others."""
+    queue = '{"name": "billing", "bindings": ["#"], "single_active_consumer": true}'
+    result = invoke("topology", "apply", env={**environ(broker), "BRIDGE_QUEUES": f"[{queue}]"})
+    with amqp(broker) as channel:
+        one = {"x-queue-type": "quorum", "x-single-active-consumer": True}
+        channel.queue_declare("billing", durable=True, arguments=one)
+
+    assert 0 == result.exit_code
+    shown = "queue\tbilling\tdurable, x-queue-type=quorum, x-single-active-consumer=True\tthere"
+    assert shown in result.stdout
+
+
 def test_a_running_dev_has_it_all(dev):
     """Without --config the commands look at the broker of a running dev."""
     assert 0 == invoke("topology", "show").exit_code

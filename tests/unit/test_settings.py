@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,14 @@ from tests.unit.settings_support import (
     table,
 )
 from tests.unit.test_settings_certificates import TLS
+
+QUEUE_OF_EVERYTHING = {
+    "name": "q",
+    "exchange": "x",
+    "bindings": ["#"],
+    "type": "classic",
+    "single_active_consumer": True,
+}
 
 EVERY_VARIABLE = {
     "BRIDGE_SERVER__HOST": ("::1", "::1"),
@@ -71,8 +80,8 @@ EVERY_VARIABLE = {
         [{"match": "#", "exchange": "x", "routing_key": "{entity}", "format": "raw"}],
     ),
     "BRIDGE_QUEUES": (
-        '[{"name": "q", "exchange": "x", "bindings": ["#"], "type": "stream"}]',
-        [{"name": "q", "exchange": "x", "bindings": ["#"], "type": "stream"}],
+        json.dumps([QUEUE_OF_EVERYTHING]),
+        [QUEUE_OF_EVERYTHING],
     ),
     "BRIDGE_SPOOL__PATH": ("/var/spool.db", "/var/spool.db"),
     "BRIDGE_SPOOL__MAX_BYTES": ("1048576", 1_048_576),

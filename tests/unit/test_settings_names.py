@@ -168,6 +168,15 @@ def test_names_and_paths_are_unique(
     assert f"{section}[0]" in problem.allowed
 
 
+def test_a_stream_has_no_single_active_consumer(path: Path) -> None:
+    """RabbitMQ would refuse to declare it."""
+    path.write_text(table("queues", type='"stream"', single_active_consumer="true"))
+    (problem,) = problems_of(path)
+
+    assert "queues[0].single_active_consumer" == problem.key
+    assert problem.allowed.startswith("false: a stream")
+
+
 ANY, CLOUD, SITE = "[]", '["Cust1"]', '["Cust1", "Default"]'
 OSLO = '"/superoffice/oslo"'
 
