@@ -123,16 +123,17 @@ class _Protocol(LimitedProtocol):
     (docs/decisions/0012).
     """
 
-    __slots__ = ("_max_body",)
+    __slots__ = ("_max_body", "_server")
 
     def __init__(self, server: HttpServer, *, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(server, loop=loop)
         self._max_body = server.max_body
+        self._server = server
 
     async def start(self) -> None:
         """Answer one request after the other, until the connection is to be closed."""
         try:
-            while not self._force_close and await self._answer(*await self._next()):
+            while self._takes_one() and await self._answer(*await self._next()):
                 self._wait_for_another()
         except asyncio.CancelledError:
             self.force_close()
@@ -143,6 +144,10 @@ class _Protocol(LimitedProtocol):
             self._task_handler = None
             if self.transport is not None:
                 self.transport.close()
+
+    def _takes_one(self) -> bool:
+        """Return whether to answer a request; once told to stop only one that is there already."""
+        return not self._force_close and (bool(self._messages) or not self._server.is_stopping)
 
     async def _next(self) -> tuple[Any, StreamReader]:
         """Return a request and its body, which may still be on its way."""
@@ -171,8 +176,8 @@ class _Protocol(LimitedProtocol):
         answer, gone = await self._handle_request(request, None, handler)
         if not payload.is_eof():
             await self._linger(payload)
-        complete = payload.is_eof()
-        return bool(answer.keep_alive) and complete and not gone and not self._close
+        ends = not payload.is_eof() or gone or self._close or self._server.is_stopping
+        return bool(answer.keep_alive) and not ends
 
     async def _linger(self, payload: StreamReader) -> None:
         """Read the rest of a body that was answered before its end."""

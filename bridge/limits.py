@@ -7,9 +7,9 @@ look per second at all connections closes those that take too long: a request co
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import structlog
@@ -23,6 +23,10 @@ MAX_HEADERS = 64
 """Of a head; aiohttp's own limits for lines and fields, and half of its number of headers."""
 
 _LOOK_SECONDS = 1.0
+
+_GOODBYE_SECONDS = 1.0
+"""For a connection that was closed to be gone: what was answered is to arrive, and TLS waits for
+the client's own goodbye, which a client that is busy or gone never says."""
 
 log = structlog.get_logger()
 
@@ -58,6 +62,7 @@ class LimitedServer(web.Server):
     def __init__(self, handler: Any, *, limits: Limits) -> None:
         super().__init__(handler)
         self.limits = limits
+        self.is_stopping = False
         self._refused = 0
         self._unfinished = 0
         self._look: asyncio.TimerHandle | None = None
@@ -69,12 +74,45 @@ class LimitedServer(web.Server):
         there are none the new one is refused.
         """
         super().connection_made(handler, transport)
+        if self.is_stopping:  # its TLS handshake took until now
+            handler.force_close()
+            transport.abort()
+            return
         if len(self._connections) > self.limits.connections and not self._closes_slow(handler):
             self._refused += 1
             transport.write(_BUSY)
             handler.force_close()
         if self._look is None:
             self._look = self._loop.call_later(_LOOK_SECONDS, self._look_at_all)
+
+    def pre_shutdown(self) -> None:
+        """Close who waits for a request. The others answer the one they have, and then close.
+
+        aiohttp's own closes all, and then drops what is still to come of a request's body.
+        """
+        self.is_stopping = True
+        for one in self._protocols():
+            if one.is_idle:
+                one.close()
+
+    async def shutdown(self, timeout: float | None = None) -> None:  # noqa: ASYNC109  # aiohttp's
+        """Let requests end within so many seconds, cut off the others, and end every connection.
+
+        aiohttp's own takes up to twice as long, or for ever if it is told 0, and leaves connections
+        behind that TLS holds on to.
+        """
+        connections = [(one, self._connections[one]) for one in self._protocols()]
+        await _wait_for([one.work for one, _ in connections], timeout)
+        for one, _ in connections:
+            one.work.cancel()
+        gone = [one.gone for one, _ in connections]
+        await _wait_for([*gone, *(one.work for one, _ in connections)], _GOODBYE_SECONDS)
+        for _, transport in connections:
+            transport.abort()
+        await _wait_for(gone, _GOODBYE_SECONDS)
+
+    def _protocols(self) -> Iterator[LimitedProtocol]:
+        return (one for one in self._connections if isinstance(one, LimitedProtocol))
 
     def _closes_slow(self, newest: web.RequestHandler) -> bool:
         """Close the oldest other connection that waits for its head; tell whether there is one."""
@@ -86,10 +124,8 @@ class LimitedServer(web.Server):
         return True
 
     def _slow(self, began_before: float) -> Iterator[web.RequestHandler]:
-        """Yield who waits for a head since before that time, in the order of the connects."""
-        for one in self._connections:
-            if isinstance(one, LimitedProtocol) and one.is_slow(began_before):
-                yield one
+        """Return who waits for a head since before that time, in the order of the connects."""
+        return (one for one in self._protocols() if one.is_slow(began_before))
 
     def _close(self, connection: web.RequestHandler) -> None:
         self._unfinished += 1
@@ -109,10 +145,22 @@ class LimitedServer(web.Server):
             self._look = self._loop.call_later(_LOOK_SECONDS, self._look_at_all)
 
 
-class LimitedProtocol(web.RequestHandler):
-    """One connection, which knows since when the head of a request is on its way."""
+async def _wait_for(ends: Iterable[asyncio.Future[Any]], seconds: float | None) -> None:
+    """Return when all of these are done, however they ended, or when the time is over."""
+    if waited := set(ends):
+        await asyncio.wait(waited, timeout=seconds)
 
-    __slots__ = ("head_began",)
+
+class LimitedProtocol(web.RequestHandler):
+    """One connection, which knows since when the head of a request is on its way.
+
+    ``work`` is the task that answers its requests, also when the client has hung up meanwhile;
+    ``gone`` is done when nothing is left of the connection itself.
+    """
+
+    __slots__ = ("gone", "head_began", "work")
+
+    work: asyncio.Task[None]
 
     def __init__(self, server: LimitedServer, *, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(
@@ -125,12 +173,29 @@ class LimitedProtocol(web.RequestHandler):
             max_headers=MAX_HEADERS,
         )
         self.head_began: float | None = loop.time()  # the first one; None while there is none
+        self.gone: asyncio.Future[None] = loop.create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin to take requests."""
+        super().connection_made(transport)
+        self.work = cast("asyncio.Task[None]", self._task_handler)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Take note of the end."""
+        super().connection_lost(exc)
+        if not self.gone.done():
+            self.gone.set_result(None)
 
     def data_received(self, data: bytes) -> None:
         """Take what came; a head that came in one piece, as almost every one does, has no start."""
         super().data_received(data)
         if not self._messages and self._waiter is not None and self.head_began is None:
             self.head_began = self._loop.time()
+
+    @property
+    def is_idle(self) -> bool:
+        """Return whether it waits for a request."""
+        return self._waiter is not None and not self._waiter.done()
 
     def is_slow(self, began_before: float) -> bool:
         """Return whether a head is on its way since before that time."""

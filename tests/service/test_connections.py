@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import pytest
 
 from bridge import http
+from tests.faults.process import until
 from tests.helpers import eventually
 from tests.service.conftest import sign, webhook
 
@@ -154,3 +155,43 @@ async def test_end_of_the_service(serving, node):
 
     assert (idle_rest, answered_early) == (b"", False)
     assert (answer[0], answer[2]["status"], rest) == (200, "spooled", b"")
+
+
+async def begun(client, wire):
+    """Send a request but for the end of its body, and return that when the rest is being read."""
+    whole = request(webhook(EventId="1"))
+    wire.write(whole[:-10])
+
+    async def is_read():
+        return await client.metric("received_total") == 1
+
+    await until(is_read, what="the request is being read")
+    return whole[-10:]
+
+
+async def test_end_of_the_service_in_mid_body(serving):
+    """The sender of a request that is not complete yet may end it, and has its answer."""
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(serving())
+        wire = await stack.enter_async_context(connected(client.service))
+        idle = await stack.enter_async_context(connected(client.service))
+        missing = await begun(client, wire)
+        ending = asyncio.create_task(client.service.listener.stop())
+        idle_rest = await idle.rest()
+        wire.write(missing)
+        answer, rest = await wire.answer(), await wire.rest()
+        await ending
+
+    assert b"" == idle_rest == rest
+    assert (200, "1") == (answer[0], answer[2]["id"])
+
+
+async def test_end_of_the_service_without_grace(serving):
+    """A grace of 0 waits for no request, however long that may take otherwise."""
+    times = {"SHUTDOWN_GRACE_SECONDS": "0", "READ_TIMEOUT_SECONDS": "60"}
+    environ = {f"BRIDGE_SERVER__{name}": value for name, value in times.items()}
+    async with serving(**environ) as client, connected(client.service) as wire:
+        await begun(client, wire)
+        await client.service.listener.stop()
+
+        assert b"" == await wire.rest()
