@@ -9,6 +9,7 @@ import signal
 import stat
 import sys
 import threading
+import warnings
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
@@ -21,11 +22,21 @@ _Result = TypeVar("_Result")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _Main = Coroutine[Any, Any, _Result]
 
+_END_SECONDS = 2.0
+"""For the end of the loop after an orderly stop. Only threads can still hold it up: one looks up a
+name that no server answers for, another reads a file of a disk that hangs."""
+
 
 def run(main: _Main[_Result]) -> _Result:
     """Run the coroutine to its end on uvloop."""
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(main)
+    with warnings.catch_warnings(), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        try:
+            return runner.run(main)
+        finally:
+            # Whoever is in the middle of a TLS handshake is nobody's connection yet and ends with
+            # the loop. uvloop warns of each first, and where a warning is an error (-W error) it
+            # leaves the rest undone: the end would hang, and then fail with EBUSY.
+            warnings.simplefilter("ignore", ResourceWarning)
 
 
 def run_until_stopped(
@@ -37,11 +48,16 @@ def run_until_stopped(
     ``OutputClosed`` is raised. Whatever comes while it cleans up changes nothing. With
     ``on_hangup`` HUP calls that instead, unless it was our terminal that hung up.
     """
-    return run(_until_stopped(main, on_hangup))
+    exit_anyway = threading.Timer(_END_SECONDS, os._exit, (0,))
+    exit_anyway.daemon = True
+    try:
+        return run(_until_stopped(main, on_hangup, stopped=exit_anyway.start))
+    finally:
+        exit_anyway.cancel()
 
 
 async def _until_stopped(
-    main: _Main[_Result], on_hangup: Callable[[], None] | None
+    main: _Main[_Result], on_hangup: Callable[[], None] | None, *, stopped: Callable[[], None]
 ) -> _Result | None:
     signalled, closed = asyncio.Event(), asyncio.Event()
     _on_signals(signalled.set)
@@ -61,6 +77,7 @@ async def _until_stopped(
         return task.result()
     if closed.is_set():
         raise OutputClosed
+    stopped()
     return None
 
 
@@ -88,10 +105,12 @@ def _has_terminal() -> bool:
 
 
 def _ignore_signals() -> None:
-    """Keep impatience from interrupting the cleanup, or the interpreter's own end."""
-    loop = asyncio.get_running_loop()
+    """Keep impatience from interrupting the cleanup, or the interpreter's own end.
+
+    The loop keeps its handlers, which nothing calls any more: to remove one would let the default
+    action, death, in for a moment.
+    """
     for number in _SIGNALS:
-        loop.remove_signal_handler(number)
         signal.signal(number, signal.SIG_IGN)
 
 

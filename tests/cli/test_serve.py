@@ -43,6 +43,45 @@ def test_it_runs_without_a_broker_until_a_signal(directory, number):
         assert not alive(pids)
 
 
+def test_it_ends_before_it_is_loaded(directory):
+    """Told to stop while its libraries are loaded, which takes long on a busy machine, it does."""
+    (directory / "typer.py").write_text(
+        "print('loading', flush=True)\nimport sys\nsys.stdin.read()"
+    )
+    with running("serve", cwd=directory, stdin=subprocess.PIPE, **SECRET, **NO_BROKER) as command:
+        command.read_until("loading")
+
+        assert (0, "") == command.end()
+        assert ["loading"] == command.lines
+
+
+def test_it_ends_while_it_waits_for_the_spool(directory):
+    """It does not wait until another process lets go of it."""
+    with (directory / "spool.db.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        spool = {"BRIDGE_SPOOL__PATH": "spool.db", "BRIDGE_SERVER__SHUTDOWN_GRACE_SECONDS": "300"}
+        with running("serve", cwd=directory, **SECRET, **NO_BROKER, **spool) as command:
+            while '"spool_locked"' not in command.read_until('{"timestamp"'):
+                pass
+
+            assert (0, "") == command.end()
+
+
+def test_it_ends_while_a_disk_hangs(directory):
+    """A file of the configuration that is never read to its end does not keep it from its own."""
+    (directory / "config").mkdir()
+    config = directory / "config" / "bridge.toml"
+    config.touch()
+    with running("serve", cwd=directory, **SECRET, **NO_BROKER) as command:
+        until_started(command)
+        os.mkfifo(directory / "hangs")
+        (directory / "hangs").replace(config)
+        command.process.send_signal(signal.SIGHUP)
+        with config.open("w"):  # returns when it has begun to read
+            assert (0, "") == command.end()
+            assert "service_stopped" == actions(command)[-1]
+
+
 def test_hup_does_not_end_it(directory):
     """It reads the configuration again, in which nothing has changed, and serves on."""
     with running("serve", cwd=directory, **SECRET, **NO_BROKER) as command:

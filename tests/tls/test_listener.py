@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import socket
 from contextlib import asynccontextmanager
 
 import aiohttp
@@ -71,6 +72,34 @@ async def test_events_are_taken_over_https(https, authority):
         assert [200] * 20 == statuses
         assert bridge.log.latest["service_started"]["url"].startswith("https://")
         assert 0 == await bridge.terminate()
+
+
+def deaf(authority, bridge):
+    """Post an event and return the connection, from which nothing is read after the answer."""
+    connection = socket.create_connection(("127.0.0.1", bridge.port), timeout=60)
+    secure = authority.client().wrap_socket(connection, server_hostname="127.0.0.1")
+    secure.sendall(Webhooks().request("event-1", key=1, number=1))
+    assert secure.recv(1 << 16).startswith(b"HTTP/1.1 200 ")
+    return secure
+
+
+async def test_it_ends_although_a_client_never_says_goodbye(https, authority):
+    """TLS would wait half a minute for a client that is busy with something else, or gone."""
+    async with https() as bridge:
+        with await asyncio.to_thread(deaf, authority, bridge):
+            assert 0 == await bridge.terminate()
+    assert not {"library_message", "not_json"} & bridge.log.counts.keys()
+
+
+async def test_it_ends_although_a_handshake_does_not(https, authority):
+    """Who has connected, and says no more than the first bytes of TLS, is cut off."""
+    async with https() as bridge:
+        with socket.create_connection(("127.0.0.1", bridge.port)) as silent:
+            silent.sendall(b"\x16\x03\x01")
+            async with session(authority) as later:  # who came first was let in before
+                assert 200 == await post(later, bridge, "event-1")
+            assert 0 == await bridge.terminate()
+    assert not {"library_message", "not_json"} & bridge.log.counts.keys()
 
 
 async def test_bridge_send_trusts_the_certificate_of_the_configuration(https, environ):
