@@ -6,6 +6,7 @@ import fcntl
 import os
 import socket
 import sqlite3
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -57,6 +58,7 @@ class Lock:
     def __init__(self, database: Path) -> None:
         self._path = database.with_name(f"{database.name}.lock")
         self._file: IO[str] | None = None
+        self._stopped = threading.Event()
 
     def acquire(self, *, wait_seconds: float) -> None:
         """Take the lock; raises ``SpoolLocked`` naming the holder, and OSError."""
@@ -65,7 +67,7 @@ class Lock:
         told = False
         while not _try_lock(file):
             holder = self._path.read_text() or "another process"
-            if time.monotonic() >= deadline:
+            if time.monotonic() >= deadline or self._stopped.is_set():
                 file.close()
                 raise SpoolLocked(
                     f"the spool is in use by {holder}: stop it, or set another spool.path here"
@@ -73,11 +75,15 @@ class Lock:
             if not told:
                 log.warning("spool_locked", holder=holder, waiting_seconds=wait_seconds)
             told = True
-            time.sleep(0.1)
+            self._stopped.wait(0.1)
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
         file.flush()
         self._file = file
+
+    def stop_waiting(self) -> None:
+        """Have ``acquire``, on whatever thread, give up if it has to wait."""
+        self._stopped.set()
 
     def release(self) -> None:
         """Let others have the spool."""

@@ -58,7 +58,7 @@ async def opened(path: Path, *, max_bytes: int, lock_wait: float) -> AsyncIterat
     """
     lock = Lock(path)
     try:
-        checked = await asyncio.to_thread(_prepare, path, lock, lock_wait)
+        checked = await _prepared(path, lock, lock_wait)
         spool = Spool(path, max_bytes=max_bytes)
         if not checked:
             _check_beside(spool, path)
@@ -68,6 +68,19 @@ async def opened(path: Path, *, max_bytes: int, lock_wait: float) -> AsyncIterat
             await asyncio.to_thread(spool.close)
     finally:
         lock.release()
+
+
+async def _prepared(path: Path, lock: Lock, lock_wait: float) -> bool:
+    """Prepare on a thread; whoever is cancelled still waits for it, as it cannot be.
+
+    The lock must not be given up while the thread is at work on the file, nor taken after that.
+    """
+    preparing = asyncio.ensure_future(asyncio.to_thread(_prepare, path, lock, lock_wait))
+    try:
+        return await asyncio.shield(preparing)
+    finally:
+        lock.stop_waiting()
+        await asyncio.gather(preparing, return_exceptions=True)
 
 
 def _prepare(path: Path, lock: Lock, lock_wait: float) -> bool:

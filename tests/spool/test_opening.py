@@ -2,16 +2,17 @@
 
 import asyncio
 import sqlite3
+import threading
 from contextlib import closing
 
 import pytest
 
-from bridge.spool import SpoolFull, opened, opening
+from bridge.spool import SpoolFull, SpoolLocked, opened, opening
 from bridge.spool.files import is_damage, suspicion
 from bridge.spool.store import TOTALS
 from bridge.spool.writer import Append, Delete, _commit, connect
 from tests.faults import damage
-from tests.helpers import message
+from tests.helpers import eventually, message
 
 FULL = 2
 """Of PRAGMA synchronous: in WAL mode a commit returns after its fsync, which NORMAL leaves out."""
@@ -61,6 +62,34 @@ def test_no_row_is_read_to_count(path):
         plan = database.execute(f"EXPLAIN QUERY PLAN {TOTALS}").fetchall()
 
     assert [detail for *_, detail in plan] == ["SCAN event USING COVERING INDEX event_totals"]
+
+
+async def test_a_start_that_is_cancelled_keeps_the_lock_to_its_end(tmp_path, monkeypatch):
+    """The thread that salvages goes on, and nobody else may have the file meanwhile."""
+    at_work, done = threading.Event(), threading.Event()
+
+    def salvage(path):
+        at_work.set()
+        assert done.wait(30)
+        return True
+
+    async def use():
+        async with opened(tmp_path / "spool.db", max_bytes=1 << 24, lock_wait=0):
+            pass
+
+    with monkeypatch.context() as patch:
+        patch.setattr(opening, "prepare", salvage)
+        first = asyncio.create_task(use())
+        await eventually(at_work.is_set)
+    first.cancel()
+    await asyncio.sleep(0)
+    with pytest.raises(SpoolLocked):
+        await use()
+    done.set()
+    await asyncio.wait({first})
+    await use()
+
+    assert first.cancelled()
 
 
 async def test_damage_that_is_met_later(spool, path, monkeypatch):
