@@ -33,6 +33,20 @@ async def _again_and_again(name: str, run: Callable[[], Coroutine[Any, Any, None
     while True:
         try:
             await run()
+        except asyncio.CancelledError as error:
+            if _is_told_to_end():
+                raise
+            _report(name, error)
         except Exception as error:
-            log.error("task_failed", task=name, again_in_seconds=_PAUSE_SECONDS, exc_info=error)
+            _report(name, error)
         await asyncio.sleep(_PAUSE_SECONDS)
+
+
+def _is_told_to_end() -> bool:
+    """Return whether it is we who are cancelled, not something that we waited for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _report(name: str, error: BaseException) -> None:
+    log.error("task_failed", task=name, again_in_seconds=_PAUSE_SECONDS, exc_info=error)

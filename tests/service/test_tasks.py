@@ -1,5 +1,7 @@
 """What runs in the background goes on after what nobody expected."""
 
+import asyncio
+
 from bridge import tasks
 from tests.helpers import eventually
 from tests.service.conftest import webhook
@@ -27,6 +29,24 @@ async def test_a_task_that_fails_starts_again(serving, monkeypatch):
         assert (200, "spooled") == (status, answer["status"])
         assert not failures
         assert 1 == await bridge.metric("drained_total")
+
+
+async def test_a_cancellation_that_nobody_asked_for_is_an_error_too(monkeypatch):
+    """When what a task waits for was cancelled by its library, the task starts again."""
+    monkeypatch.setattr(tasks, "_PAUSE_SECONDS", 0.05)
+    runs = []
+
+    async def run():
+        waits_for = asyncio.get_running_loop().create_future()
+        runs.append(waits_for)
+        if len(runs) == 1:
+            waits_for.cancel()
+        await waits_for
+
+    async with tasks.kept_running("test", run):
+        await eventually(lambda: len(runs) == 2)
+
+    assert runs[1].cancelled()
 
 
 async def test_unrouted_events_of_the_drain_are_counted(serving):
