@@ -35,7 +35,7 @@ class Log:
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
         self.latest: dict[str, dict[str, Any]] = {}
-        self.tail: deque[str] = deque(maxlen=50)
+        self.tail: deque[str] = deque(maxlen=100)
 
     def __str__(self) -> str:
         """Show the counts and the latest lines."""
@@ -145,8 +145,11 @@ class BridgeProcess:
         self._process.send_signal(signal.SIGCONT)
 
     async def terminate(self) -> int:
-        """Stop it with SIGTERM and return its exit code."""
-        return await self._end(signal.SIGTERM)
+        """Stop it with SIGTERM and return its exit code; another one than 0 has its log printed."""
+        code = await self._end(signal.SIGTERM)
+        if code != 0:
+            print(f"the bridge ended with {code}:\n{self.log}")  # pytest shows it
+        return code
 
     def close(self) -> None:
         """End it in any case, and give up the ports."""
@@ -187,7 +190,11 @@ class BridgeProcess:
         assert self._process is not None
         assert self._reader is not None
         self._process.send_signal(number)
-        code = await asyncio.to_thread(self._process.wait)
+        try:
+            # Half, so that the log is shown before the whole test is out of time.
+            code = await asyncio.to_thread(self._process.wait, PATIENCE / 2)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"the bridge does not end on {number.name}:\n{self.log}") from None
         await asyncio.to_thread(self._reader.join)
         return code
 
