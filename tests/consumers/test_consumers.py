@@ -100,7 +100,7 @@ def unreadable() -> list[tuple[bytes, str | None]]:
         ({**good, "dataschema": "urn:other:1"}, deleted.id),
         *(
             ({**good, "data": {**good["data"], "primary_key": key}}, deleted.id)
-            for key in (None, "abc", "007", 1.5)
+            for key in (None, True, "abc", "007", 1.5)
         ),
     ]
     return [

@@ -2,23 +2,21 @@
 // Not run and not compiled by this project's tests, unlike those of the other folders.
 using System.Runtime.InteropServices;
 using System.Text.Json;
+using System.Threading.Channels;
 using Microsoft.Data.Sqlite;
 using RabbitMQ.Client;
 using RabbitMQ.Client.Events;
 
-const string Exchange = "superoffice", Binding = "contact.deleted";
 const string Schema = "urn:superoffice-bridge:contact:1";
 const string Queue = "consumer.erasure", Dead = "consumer.erasure.dead";
-const ushort Prefetch = 10;
-const int DeliveryLimit = 5, RetryMilliseconds = 1000;
 
 using var stopping = new CancellationTokenSource();
 using var onTerm = PosixSignalRegistration.Create(PosixSignal.SIGTERM, Stop);
 using var onInt = PosixSignalRegistration.Create(PosixSignal.SIGINT, Stop);
-using var database = new SqliteConnection($"Data Source={Environment.GetEnvironmentVariable("DATABASE")}");
+using var database = new SqliteConnection($"Data Source={Setting("DATABASE")}");
 database.Open();
 Execute("CREATE TABLE IF NOT EXISTS handled_event (message_id TEXT PRIMARY KEY)");
-Execute("CREATE TABLE IF NOT EXISTS erasure_task (contact_id INTEGER NOT NULL, deleted_at TEXT NOT NULL)");
+Execute("CREATE TABLE IF NOT EXISTS erasure_task (contact_id INTEGER, deleted_at TEXT)");
 
 while (!stopping.IsCancellationRequested)
 {
@@ -28,10 +26,13 @@ while (!stopping.IsCancellationRequested)
     }
     catch (Exception failure)
     {
+        if (stopping.IsCancellationRequested) break;
         Console.Error.WriteLine($"no broker: {failure.Message}");
-        await Task.Delay(RetryMilliseconds);
+        await Task.Delay(1000);
     }
 }
+
+string Setting(string name) => Environment.GetEnvironmentVariable(name)!;
 
 void Stop(PosixSignalContext signal)
 {
@@ -48,60 +49,57 @@ int Execute(string sql, params (string Name, object Value)[] parameters)
 }
 
 // Applies an event, once: its id and its effect are one transaction.
-bool Handle(JsonElement received)
+string Handle(JsonElement received)
 {
     using var transaction = database.BeginTransaction(); // rolled back unless it is committed
     var id = received.GetProperty("id").GetString()!;
-    var isNew = Execute("INSERT INTO handled_event VALUES ($id) ON CONFLICT DO NOTHING", ("$id", id)) == 1;
-    if (isNew)
-    {
-        var contact = received.GetProperty("data").GetProperty("primary_key").GetInt64();
-        var time = received.GetProperty("time").GetString()!;
-        Execute("INSERT INTO erasure_task VALUES ($contact, $time)", ("$contact", contact), ("$time", time));
-    }
+    var remember = "INSERT INTO handled_event VALUES ($id) ON CONFLICT DO NOTHING";
+    if (Execute(remember, ("$id", id)) == 0) return "seen before";
+    var key = received.GetProperty("data").GetProperty("primary_key").GetInt64();
+    var time = received.GetProperty("time").GetString()!;
+    Execute("INSERT INTO erasure_task VALUES ($key, $time)", ("$key", key), ("$time", time));
     transaction.Commit();
-    return isNew;
+    return "handled";
 }
 
 // Returns the event, null if the message holds none that this consumer understands.
-JsonElement? Parse(BasicDeliverEventArgs message)
+JsonElement? Parse(Message message)
 {
     try
     {
-        var received = JsonSerializer.Deserialize<JsonElement>(message.Body.Span);
+        var received = JsonSerializer.Deserialize<JsonElement>(message.Body);
         var isOurs = received.GetProperty("dataschema").GetString() == Schema
-            && received.GetProperty("id").GetString() is { } id && id == message.BasicProperties.MessageId
+            && received.GetProperty("id").GetString() is { } id && id == message.Id
             && received.GetProperty("data").GetProperty("primary_key").TryGetInt64(out _);
         return isOurs ? received : null;
     }
-    catch (Exception failure) when (failure is JsonException or InvalidOperationException or KeyNotFoundException)
+    catch (Exception)
     {
-        return null;
+        return null; // no JSON, or another shape
     }
 }
 
 // Handles a message and acknowledges it, in this order; what fails is delivered again.
-async Task Settle(IChannel channel, BasicDeliverEventArgs message)
+async Task Settle(IChannel channel, Message message)
 {
-    var id = message.BasicProperties.MessageId;
     if (Parse(message) is not JsonElement received)
     {
-        Console.Error.WriteLine($"{id} is not readable: to the dead letters");
-        await channel.BasicRejectAsync(message.DeliveryTag, requeue: false);
+        Console.Error.WriteLine($"{message.Id} is not readable: to the dead letters");
+        await channel.BasicRejectAsync(message.Tag, requeue: false);
         return;
     }
     try
     {
-        Console.Error.WriteLine($"{id} {(Handle(received) ? "handled" : "seen before")}");
+        Console.Error.WriteLine($"{message.Id} {Handle(received)}");
     }
     catch (Exception failure)
     {
-        Console.Error.WriteLine($"{id} failed: once more: {failure}");
-        await Task.Delay(RetryMilliseconds);
-        await channel.BasicRejectAsync(message.DeliveryTag, requeue: true); // not nack: RabbitMQ 4.3 does not count those
+        Console.Error.WriteLine($"{message.Id} failed: once more: {failure}");
+        await Task.Delay(1000);
+        await channel.BasicRejectAsync(message.Tag, requeue: true); // RabbitMQ 4.3 counts no nack
         return;
     }
-    await channel.BasicAckAsync(message.DeliveryTag, multiple: false);
+    await channel.BasicAckAsync(message.Tag, multiple: false);
 }
 
 // Declares the queue and its dead letters, and binds it; the exchange is the bridge's.
@@ -115,16 +113,17 @@ async Task Declare(IChannel channel)
     };
     await channel.QueueDeclareAsync(Dead, durable: true, exclusive: false, autoDelete: false, keep);
     await channel.QueueBindAsync(Dead, Dead, routingKey: "");
-    var arguments = new Dictionary<string, object?>
+    var limited = new Dictionary<string, object?>
     {
         ["x-queue-type"] = "quorum",
-        ["x-delivery-limit"] = DeliveryLimit,
+        ["x-delivery-limit"] = 5,
         ["x-dead-letter-exchange"] = Dead,
         ["x-dead-letter-strategy"] = "at-least-once",
         ["x-overflow"] = "reject-publish", // at-least-once needs it
     };
-    await channel.QueueDeclareAsync(Queue, durable: true, exclusive: false, autoDelete: false, arguments);
-    await channel.QueueBindAsync(Queue, Exchange, Binding);
+    await channel.QueueDeclareAsync(
+        Queue, durable: true, exclusive: false, autoDelete: false, limited);
+    await channel.QueueBindAsync(Queue, "superoffice", "contact.deleted");
 }
 
 // Consumes until told to stop, or until the connection or the channel is lost.
@@ -132,33 +131,24 @@ async Task Consume()
 {
     var factory = new ConnectionFactory
     {
-        Uri = new Uri(Environment.GetEnvironmentVariable("AMQP_URL")!),
-        AutomaticRecoveryEnabled = false, // the loop above starts again, also after a closed channel
+        Uri = new Uri(Setting("AMQP_URL")),
+        AutomaticRecoveryEnabled = false, // it leaves a closed channel closed
     };
     await using var connection = await factory.CreateConnectionAsync();
     await using var channel = await connection.CreateChannelAsync();
-    await channel.BasicQosAsync(prefetchSize: 0, Prefetch, global: false);
+    await channel.BasicQosAsync(prefetchSize: 0, prefetchCount: 10, global: false);
     await Declare(channel);
-    var ended = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
-    using var registration = stopping.Token.Register(() => ended.TrySetResult());
-    channel.ChannelShutdownAsync += (_, _) => { ended.TrySetResult(); return Task.CompletedTask; };
-    var working = new SemaphoreSlim(1); // one at a time, in order
+    var inbox = Channel.CreateUnbounded<Message>();
     var consumer = new AsyncEventingBasicConsumer(channel);
-    consumer.ReceivedAsync += async (_, message) =>
-    {
-        await working.WaitAsync();
-        try
-        {
-            if (!ended.Task.IsCompleted) await Settle(channel, message);
-        }
-        finally
-        {
-            working.Release();
-        }
-    };
-    consumer.UnregisteredAsync += (_, _) => { ended.TrySetResult(); return Task.CompletedTask; }; // the queue is gone
+    consumer.ReceivedAsync += async (_, received) => await inbox.Writer.WriteAsync(
+        new(received.DeliveryTag, received.BasicProperties.MessageId, received.Body.ToArray()));
+    consumer.UnregisteredAsync += (_, _) => Task.FromResult(inbox.Writer.TryComplete()); // no queue
+    channel.ChannelShutdownAsync += (_, _) => Task.FromResult(inbox.Writer.TryComplete());
     await channel.BasicConsumeAsync(Queue, autoAck: false, consumer);
-    await ended.Task;
-    await working.WaitAsync(); // for the message in hand; the queue gets back those behind it
-    working.Release();
+    while (true)
+    {
+        await Settle(channel, await inbox.Reader.ReadAsync(stopping.Token));
+    }
 }
+
+record Message(ulong Tag, string? Id, byte[] Body);

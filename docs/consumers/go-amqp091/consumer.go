@@ -16,44 +16,40 @@ import (
 )
 
 const (
-	exchange, binding = "superoffice", "contact.deleted"
-	schema            = "urn:superoffice-bridge:contact:1"
-	queue, dead       = "consumer.erasure", "consumer.erasure.dead"
-	prefetch          = 10
-	deliveryLimit     = 5
-	retryPause        = time.Second
-	tables            = `
+	schema      = "urn:superoffice-bridge:contact:1"
+	queue, dead = "consumer.erasure", "consumer.erasure.dead"
+	options     = "?_pragma=busy_timeout(5000)&_txlock=immediate"
+	tables      = `
 		CREATE TABLE IF NOT EXISTS handled_event (message_id TEXT PRIMARY KEY);
-		CREATE TABLE IF NOT EXISTS erasure_task (contact_id INTEGER NOT NULL, deleted_at TEXT NOT NULL);`
+		CREATE TABLE IF NOT EXISTS erasure_task (contact_id INTEGER, deleted_at TEXT);`
 )
 
 type event struct {
-	ID         string `json:"id"`
-	Time       string `json:"time"`
-	DataSchema string `json:"dataschema"`
-	Data       struct {
-		PrimaryKey *int64 `json:"primary_key"` // nil if there is none
-	} `json:"data"`
+	ID, Time, DataSchema string
+	Data                 struct {
+		Key *int64 `json:"primary_key"` // nil if there is none
+	}
 }
 
 // handle applies an event, once: its id and its effect are one transaction.
-func handle(database *sql.DB, e event) (isNew bool, err error) {
-	transaction, err := database.Begin()
+func handle(database *sql.DB, e event) (outcome string, err error) {
+	tx, err := database.Begin()
 	if err != nil {
-		return false, err
+		return "", err
 	}
-	defer transaction.Rollback() // does nothing after a commit
-	remembered, err := transaction.Exec("INSERT INTO handled_event VALUES (?) ON CONFLICT DO NOTHING", e.ID)
+	defer tx.Rollback() // does nothing after a commit
+	remembered, err := tx.Exec("INSERT INTO handled_event VALUES (?) ON CONFLICT DO NOTHING", e.ID)
 	if err != nil {
-		return false, err
+		return "", err
 	}
 	if rows, err := remembered.RowsAffected(); err != nil || rows == 0 {
-		return false, err
+		return "seen before", err
 	}
-	if _, err := transaction.Exec("INSERT INTO erasure_task VALUES (?, ?)", *e.Data.PrimaryKey, e.Time); err != nil {
-		return false, err
+	_, err = tx.Exec("INSERT INTO erasure_task VALUES (?, ?)", e.Data.Key, e.Time)
+	if err != nil {
+		return "", err
 	}
-	return true, transaction.Commit()
+	return "handled", tx.Commit()
 }
 
 // settle handles a message and acknowledges it, in this order; what fails is delivered again.
@@ -61,19 +57,15 @@ func settle(database *sql.DB, message amqp.Delivery) error {
 	var e event
 	err := json.Unmarshal(message.Body, &e)
 	isOurs := err == nil && e.DataSchema == schema && e.ID != "" && e.ID == message.MessageId
-	if !isOurs || e.Data.PrimaryKey == nil {
+	if !isOurs || e.Data.Key == nil {
 		log.Printf("%s is not readable: to the dead letters", message.MessageId)
 		return message.Reject(false)
 	}
-	isNew, err := handle(database, e)
+	outcome, err := handle(database, e)
 	if err != nil {
 		log.Printf("%s failed: once more: %v", message.MessageId, err)
-		time.Sleep(retryPause)
+		time.Sleep(time.Second)
 		return message.Reject(true) // not nack: RabbitMQ 4.3 does not count those
-	}
-	outcome := "seen before"
-	if isNew {
-		outcome = "handled"
 	}
 	log.Println(message.MessageId, outcome)
 	return message.Ack(false)
@@ -84,29 +76,30 @@ func declare(channel *amqp.Channel) error {
 	if err := channel.ExchangeDeclare(dead, "fanout", true, false, false, false, nil); err != nil {
 		return err
 	}
-	keep := amqp.Table{"x-queue-type": "quorum", "x-delivery-limit": 1_000_000_000} // looking must not delete
+	// To look at a dead letter counts as a delivery, and must not delete it.
+	keep := amqp.Table{"x-queue-type": "quorum", "x-delivery-limit": 1_000_000_000}
 	if _, err := channel.QueueDeclare(dead, true, false, false, false, keep); err != nil {
 		return err
 	}
 	if err := channel.QueueBind(dead, "", dead, false, nil); err != nil {
 		return err
 	}
-	arguments := amqp.Table{
+	limited := amqp.Table{
 		"x-queue-type":           "quorum",
-		"x-delivery-limit":       deliveryLimit,
+		"x-delivery-limit":       5,
 		"x-dead-letter-exchange": dead,
 		"x-dead-letter-strategy": "at-least-once",
 		"x-overflow":             "reject-publish", // at-least-once needs it
 	}
-	if _, err := channel.QueueDeclare(queue, true, false, false, false, arguments); err != nil {
+	if _, err := channel.QueueDeclare(queue, true, false, false, false, limited); err != nil {
 		return err
 	}
-	return channel.QueueBind(queue, binding, exchange, false, nil)
+	return channel.QueueBind(queue, "contact.deleted", "superoffice", false, nil)
 }
 
-// consume returns nil when told to stop, and an error when the connection is lost.
+// consume consumes until told to stop, or until the connection or the channel is lost.
 func consume(stopping context.Context, database *sql.DB) error {
-	patience := amqp.Config{Dial: amqp.DefaultDial(10 * time.Second), Heartbeat: 10 * time.Second}
+	patience := amqp.Config{Dial: amqp.DefaultDial(10 * time.Second)}
 	connection, err := amqp.DialConfig(os.Getenv("AMQP_URL"), patience)
 	if err != nil {
 		return err
@@ -116,46 +109,38 @@ func consume(stopping context.Context, database *sql.DB) error {
 	if err != nil {
 		return err
 	}
-	if err := channel.Qos(prefetch, 0, false); err != nil {
+	if err := channel.Qos(10, 0, false); err != nil {
 		return err
 	}
 	if err := declare(channel); err != nil {
 		return err
 	}
-	messages, err := channel.Consume(queue, "", false, false, false, false, nil)
+	messages, err := channel.ConsumeWithContext(stopping, queue, "", false, false, false, false, nil)
 	if err != nil {
 		return err
 	}
-	for stopping.Err() == nil {
-		select {
-		case <-stopping.Done():
-		case message, open := <-messages:
-			if !open {
-				return amqp.ErrClosed
-			}
-			if err := settle(database, message); err != nil {
-				return err
-			}
+	for message := range messages {
+		if err := settle(database, message); err != nil || stopping.Err() != nil {
+			return err
 		}
 	}
-	return nil
+	return amqp.ErrClosed
 }
 
 func main() {
 	stopping, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
-	database, err := sql.Open("sqlite", "file:"+os.Getenv("DATABASE")+"?_pragma=busy_timeout(5000)&_txlock=immediate")
+	database, err := sql.Open("sqlite", "file:"+os.Getenv("DATABASE")+options)
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer database.Close()
 	if _, err := database.Exec(tables); err != nil {
 		log.Fatal(err)
 	}
 	for stopping.Err() == nil {
-		if err := consume(stopping, database); err != nil {
+		if err := consume(stopping, database); err != nil && stopping.Err() == nil {
 			log.Printf("no broker: %v", err)
-			time.Sleep(retryPause)
+			time.Sleep(time.Second)
 		}
 	}
 }

@@ -11,41 +11,39 @@ import java.sql.SQLException;
 import java.util.Map;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.TimeUnit;
+import sun.misc.Signal;
 
 public class Consumer {
-    static final String EXCHANGE = "superoffice", BINDING = "contact.deleted";
     static final String SCHEMA = "urn:superoffice-bridge:contact:1";
     static final String QUEUE = "consumer.erasure", DEAD = "consumer.erasure.dead";
-    static final int PREFETCH = 10, DELIVERY_LIMIT = 5, RETRY_MS = 1000;
-    static final String HANDLED = "CREATE TABLE IF NOT EXISTS handled_event (message_id TEXT PRIMARY KEY)";
-    static final String TASKS = "CREATE TABLE IF NOT EXISTS erasure_task"
-            + " (contact_id INTEGER NOT NULL, deleted_at TEXT NOT NULL)";
-    static final ObjectMapper JSON = new ObjectMapper();
+    static final String HANDLED = "handled_event (message_id TEXT PRIMARY KEY)";
+    static final String TASKS = "erasure_task (contact_id INTEGER, deleted_at TEXT)";
     static volatile boolean stopping;
 
     /** Applies an event, once: its id and its effect are one transaction. */
-    static boolean handle(Connection database, JsonNode event) throws SQLException {
-        try (var remember = database.prepareStatement("INSERT INTO handled_event VALUES (?) ON CONFLICT DO NOTHING");
-                var task = database.prepareStatement("INSERT INTO erasure_task VALUES (?, ?)")) {
-            remember.setString(1, event.get("id").asText());
-            var isNew = remember.executeUpdate() == 1;
-            if (isNew) {
-                task.setLong(1, event.get("data").get("primary_key").asLong());
-                task.setString(2, event.get("time").asText());
-                task.executeUpdate();
+    static String handle(Connection database, JsonNode event) throws SQLException {
+        var remember = "INSERT INTO handled_event VALUES (?) ON CONFLICT DO NOTHING";
+        var note = "INSERT INTO erasure_task VALUES (?, ?)";
+        try (var id = database.prepareStatement(remember);
+                var task = database.prepareStatement(note)) {
+            id.setString(1, event.get("id").asText());
+            if (id.executeUpdate() == 0) {
+                return "seen before";
             }
+            task.setLong(1, event.get("data").get("primary_key").asLong());
+            task.setString(2, event.get("time").asText());
+            task.executeUpdate();
             database.commit();
-            return isNew;
-        } catch (SQLException | RuntimeException failure) {
-            database.rollback();
-            throw failure;
+            return "handled";
+        } finally {
+            database.rollback(); // does nothing after a commit
         }
     }
 
     /** Returns the event, null if the message holds none that this consumer understands. */
     static JsonNode parse(Delivery message) {
         try {
-            var event = JSON.readTree(message.getBody());
+            var event = new ObjectMapper().readTree(message.getBody());
             var isOurs = SCHEMA.equals(event.path("dataschema").asText())
                     && event.path("id").asText().equals(message.getProperties().getMessageId())
                     && event.path("data").path("primary_key").isIntegralNumber();
@@ -56,8 +54,7 @@ public class Consumer {
     }
 
     /** Handles a message and acknowledges it, in this order; what fails is delivered again. */
-    static void settle(Channel channel, Connection database, Delivery message)
-            throws IOException, InterruptedException {
+    static void settle(Channel channel, Connection database, Delivery message) throws Exception {
         var id = message.getProperties().getMessageId();
         var tag = message.getEnvelope().getDeliveryTag();
         var event = parse(message);
@@ -67,10 +64,10 @@ public class Consumer {
             return;
         }
         try {
-            System.err.println(id + (handle(database, event) ? " handled" : " seen before"));
+            System.err.println(id + " " + handle(database, event));
         } catch (SQLException | RuntimeException failure) {
             System.err.println(id + " failed: once more: " + failure);
-            Thread.sleep(RETRY_MS);
+            Thread.sleep(1000);
             channel.basicReject(tag, true); // not nack: RabbitMQ 4.3 does not count those
             return;
         }
@@ -86,23 +83,24 @@ public class Consumer {
         channel.queueBind(DEAD, DEAD, "");
         channel.queueDeclare(QUEUE, true, false, false, Map.of(
                 "x-queue-type", "quorum",
-                "x-delivery-limit", DELIVERY_LIMIT,
+                "x-delivery-limit", 5,
                 "x-dead-letter-exchange", DEAD,
                 "x-dead-letter-strategy", "at-least-once",
                 "x-overflow", "reject-publish")); // at-least-once needs it
-        channel.queueBind(QUEUE, EXCHANGE, BINDING);
+        channel.queueBind(QUEUE, "superoffice", "contact.deleted");
     }
 
     /** Consumes until told to stop, or until the connection or the channel is lost. */
     static void consume(Connection database) throws Exception {
         var factory = new ConnectionFactory();
         factory.setUri(System.getenv("AMQP_URL"));
-        factory.setAutomaticRecoveryEnabled(false); // it leaves a closed channel closed; main does not
+        factory.setAutomaticRecoveryEnabled(false); // it leaves a closed channel closed
         var inbox = new LinkedBlockingQueue<Delivery>();
         try (var connection = factory.newConnection(); var channel = connection.createChannel()) {
-            channel.basicQos(PREFETCH);
+            channel.basicQos(10);
             declare(channel);
-            channel.basicConsume(QUEUE, false, (tag, message) -> inbox.add(message), tag -> channel.abort());
+            channel.basicConsume(
+                    QUEUE, false, (tag, message) -> inbox.add(message), tag -> channel.abort());
             while (!stopping && channel.isOpen()) {
                 var message = inbox.poll(200, TimeUnit.MILLISECONDS);
                 if (message != null) {
@@ -113,13 +111,12 @@ public class Consumer {
     }
 
     public static void main(String[] arguments) throws Exception {
-        var main = Thread.currentThread();
-        Runtime.getRuntime().addShutdownHook(new Thread(() -> end(main)));
-        try (var database = DriverManager.getConnection("jdbc:sqlite:" + System.getenv("DATABASE"))) {
-            try (var statement = database.createStatement()) {
-                statement.executeUpdate(HANDLED);
-                statement.executeUpdate(TASKS);
-            }
+        Signal.handle(new Signal("TERM"), signal -> stopping = true); // a hook would end with 143
+        Signal.handle(new Signal("INT"), signal -> stopping = true);
+        try (var database = DriverManager.getConnection("jdbc:sqlite:" + System.getenv("DATABASE"));
+                var statement = database.createStatement()) {
+            statement.executeUpdate("CREATE TABLE IF NOT EXISTS " + HANDLED);
+            statement.executeUpdate("CREATE TABLE IF NOT EXISTS " + TASKS);
             database.setAutoCommit(false);
             while (!stopping) {
                 try {
@@ -127,22 +124,9 @@ public class Consumer {
                 } catch (Exception failure) {
                     var why = failure.getCause() == null ? failure : failure.getCause();
                     System.err.println("no broker: " + why);
-                    Thread.sleep(RETRY_MS);
+                    Thread.sleep(1000);
                 }
             }
-        }
-    }
-
-    /** Lets the message in hand be finished; after that SIGTERM is no failure (it would be 143). */
-    static void end(Thread main) {
-        if (main.isAlive()) {
-            stopping = true;
-            try {
-                main.join();
-            } catch (InterruptedException interrupted) {
-                return;
-            }
-            Runtime.getRuntime().halt(0);
         }
     }
 }

@@ -1,34 +1,38 @@
 // An idempotent consumer of contact.deleted, by the contract urn:superoffice-bridge:contact:1.
+import { on } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
 import amqp from "amqplib";
 import Database from "libsql"; // from Node 22.13 on node:sqlite will do, with BEGIN and COMMIT
 
-const EXCHANGE = "superoffice", BINDING = "contact.deleted";
 const SCHEMA = "urn:superoffice-bridge:contact:1";
-const QUEUE = "consumer.erasure", DEAD = "consumer.erasure.dead";
-const PREFETCH = 10, DELIVERY_LIMIT = 5, RETRY_MS = 1000;
+const QUEUE = "consumer.erasure";
+const DEAD = "consumer.erasure.dead";
+
+const stopping = new AbortController();
+for (const signal of ["SIGTERM", "SIGINT"]) process.on(signal, () => stopping.abort());
 
 const database = new Database(process.env.DATABASE, { timeout: 5000 });
-database.exec(`
-  CREATE TABLE IF NOT EXISTS handled_event (message_id TEXT PRIMARY KEY);
-  CREATE TABLE IF NOT EXISTS erasure_task (contact_id INTEGER NOT NULL, deleted_at TEXT NOT NULL);
-`);
+database.exec("CREATE TABLE IF NOT EXISTS handled_event (message_id TEXT PRIMARY KEY)");
+database.exec("CREATE TABLE IF NOT EXISTS erasure_task (contact_id INTEGER, deleted_at TEXT)");
 const remember = database.prepare("INSERT INTO handled_event VALUES (?) ON CONFLICT DO NOTHING");
 const task = database.prepare("INSERT INTO erasure_task VALUES (?, ?)");
 
 // Applies an event, once: its id and its effect are one transaction.
 const handle = database.transaction((event) => {
-  const isNew = remember.run(event.id).changes === 1;
-  if (isNew) task.run(event.data.primary_key, event.time);
-  return isNew;
+  if (remember.run(event.id).changes === 0) return "seen before";
+  task.run(event.data.primary_key, event.time);
+  return "handled";
 });
 
-function parse(message) {
+// Returns the event, null if the message holds none that this consumer understands.
+function parse({ content, properties }) {
   try {
-    const event = JSON.parse(message.content);
-    const isOurs = event.dataschema === SCHEMA && event.id && event.id === message.properties.messageId;
-    if (isOurs && Number.isSafeInteger(event.data.primary_key)) return event;
-  } catch {} // not JSON, or no object
+    const event = JSON.parse(content);
+    const isOurs = event.dataschema === SCHEMA && event.id && event.id === properties.messageId;
+    return isOurs && Number.isSafeInteger(event.data.primary_key) ? event : null;
+  } catch {
+    return null; // not JSON, or no object
+  }
 }
 
 // Handles a message and acknowledges it, in this order; what fails is delivered again.
@@ -40,10 +44,10 @@ async function settle(channel, message) {
     return channel.reject(message, false);
   }
   try {
-    console.log(`${messageId} ${handle(event) ? "handled" : "seen before"}`);
+    console.log(messageId, handle(event));
   } catch (error) {
     console.error(`${messageId} failed: once more:`, error);
-    await sleep(RETRY_MS);
+    await sleep(1000);
     return channel.reject(message, true); // not nack: RabbitMQ 4.3 does not count those
   }
   channel.ack(message);
@@ -51,54 +55,47 @@ async function settle(channel, message) {
 
 // Declares the queue and its dead letters, and binds it; the exchange is the bridge's.
 async function declare(channel) {
-  await channel.assertExchange(DEAD, "fanout", { durable: true });
   const keep = { "x-queue-type": "quorum", "x-delivery-limit": 1e9 }; // looking must not delete
+  await channel.assertExchange(DEAD, "fanout", { durable: true });
   await channel.assertQueue(DEAD, { durable: true, arguments: keep });
   await channel.bindQueue(DEAD, DEAD, "");
-  await channel.assertQueue(QUEUE, { durable: true, arguments: {
+  const limited = {
     "x-queue-type": "quorum",
-    "x-delivery-limit": DELIVERY_LIMIT,
+    "x-delivery-limit": 5,
     "x-dead-letter-exchange": DEAD,
     "x-dead-letter-strategy": "at-least-once",
     "x-overflow": "reject-publish", // at-least-once needs it
-  } });
-  await channel.bindQueue(QUEUE, EXCHANGE, BINDING);
+  };
+  await channel.assertQueue(QUEUE, { durable: true, arguments: limited });
+  await channel.bindQueue(QUEUE, "superoffice", "contact.deleted");
 }
-
-let stopping = false;
-let stop = () => {};
-for (const signal of ["SIGTERM", "SIGINT"]) process.on(signal, () => { stopping = true; stop(); });
 
 // Consumes until told to stop, or until the connection or the channel is lost.
-async function consume(connection) {
-  let open = true, work = Promise.resolve();
-  const ended = new Promise((resolve) => { stop = resolve; connection.on("close", resolve); });
-  connection.on("error", (error) => console.error(error.message));
+async function consume() {
+  const connection = await amqp.connect(process.env.AMQP_URL, { timeout: 10_000 });
+  connection.on("error", (error) => console.error(error.message)); // its channel is closed then
   const channel = await connection.createChannel();
-  channel.on("error", (error) => { console.error(error.message); stop(); });
-  channel.on("close", () => { open = false; stop(); });
-  await channel.prefetch(PREFETCH);
-  await declare(channel);
-  // One after another, in order; those behind the one in hand go back to the queue at the end.
-  await channel.consume(QUEUE, (message) => {
-    if (!message) return stop(); // the queue was deleted
-    work = work.then(() => open && !stopping && settle(channel, message)).catch(stop);
-  });
-  if (!stopping) await ended;
-  await work;
-  if (open) await channel.close(); // connection.close() alone would overtake the last acknowledgement
-}
-
-while (!stopping) {
-  let connection;
+  const messages = on(channel, "message", { signal: stopping.signal, close: ["close"] });
   try {
-    connection = await amqp.connect(process.env.AMQP_URL, { timeout: 10_000 });
-    await consume(connection);
-  } catch (error) {
-    console.error(`no broker: ${error.message}`);
-    await sleep(RETRY_MS);
+    await channel.prefetch(10);
+    await declare(channel);
+    await channel.consume(QUEUE, (message) => channel.emit("message", message));
+    for await (const [message] of messages) {
+      await settle(channel, message);
+      if (stopping.signal.aborted) return; // those behind it go back to the queue
+    }
   } finally {
-    await connection?.close().catch(() => {}); // it may be gone
+    await channel.close().catch(() => {}); // connection.close() alone would overtake an ack
+    await connection.close().catch(() => {});
   }
 }
-database.close();
+
+while (!stopping.signal.aborted) {
+  try {
+    await consume();
+  } catch (error) {
+    if (stopping.signal.aborted) break;
+    console.error(`no broker: ${error.message}`);
+    await sleep(1000);
+  }
+}

@@ -6,103 +6,81 @@ import logging
 import os
 import sqlite3
 
-from faststream import AckPolicy, FastStream
-from faststream.rabbit import (
-    Channel,
-    ExchangeType,
-    QueueType,
-    RabbitBroker,
-    RabbitExchange,
-    RabbitMessage,
-    RabbitQueue,
-)
+from faststream import AckPolicy, FastStream, rabbit
 
-SCHEMA = "urn:superoffice-bridge:contact:1"
-PREFETCH, DELIVERY_LIMIT, RETRY_SECONDS = 10, 5, 1.0
-TABLES = """
-    CREATE TABLE IF NOT EXISTS handled_event (message_id TEXT PRIMARY KEY);
-    CREATE TABLE IF NOT EXISTS erasure_task (contact_id INTEGER NOT NULL, deleted_at TEXT NOT NULL);
-"""
+SCHEMA, URL = "urn:superoffice-bridge:contact:1", os.environ["AMQP_URL"]
+QUEUE, DEAD = "consumer.erasure", "consumer.erasure.dead"
 
+in_hand = asyncio.Lock()  # FastStream starts a handler for every message that is prefetched
 database = sqlite3.connect(os.environ["DATABASE"], check_same_thread=False)
-broker = RabbitBroker(
-    os.environ["AMQP_URL"],
-    timeout=10,  # of connecting
-    default_channel=Channel(prefetch_count=PREFETCH),
-    graceful_timeout=30,
-)
-app = FastStream(broker)
-one_at_a_time = asyncio.Lock()  # FastStream starts a handler for every message that is prefetched
+database.execute("CREATE TABLE IF NOT EXISTS handled_event (message_id TEXT PRIMARY KEY)")
+database.execute("CREATE TABLE IF NOT EXISTS erasure_task (contact_id INTEGER, deleted_at TEXT)")
 
-events = RabbitExchange("superoffice", ExchangeType.TOPIC, declare=False)  # it is the bridge's
-dead = RabbitExchange("consumer.erasure.dead", ExchangeType.FANOUT)
-dead_letters = RabbitQueue(
-    dead.name,
-    QueueType.QUORUM,
-    arguments={"x-delivery-limit": 1_000_000_000},  # looking must not delete
-)
-queue = RabbitQueue(
-    "consumer.erasure",
-    QueueType.QUORUM,
+broker = rabbit.RabbitBroker(URL, timeout=10, default_channel=rabbit.Channel(prefetch_count=10))
+app = FastStream(broker)
+events = rabbit.RabbitExchange("superoffice", rabbit.ExchangeType.TOPIC, declare=False)
+queue = rabbit.RabbitQueue(
+    QUEUE,
+    rabbit.QueueType.QUORUM,
     routing_key="contact.deleted",
     arguments={
-        "x-delivery-limit": DELIVERY_LIMIT,
-        "x-dead-letter-exchange": dead.name,
+        "x-delivery-limit": 5,
+        "x-dead-letter-exchange": DEAD,
         "x-dead-letter-strategy": "at-least-once",
         "x-overflow": "reject-publish",  # at-least-once needs it
     },
 )
 
 
-def handle(event: dict) -> bool:
+def handle(event_id: str, contact: int, deleted_at: str) -> str:
     """Apply an event, once: its id and its effect are one transaction."""
     with database:  # commits at the end, and rolls back when something is raised
         remember = "INSERT INTO handled_event VALUES (?) ON CONFLICT DO NOTHING"
-        is_new = database.execute(remember, [event["id"]]).rowcount == 1
-        if is_new:
-            task = [event["data"]["primary_key"], event["time"]]
-            database.execute("INSERT INTO erasure_task VALUES (?, ?)", task)
-    return is_new
+        if database.execute(remember, [event_id]).rowcount == 0:
+            return "seen before"
+        database.execute("INSERT INTO erasure_task VALUES (?, ?)", [contact, deleted_at])
+        return "handled"
 
 
-def parse(message: RabbitMessage) -> dict | None:
-    """Return the event, None if the message holds none that this consumer understands."""
+def parse(message: rabbit.RabbitMessage) -> tuple[str, int, str] | None:
+    """Return what ``handle`` needs, None if the message is none that this consumer understands."""
     try:
         event = json.loads(message.body)
-        schema, event_id, key = event["dataschema"], event["id"], event["data"]["primary_key"]
+        event_id, contact, time = event["id"], event["data"]["primary_key"], event["time"]
+        is_ours = event["dataschema"] == SCHEMA and event_id and event_id == message.message_id
     except (ValueError, LookupError, TypeError):
         return None
-    is_ours = schema == SCHEMA and event_id and event_id == message.message_id
-    return event if is_ours and isinstance(key, int) else None
+    return (event_id, contact, time) if is_ours and type(contact) is int else None
 
 
 @broker.subscriber(queue, events, ack_policy=AckPolicy.MANUAL)
-async def settle(message: RabbitMessage) -> None:
+async def settle(message: rabbit.RabbitMessage) -> None:
     """Handle a message and acknowledge it, in this order; what fails is delivered again."""
-    event = parse(message)
-    if event is None:
+    if (event := parse(message)) is None:
         logging.error("%s is not readable: to the dead letters", message.message_id)
-        await message.reject()
-        return
-    async with one_at_a_time:
+        return await message.reject()
+    async with in_hand:
         try:
-            is_new = await asyncio.to_thread(handle, event)
+            outcome = await asyncio.to_thread(handle, *event)
         except Exception:
             logging.exception("%s failed: once more", message.message_id)
-            await asyncio.sleep(RETRY_SECONDS)
-            await message.reject(requeue=True)  # not nack: RabbitMQ 4.3 does not count those
-        else:
-            logging.info("%s %s", message.message_id, "handled" if is_new else "seen before")
-            await message.ack()
+            await asyncio.sleep(1)
+            return await message.reject(requeue=True)  # not nack: RabbitMQ 4.3 does not count it
+        logging.info("%s %s", message.message_id, outcome)
+        await message.ack()
 
 
 @app.on_startup
 async def declare() -> None:
-    """Declare the tables and the dead letters, before the queue that names them."""
-    database.executescript(TABLES)
+    """Declare the dead letters, before the queue that names them."""
     await broker.connect()
-    letters = await broker.declare_queue(dead_letters)
-    await letters.bind(await broker.declare_exchange(dead))
+    letters = rabbit.RabbitQueue(
+        DEAD,
+        rabbit.QueueType.QUORUM,
+        arguments={"x-delivery-limit": 1_000_000_000},  # looking must not delete
+    )
+    exchange = rabbit.RabbitExchange(DEAD, rabbit.ExchangeType.FANOUT)
+    await (await broker.declare_queue(letters)).bind(await broker.declare_exchange(exchange))
 
 
 if __name__ == "__main__":
