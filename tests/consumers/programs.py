@@ -155,6 +155,13 @@ class Consumer:
         """Return the contacts of its tasks: one for every event that had its effect."""
         return sorted(int(contact) for (contact,) in self._rows("contact_id FROM erasure_task"))
 
+    def half_done(self) -> int:
+        """Return how many ids more than effects there are, at one moment."""
+        [(count,)] = self._rows(
+            "(SELECT count(*) FROM handled_event) - (SELECT count(*) FROM erasure_task)"
+        )
+        return int(count)
+
     def _rows(self, what: str) -> list[tuple[str | int]]:
         with closing(self._connected()) as database:
             return database.execute(f"SELECT {what}").fetchall()

@@ -18,6 +18,7 @@ public class Consumer {
     static final String QUEUE = "consumer.erasure", DEAD = "consumer.erasure.dead";
     static final String HANDLED = "handled_event (message_id TEXT PRIMARY KEY)";
     static final String TASKS = "erasure_task (contact_id INTEGER, deleted_at TEXT)";
+    static final ObjectMapper JSON = new ObjectMapper();
     static volatile boolean stopping;
 
     /** Applies an event, once: its id and its effect are one transaction. */
@@ -43,7 +44,7 @@ public class Consumer {
     /** Returns the event, null if the message holds none that this consumer understands. */
     static JsonNode parse(Delivery message) {
         try {
-            var event = new ObjectMapper().readTree(message.getBody());
+            var event = JSON.readTree(message.getBody());
             var isOurs = SCHEMA.equals(event.path("dataschema").asText())
                     && event.path("id").asText().equals(message.getProperties().getMessageId())
                     && event.path("data").path("primary_key").isIntegralNumber();

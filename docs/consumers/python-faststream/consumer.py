@@ -5,16 +5,18 @@ import json
 import logging
 import os
 import sqlite3
+from contextlib import closing
 
 from faststream import AckPolicy, FastStream, rabbit
 
-SCHEMA, URL = "urn:superoffice-bridge:contact:1", os.environ["AMQP_URL"]
+URL, DATABASE = os.environ["AMQP_URL"], os.environ["DATABASE"]
+SCHEMA = "urn:superoffice-bridge:contact:1"
 QUEUE, DEAD = "consumer.erasure", "consumer.erasure.dead"
 
 in_hand = asyncio.Lock()  # FastStream starts a handler for every message that is prefetched
-database = sqlite3.connect(os.environ["DATABASE"], check_same_thread=False)
-database.execute("CREATE TABLE IF NOT EXISTS handled_event (message_id TEXT PRIMARY KEY)")
-database.execute("CREATE TABLE IF NOT EXISTS erasure_task (contact_id INTEGER, deleted_at TEXT)")
+with closing(sqlite3.connect(DATABASE)) as db:
+    db.execute("CREATE TABLE IF NOT EXISTS handled_event (message_id TEXT PRIMARY KEY)")
+    db.execute("CREATE TABLE IF NOT EXISTS erasure_task (contact_id INTEGER, deleted_at TEXT)")
 
 broker = rabbit.RabbitBroker(URL, timeout=10, default_channel=rabbit.Channel(prefetch_count=10))
 app = FastStream(broker)
@@ -34,11 +36,11 @@ queue = rabbit.RabbitQueue(
 
 def handle(event_id: str, contact: int, deleted_at: str) -> str:
     """Apply an event, once: its id and its effect are one transaction."""
-    with database:  # commits at the end, and rolls back when something is raised
+    with closing(sqlite3.connect(DATABASE)) as db, db:  # one thread each; commits, or rolls back
         remember = "INSERT INTO handled_event VALUES (?) ON CONFLICT DO NOTHING"
-        if database.execute(remember, [event_id]).rowcount == 0:
+        if db.execute(remember, [event_id]).rowcount == 0:
             return "seen before"
-        database.execute("INSERT INTO erasure_task VALUES (?, ?)", [contact, deleted_at])
+        db.execute("INSERT INTO erasure_task VALUES (?, ?)", [contact, deleted_at])
         return "handled"
 
 
