@@ -75,8 +75,8 @@ async function consume() {
   const connection = await amqp.connect(process.env.AMQP_URL, { timeout: 10_000 });
   connection.on("error", (error) => console.error(error.message)); // its channel is closed then
   const channel = await connection.createChannel();
-  const messages = on(channel, "message", { signal: stopping.signal, close: ["close"] });
   try {
+    const messages = on(channel, "message", { signal: stopping.signal, close: ["close"] });
     await channel.prefetch(10);
     await declare(channel);
     await channel.consume(QUEUE, (message) => channel.emit("message", message));
