@@ -50,13 +50,17 @@ class Broker:
 
     def send(self, count: int, *, repeat: int = 1, to: str | None = None) -> set[str]:
         """Send deleted contacts, ``--direct`` unless told where to, and return their ids."""
+        return set(self.send_in_order(count, repeat=repeat, to=to))
+
+    def send_in_order(self, count: int, *, repeat: int = 1, to: str | None = None) -> list[str]:
+        """Do the same, and return the ids in the order in which they were sent."""
         where = ("--to", to) if to else ("--direct", "--to", self.node.url)
         numbers = ("--count", f"{count}", "--repeat", f"{repeat}")
         result = CliRunner().invoke(app, ["send", "contact.deleted", *numbers, *where, "--json"])
         assert result.exit_code == 0, result.stderr
-        ids = json.loads(result.stdout)["ids"]
+        ids: list[str] = json.loads(result.stdout)["ids"]
         assert len(ids) == count * repeat
-        return set(ids)
+        return ids
 
     def publish(self, body: bytes, message_id: str | None = None) -> None:
         """Publish what no bridge would, or not for a deleted contact."""
@@ -88,6 +92,10 @@ class Broker:
     def _channels(self, **settings: int) -> None:
         for name, value in settings.items():
             self.node.ctl("eval", f"application:set_env(rabbit, {name}, {value}).")
+
+    def consumers(self) -> int:
+        """Return how many consumers the queue has, active or waiting."""
+        return self.node.ctl("list_consumers", "queue_name", "--silent").split().count(QUEUE)
 
     def is_consumed(self) -> bool:
         """Return whether a consumer is there, with its queue."""

@@ -151,6 +151,11 @@ class Consumer:
         """Return the ids of the messages that it has handled."""
         return {str(message_id) for (message_id,) in self._rows("message_id FROM handled_event")}
 
+    def handled_in_order(self) -> list[str]:
+        """Return the ids of the messages that it has handled, the first one first."""
+        rows = self._rows("message_id FROM handled_event ORDER BY rowid")
+        return [str(message_id) for (message_id,) in rows]
+
     def effects(self) -> list[int]:
         """Return the contacts of its tasks: one for every event that had its effect."""
         return sorted(int(contact) for (contact,) in self._rows("contact_id FROM erasure_task"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 from contextlib import ExitStack
 from pathlib import Path
@@ -174,6 +175,30 @@ def test_terminated_at_work(consumer: Consumer, broker: Broker) -> None:
     consumer.start()
     handles(consumer, ids)
     ends_with_nothing_left(consumer, broker)
+
+
+def test_another_takes_over_in_order(
+    consumer: Consumer, program: Program, broker: Broker, tmp_path: Path
+) -> None:
+    """What one has in hand that stands still is not overtaken: the queue serves the next consumer
+    when it has taken that back.
+    """
+    other = Consumer(program, broker.consumer_url, tmp_path / "erasure.db")
+    try:
+        other.start()
+        until(lambda: broker.consumers() == 2, "the other one waits")
+        with consumer.held_up():
+            ids = broker.send_in_order(40)
+            until(lambda: broker.waiting() < len(ids), "some are in hand")
+            consumer.process.send_signal(signal.SIGSTOP)
+        consumer.kill()
+
+        handles(other, set(ids))
+        assert ids == other.handled_in_order()
+        ends_with_nothing_left(other, broker)
+    finally:
+        print(other)
+        other.close()
 
 
 def test_goes_on_after_the_broker_was_killed(consumer: Consumer, broker: Broker) -> None:

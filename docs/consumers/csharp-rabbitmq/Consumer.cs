@@ -120,6 +120,7 @@ async Task Declare(IChannel channel)
         ["x-dead-letter-exchange"] = Dead,
         ["x-dead-letter-strategy"] = "at-least-once",
         ["x-overflow"] = "reject-publish", // at-least-once needs it
+        ["x-single-active-consumer"] = true, // keeps the order of a record
     };
     await channel.QueueDeclareAsync(
         Queue, durable: true, exclusive: false, autoDelete: false, limited);

@@ -85,11 +85,12 @@ func declare(channel *amqp.Channel) error {
 		return err
 	}
 	limited := amqp.Table{
-		"x-queue-type":           "quorum",
-		"x-delivery-limit":       5,
-		"x-dead-letter-exchange": dead,
-		"x-dead-letter-strategy": "at-least-once",
-		"x-overflow":             "reject-publish", // at-least-once needs it
+		"x-queue-type":             "quorum",
+		"x-delivery-limit":         5,
+		"x-dead-letter-exchange":   dead,
+		"x-dead-letter-strategy":   "at-least-once",
+		"x-overflow":               "reject-publish", // at-least-once needs it
+		"x-single-active-consumer": true,             // keeps the order of a record
 	}
 	if _, err := channel.QueueDeclare(queue, true, false, false, false, limited); err != nil {
 		return err

@@ -87,7 +87,8 @@ public class Consumer {
                 "x-delivery-limit", 5,
                 "x-dead-letter-exchange", DEAD,
                 "x-dead-letter-strategy", "at-least-once",
-                "x-overflow", "reject-publish")); // at-least-once needs it
+                "x-overflow", "reject-publish", // at-least-once needs it
+                "x-single-active-consumer", true)); // keeps the order of a record
         channel.queueBind(QUEUE, "superoffice", "contact.deleted");
     }
 

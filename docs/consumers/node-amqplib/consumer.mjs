@@ -65,6 +65,7 @@ async function declare(channel) {
     "x-dead-letter-exchange": DEAD,
     "x-dead-letter-strategy": "at-least-once",
     "x-overflow": "reject-publish", // at-least-once needs it
+    "x-single-active-consumer": true, // keeps the order of a record
   };
   await channel.assertQueue(QUEUE, { durable: true, arguments: limited });
   await channel.bindQueue(QUEUE, "superoffice", "contact.deleted");

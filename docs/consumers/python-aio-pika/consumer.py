@@ -70,6 +70,7 @@ async def declare(channel: AbstractChannel) -> AbstractQueue:
         "x-dead-letter-exchange": DEAD,
         "x-dead-letter-strategy": "at-least-once",
         "x-overflow": "reject-publish",  # at-least-once needs it
+        "x-single-active-consumer": True,  # keeps the order of a record
     }
     queue = await channel.declare_queue(QUEUE, durable=True, arguments=limited)
     await queue.bind("superoffice", "contact.deleted")

@@ -13,12 +13,12 @@ URL, DATABASE = os.environ["AMQP_URL"], os.environ["DATABASE"]
 SCHEMA = "urn:superoffice-bridge:contact:1"
 QUEUE, DEAD = "consumer.erasure", "consumer.erasure.dead"
 
-in_hand = asyncio.Lock()  # FastStream starts a handler for every message that is prefetched
 with closing(sqlite3.connect(DATABASE)) as db:
     db.execute("CREATE TABLE IF NOT EXISTS handled_event (message_id TEXT PRIMARY KEY)")
     db.execute("CREATE TABLE IF NOT EXISTS erasure_task (contact_id INTEGER, deleted_at TEXT)")
 
-broker = rabbit.RabbitBroker(URL, timeout=10, default_channel=rabbit.Channel(prefetch_count=10))
+# FastStream starts a handler for every message that is prefetched, and they overtake each other.
+broker = rabbit.RabbitBroker(URL, timeout=10, default_channel=rabbit.Channel(prefetch_count=1))
 app = FastStream(broker)
 events = rabbit.RabbitExchange("superoffice", rabbit.ExchangeType.TOPIC, declare=False)
 queue = rabbit.RabbitQueue(
@@ -30,6 +30,7 @@ queue = rabbit.RabbitQueue(
         "x-dead-letter-exchange": DEAD,
         "x-dead-letter-strategy": "at-least-once",
         "x-overflow": "reject-publish",  # at-least-once needs it
+        "x-single-active-consumer": True,  # keeps the order of a record
     },
 )
 
@@ -61,15 +62,14 @@ async def settle(message: rabbit.RabbitMessage) -> None:
     if (event := parse(message)) is None:
         logging.error("%s is not readable: to the dead letters", message.message_id)
         return await message.reject()
-    async with in_hand:
-        try:
-            outcome = await asyncio.to_thread(handle, *event)
-        except Exception:
-            logging.exception("%s failed: once more", message.message_id)
-            await asyncio.sleep(1)
-            return await message.reject(requeue=True)  # not nack: RabbitMQ 4.3 does not count it
-        logging.info("%s %s", message.message_id, outcome)
-        await message.ack()
+    try:
+        outcome = await asyncio.to_thread(handle, *event)
+    except Exception:
+        logging.exception("%s failed: once more", message.message_id)
+        await asyncio.sleep(1)
+        return await message.reject(requeue=True)  # not nack: RabbitMQ 4.3 does not count those
+    logging.info("%s %s", message.message_id, outcome)
+    await message.ack()
 
 
 @app.on_startup
