@@ -1,4 +1,4 @@
-"""The files around the database: the lock, the reserve, and what is set aside."""
+"""The files around the database: the lock, the reserve, and the mark of damage."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Reserve:
 
     def __init__(self, database: Path) -> None:
         self._path = database.with_name(f"{database.name}.reserve")
-        self._held = False
+        self._held = self._path.exists() and self._path.stat().st_size == RESERVE_BYTES
 
     def take(self) -> None:
         """Allocate the reserve if it is not held and the disk has plenty."""
@@ -43,13 +43,15 @@ class Reserve:
             os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
             self._held = True
 
-    def release(self) -> None:
-        """Give the blocks up."""
-        if self._held:
+    def release(self) -> bool:
+        """Give the blocks up; return whether there were any."""
+        held = self._held
+        if held:
             log.warning("spool_reserve_released", bytes=RESERVE_BYTES)
         self._held = False
         with suppress(OSError):
             self._path.unlink()
+        return held
 
 
 class Lock:
@@ -112,20 +114,10 @@ def is_damage(error: sqlite3.Error) -> bool:
     )
 
 
-def set_aside(database: Path) -> Path:
-    """Rename the database with its WAL and shared memory, together, and return the new name."""
-    aside = database.with_name(f"{database.name}.corrupt-{time.strftime('%Y%m%dT%H%M%S')}")
-    for suffix in ("", "-wal", "-shm"):
-        with suppress(FileNotFoundError):
-            os.rename(f"{database}{suffix}", f"{aside}{suffix}")
-    sync_directory(database.parent)
-    return aside
-
-
-def sync_directory(path: Path) -> None:
-    """Make the names in a directory durable."""
-    directory = os.open(path, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Make durable what is in a file, or the names in a directory."""
+    opened = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(directory)
+        os.fsync(opened)
     finally:
-        os.close(directory)
+        os.close(opened)

@@ -82,7 +82,6 @@ class Spool:
         self._path = path
         self._loop = asyncio.get_running_loop()
         self.damaged = asyncio.Event()
-        self._disk_took_it = True
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="spool-reader")
         self._reading = asyncio.Lock()
         self._deleting: set[int] = set()
@@ -97,8 +96,10 @@ class Spool:
 
     @property
     def accepts(self) -> bool:
-        """Return whether there is room, and the disk took the latest event."""
-        return self._disk_took_it and self.fullness < 1 and not self.damaged.is_set()
+        """Return whether there is room for one more like those here, and the disk takes it."""
+        size = self.bytes / self.events if self.events else 0
+        has_room = self.bytes + size <= self._max_bytes
+        return has_room and self._writer.takes and not self.damaged.is_set()
 
     @property
     def fullness(self) -> float:
@@ -187,7 +188,6 @@ class Spool:
         self._reader.close()
 
     def _note_stored(self, row: Row, stored: Stored, refusal: SpoolFull | None) -> None:
-        self._disk_took_it = refusal is None
         if refusal is not None:
             self._count(-1, -row.size)
         stored(row, refusal)

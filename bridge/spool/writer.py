@@ -64,6 +64,9 @@ class Call(NamedTuple):
 
 Operation = Append | Delete | NoteTries | Call
 
+_TRIAL = Append((0, 0, 0, 0, "", "", "", b"", bytes(64 * 1024)), lambda refusal: None)
+"""A row as large as few events are. No event has its number, and none but its commit sees it."""
+
 
 class Writer:
     """Owns the writing connection and its thread."""
@@ -90,6 +93,8 @@ class Writer:
         self._looking = False
         self._operations: SimpleQueue[list[Operation] | None] = SimpleQueue()
         self._owed: list[Delete | NoteTries] = []
+        self.takes = True
+        """Whether the disk takes events, as far as is known; read on the loop."""
         self._reserve = Reserve(path)
         self._thread = threading.Thread(target=self._run, name="spool", daemon=True)
         self._thread.start()
@@ -142,10 +147,14 @@ class Writer:
         database.close()
 
     def _next_batch(self) -> list[Operation] | None:
-        """Wait for operations and return all that are queued; None is the end."""
+        """Wait for operations and return all that are queued; None is the end.
+
+        What is owed, or to be found out, does not wait for something new.
+        """
         batch: list[Operation] = []
-        with contextlib.suppress(Empty):  # what is owed does not wait for something new
-            found = self._operations.get(timeout=_RETRY_SECONDS if self._owed else None)
+        waits = self.takes and not self._owed
+        with contextlib.suppress(Empty):
+            found = self._operations.get(timeout=None if waits else _RETRY_SECONDS)
             while found is not None:
                 batch += found
                 if len(batch) >= _OPERATIONS_PER_COMMIT:
@@ -162,15 +171,27 @@ class Writer:
         error = _commit(database, appends, self._owed)
         if error is None:
             self._paid()
+            self.takes = self.takes or bool(appends) or (not batch and self._try(database))
             self._reserve.take()
         else:
             log.error("spool_write_failed", error=str(error), events=len(appends))
             self._failed(error)
+            self.takes = self.takes and not appends
             self._settle_debts(database)
         self._tell(appends, error)
         for operation in batch:
             if isinstance(operation, Call):
                 self._do(database, operation)
+
+    def _try(self, database: sqlite3.Connection) -> bool:
+        """Return whether the disk takes an event; none comes while nobody believes that it does.
+
+        Only when there is nothing else to do: the deletions of a drain come first.
+        """
+        error = _commit(database, (_TRIAL,), (Delete(0),))
+        if error is not None:
+            self._failed(error)
+        return error is None
 
     def _settle_debts(self, database: sqlite3.Connection) -> None:
         """Delete without storing anything new, on the blocks of the reserve if need be."""
@@ -258,10 +279,10 @@ def _changes(changes: Sequence[Delete | NoteTries]) -> Iterator[tuple[str, Seque
 
 
 @lru_cache(maxsize=_ROWS_PER_STATEMENT)
-def insert(rows: int) -> str:
+def insert(rows: int, verb: str = "INSERT") -> str:
     """Return an INSERT of so many rows: a step of SQLite lets go of the interpreter only once."""
     one = f"({','.join('?' * _COLUMNS)})"
-    return f"INSERT INTO event VALUES {','.join([one] * rows)}"  # noqa: S608  # placeholders only
+    return f"{verb} INTO event VALUES {','.join([one] * rows)}"  # placeholders only
 
 
 def _resolve(future: asyncio.Future[None]) -> None:

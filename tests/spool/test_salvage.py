@@ -1,0 +1,216 @@
+"""A damaged spool is salvaged, wherever that is killed and whatever the disk says to it."""
+
+import os
+import random
+import shutil
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from bridge.spool import SpoolUnusable, opening
+from bridge.spool.files import suspicion
+from bridge.spool.opening import prepare
+from bridge.spool.writer import connect, insert
+from tests.faults import damage
+
+ROWS = 3000
+LATER = 50
+"""Rows that are in the WAL only: no checkpoint has put them into the database."""
+
+START = """
+import os, signal, sys
+from pathlib import Path
+from bridge.spool import opening
+
+left = int(sys.argv[2])
+
+def die_at(event, arguments):
+    global left
+    if event in ("open", "os.rename", "os.remove", "sqlite3.connect"):
+        if "spool" in Path(os.fsdecode(arguments[0])).name:
+            left -= 1
+            if left < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+print("begins", flush=True)
+opening._CHECKED_BYTES = 0  # a file of a few megabytes stands in for a large one
+sys.addaudithook(die_at)
+opening.prepare(Path(sys.argv[1]))
+"""
+"""A start that is killed before one of the steps it takes with files of the spool."""
+
+NEVER = 1000
+
+
+def columns(seq, body=b"x" * 700):
+    """Return a row as it is in the table."""
+    return (seq, 1.5, 900, 0, "superoffice", "contact.changed", f"event-{seq}", b"[]", body)
+
+
+def rows(path):
+    """Return all rows of a spool that nobody uses."""
+    with closing(sqlite3.connect(path)) as database:
+        return database.execute("SELECT * FROM event ORDER BY seq").fetchall()
+
+
+@pytest.fixture(scope="session")
+def killed(tmp_path_factory):
+    """Return the directory of a killed bridge: damage in the database, and rows in its WAL."""
+    home = tmp_path_factory.mktemp("killed")
+    path = home / "original.db"
+    prepare(path)
+    with closing(connect(path)) as database:
+        database.executemany(insert(1), map(columns, range(1, ROWS + 1)))
+    parts = damage.middle(path)
+    with closing(connect(path)) as database:
+        database.execute("PRAGMA wal_autocheckpoint = 0")
+        database.executemany(insert(1), map(columns, range(ROWS + 1, ROWS + LATER + 1)))
+        for suffix in ("", "-wal"):
+            shutil.copy(f"{path}{suffix}", home / f"spool.db{suffix}")
+        path.unlink()
+    return home, damage.overwrite(home / "spool.db", parts)
+
+
+@pytest.fixture
+def damaged(killed, tmp_path, monkeypatch):
+    """Return the path of a damaged spool, and how many rows must come out of it.
+
+    As if it were large: it is checked because damage was met in it.
+    """
+    monkeypatch.setattr(opening, "_CHECKED_BYTES", 0)
+    home, lost = killed
+    for file in home.glob("spool.db*"):
+        shutil.copy(file, tmp_path)
+    assert 0 < lost < 50
+    suspicion(tmp_path / "spool.db").touch()
+    return tmp_path / "spool.db", ROWS + LATER - lost
+
+
+def start(path, *, steps=NEVER):
+    """Run a start that is killed before a step; return whether it was, and not done before."""
+    command = [sys.executable, "-c", START, path, str(steps)]
+    code = subprocess.run(command, check=False, capture_output=True).returncode
+    assert code in (0, -9)
+    return code == -9
+
+
+def is_complete(path, expected):
+    """Hold a salvaged spool to its promise: each row once, in order, and no file too many."""
+    found = rows(path)
+    assert len(found) == expected
+    assert found == [columns(seq) for seq, *_ in found]
+    assert [ROWS + LATER] == [max(seq for seq, *_ in found)]
+    kept = sorted(file.name for file in path.parent.glob("spool.db*"))
+    assert 1 == len([name for name in kept if ".corrupt-" in name and name[-4:] != "-wal"])
+    assert not {name for name in kept if name.endswith((".salvaging", ".salvaged", ".damaged"))}
+    return True
+
+
+def test_killed_before_every_step(damaged):
+    """Wherever a start is killed, the next one has every row, and those of the WAL but once."""
+    path, expected = damaged
+    fresh = {file: file.read_bytes() for file in path.parent.glob("spool.db*")}
+    steps = 0
+    while start(path, steps=steps):
+        prepare(path)
+        assert is_complete(path, expected)
+        for file in path.parent.glob("spool.db*"):
+            file.unlink()
+        for file, content in fresh.items():
+            file.write_bytes(content)
+        steps += 1
+
+    assert is_complete(path, expected)
+    assert steps > 10
+
+
+def test_killed_again_and_again(damaged):
+    """Starts of one spool that are killed at any moment, each where the one before has left it."""
+    path, expected = damaged
+    moments = random.Random(7)
+    for _ in range(10):
+        command = [sys.executable, "-c", START, path, str(NEVER)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as starting:
+            assert starting.stdout is not None
+            assert b"begins\n" == starting.stdout.readline()
+            time.sleep(moments.uniform(0, 0.08))
+            starting.kill()
+    prepare(path)
+
+    assert is_complete(path, expected)
+
+
+def test_what_is_on_the_disk_before_what(damaged, monkeypatch):
+    """A loss of power finds the copy complete before its name, and one exchange of names at most.
+
+    Names are only durable once their directory is: the old WAL is away before the new database
+    comes.
+    """
+    path, _ = damaged
+    steps = []
+    sync, rename = os.fsync, os.rename
+
+    def noting_sync(file):
+        steps.append(("sync", Path(f"/proc/self/fd/{file}").readlink().name))
+        sync(file)
+
+    def noting_rename(old, new):
+        rename(old, new)
+        steps.append((Path(old).name, Path(new).name.partition("corrupt")[0]))
+
+    monkeypatch.setattr(os, "fsync", noting_sync)
+    monkeypatch.setattr(os, "rename", noting_rename)
+    with closing(sqlite3.connect(path)) as reader:  # so that the WAL stays
+        reader.execute("SELECT 1 FROM event LIMIT 1").fetchall()
+        prepare(path)
+
+    names = ("sync", path.parent.name)
+    assert steps == [
+        ("sync", "spool.db.salvaging"),
+        ("spool.db.salvaging", "spool.db.salvaged"),
+        names,
+        ("spool.db", "spool.db."),
+        ("spool.db-wal", "spool.db."),
+        ("spool.db-shm", "spool.db."),
+        names,
+        ("spool.db.salvaged", "spool.db"),
+        names,
+        names,  # the mark of damage is gone
+    ]
+
+
+def test_an_error_that_is_not_of_a_row_leaves_none_out(damaged):
+    """Whatever else keeps the old rows from being read, no empty spool takes their place."""
+    path, expected = damaged
+    damage.close_wal(path)
+    lost = damage.overwrite(path, damage.header(path))
+    (path.parent / "spool.db-shm").symlink_to("elsewhere")  # where SQLite does not follow
+    with pytest.raises(SpoolUnusable, match=r"cannot be copied: .* Nothing was changed"):
+        prepare(path)
+    (path.parent / "spool.db-shm").unlink()
+    prepare(path)
+
+    assert 0 == lost
+    assert is_complete(path, expected)
+
+
+def test_a_row_that_lacks_a_value_is_left_out(tmp_path):
+    """Damage may make any value NULL, which the table does not take: one row less, and counted."""
+    path = tmp_path / "spool.db"
+    prepare(path)
+    with closing(connect(path)) as database:
+        database.executemany(insert(1), map(columns, range(1, 101)))
+        database.execute("PRAGMA writable_schema = ON")
+        database.execute("UPDATE sqlite_schema SET sql = replace(sql, ' NOT NULL', '')")
+    with closing(connect(path)) as database:
+        database.execute("UPDATE event SET body = NULL WHERE seq IN (7, 50)")
+    damage.close_wal(path)
+    damage.overwrite(path, damage.index(path))
+    prepare(path)
+
+    assert [seq for seq in range(1, 101) if seq not in (7, 50)] == [seq for seq, *_ in rows(path)]
