@@ -34,9 +34,13 @@ class Tmpfs:
 
     def fill(self, pid: int) -> None:
         """Allocate all blocks but a few."""
+        self.leave(_LEFT_BYTES)
+
+    def leave(self, free: int) -> None:
+        """Allocate all blocks but so many bytes."""
         disk = os.statvfs(self._filler.parent)
         with self._filler.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, disk.f_bavail * disk.f_frsize - _LEFT_BYTES)
+            os.posix_fallocate(file.fileno(), 0, disk.f_bavail * disk.f_frsize - free)
 
     def empty(self, pid: int) -> None:
         """Remove the filler."""

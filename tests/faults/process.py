@@ -66,7 +66,7 @@ class BridgeProcess:
         # Held for good: nobody else gets the ports while the bridge is down.
         self._held = [reserve_port() for _ in range(2)]
         self.port, self.admin_port = (held.getsockname()[1] for held in self._held)
-        self.spool = directory / "spool.db"
+        self.spool = Path(environ.get("BRIDGE_SPOOL__PATH", directory / "spool.db"))
         self._environ = {
             "PATH": os.environ["PATH"],
             "PYTHONPATH": str(ROOT),
@@ -116,6 +116,14 @@ class BridgeProcess:
             code = await asyncio.to_thread(self._process.wait, PATIENCE)
             await asyncio.to_thread(self._reader.join)
         return code
+
+    async def start_and_kill(self, action: str, *, after: float) -> None:
+        """Start it, and kill it so many seconds after it has logged an action."""
+        logged = self.log.counts[action]
+        self._spawn()
+        await until(lambda: self.log.counts[action] > logged, what=f"log of {action}")
+        await asyncio.sleep(after)
+        await self.kill()
 
     async def answers(self) -> bool:
         """Return whether it is there; fails when it has ended by itself."""
@@ -176,7 +184,7 @@ class BridgeProcess:
         return sum(float(value) for key, _, value in found if key.partition(b"{")[0] == wanted)
 
     def waiting(self) -> int:
-        """Return how many events are in the spool of a bridge that does not run."""
+        """Return how many events are in the file of the spool."""
         with closing(sqlite3.connect(self.spool)) as database:
             [(events,)] = database.execute("SELECT count(*) FROM event")
         return int(events)

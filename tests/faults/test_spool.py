@@ -4,11 +4,13 @@ import asyncio
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import ANY
 
 import pytest
 
 from bridge.core.message import PARKED
 from tests.faults import damage, disks
+from tests.faults.process import until
 from tests.faults.world import FULL, ROW_LIMIT, size
 
 pytestmark = ROW_LIMIT
@@ -34,6 +36,12 @@ def possible_disks():
     return real + [rlimit] * (FULL or not real)
 
 
+LARGE = 200_000
+"""Bytes of a body with which a salvage takes some tenths of a second."""
+
+ONLY_REAL = pytest.mark.skipif(tmpfs not in possible_disks(), reason="may not mount a tmpfs")
+
+
 @pytest.mark.parametrize("disk", possible_disks())
 async def test_disk_full(world, node, tmp_path, disk):
     """While the disk is full the sender is told to try again; the drain empties it all the same."""
@@ -57,6 +65,54 @@ async def test_disk_full(world, node, tmp_path, disk):
             assert senders.statuses["503"] >= 20
 
 
+@pytest.mark.parametrize("disk", possible_disks())
+async def test_disk_has_room_again(world, node, tmp_path, disk):
+    """Nobody sends to a bridge that is not ready: it finds out by itself that the disk has room."""
+    with disk(tmp_path) as (directory, full):
+        async with world(BRIDGE_SPOOL__PATH=f"{directory / 'spool.db'}") as row:
+            await asyncio.to_thread(node.freeze)
+            async with row.senders():
+                await row.spools(100)
+                full.fill(row.bridge.pid)
+                await row.counts_to("rejected_total", 20)
+            failures, waiting = row.bridge.log.counts["spool_write_failed"], row.bridge.waiting()
+            await asyncio.sleep(1.2)  # two trials
+            refusing = await row.bridge.status()
+            full.empty(row.bridge.pid)
+            await until(row.is_ready, what="the bridge is ready")
+            tried = row.bridge.waiting()
+            async with row.senders() as senders:
+                await row.accepts(50)
+            await asyncio.to_thread(node.thaw)
+            counts = await row.counts(f"disk full in an outage, and emptied in it, {disk.__name__}")
+
+            assert counts.is_clean
+            assert not refusing["ready"]
+            assert (waiting, refusing["spool"]["events"]) == (tried, waiting)
+            assert failures <= row.bridge.log.counts["spool_write_failed"] <= failures + 1
+            assert senders.never_failed
+
+
+@ONLY_REAL
+@pytest.mark.parametrize("end", ["kill", "terminate"])
+async def test_start_on_a_full_disk(world, node, tmp_path, end):
+    """A disk without a single block left keeps no bridge from starting, nor from draining."""
+    with tmpfs(tmp_path) as (directory, disk):
+        async with world(BRIDGE_SPOOL__PATH=f"{directory / 'spool.db'}") as row:
+            await asyncio.to_thread(node.freeze)
+            async with row.senders():
+                await row.spools(100)
+            await getattr(row.bridge, end)()
+            waiting = row.bridge.waiting() if end == "terminate" else 100
+            disk.leave(0)
+            await row.bridge.start()
+            await asyncio.to_thread(node.thaw)
+            await row.counts_to("drained_total", waiting)
+            counts = await row.counts(f"start on a full disk, after {end}")
+
+        assert counts.is_clean
+
+
 @pytest.mark.parametrize("where", [damage.middle, damage.end, damage.header])
 async def test_corrupt_spool(world, node, where):
     """The bridge starts with what can be read of a corrupt spool, and says how much cannot."""
@@ -76,6 +132,54 @@ async def test_corrupt_spool(world, node, where):
         assert counts.lost <= missing
         assert (0, 0) == (counts.violations, counts.mixed)
         assert senders.never_failed
+
+
+@pytest.mark.parametrize("after", [0, 0.05, 0.2, 0.5])
+async def test_killed_while_it_salvages(world, node, after):
+    """A bridge that is killed in its salvage begins anew: what it could read is there, once."""
+    async with world() as row:
+        waiting, cost = await damaged_spool(row, node, damage.middle, padding=LARGE)
+        await row.bridge.start_and_kill("spool_corrupt", after=after)
+        await row.bridge.start()
+        async with row.senders() as senders:
+            await row.accepts(50)
+        counts = await row.counts(f"bridge kill -9 {after:g} s after it began to salvage")
+
+        assert 0 < cost < waiting / 4
+        assert counts.lost <= cost
+        assert (0, 0) == (counts.violations, counts.mixed)
+        assert senders.never_failed
+
+
+@ONLY_REAL
+async def test_no_room_to_salvage(world, node, tmp_path):
+    """The bridge says how much room it needs, and loses nothing for want of it."""
+    with tmpfs(tmp_path) as (directory, disk):
+        async with world(BRIDGE_SPOOL__PATH=f"{directory / 'spool.db'}") as row:
+            waiting, cost = await damaged_spool(row, node, damage.middle)
+            found = files(directory)
+            disk.leave(found["spool.db"] // 2)
+            code = await row.bridge.run_to_the_end()
+            said, left = row.bridge.log.tail[-1], files(directory)
+            disk.empty(0)
+            await row.bridge.start()
+            await row.logs("spool_salvaged")
+            async with row.senders():
+                await row.accepts(50)
+            counts = await row.counts("no room to salvage, then some")
+
+        assert 78 == code
+        assert "full" in said
+        assert f"takes up to {found['spool.db'] / 1e6:,.1f} MB" in said
+        assert (left.pop("filler"), left.pop("spool.db.damaged"), left) == (ANY, 0, found)
+        assert waiting - cost == row.bridge.log.latest["spool_salvaged"]["events"]
+        assert counts.lost <= cost
+        assert (0, 0) == (counts.violations, counts.mixed)
+
+
+def files(directory):
+    """Return the sizes of the files that outlive a bridge."""
+    return {file.name: file.stat().st_size for file in directory.iterdir()}
 
 
 async def test_damage_in_a_large_spool(world, node):
@@ -100,10 +204,10 @@ def untouched(spool):
     """Leave the file as it is."""
 
 
-async def damaged_spool(row, node, where, prepare=untouched):
+async def damaged_spool(row, node, where, *, prepare=untouched, padding=0):
     """Leave events in the spool and damage it; return how many waited, and how many are lost."""
     await asyncio.to_thread(node.freeze)
-    async with row.senders():
+    async with row.senders(padding=padding):
         await row.spools(150)
     await row.bridge.kill()
     waiting = row.bridge.waiting()

@@ -74,6 +74,10 @@ class World:
         """Return the bridge, the first if there are several."""
         return self.bridges[0]
 
+    async def is_ready(self) -> bool:
+        """Return whether the (first) bridge says that it takes events."""
+        return bool((await self.bridge.status())["ready"])
+
     async def bind(self, queue: str, *keys: str, **arguments: Any) -> None:
         """Declare a consumer's queue and bind it to ``superoffice``."""
         await asyncio.to_thread(consumer_queue, self.node.url, queue, *keys, **arguments)

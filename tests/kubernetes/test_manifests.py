@@ -176,7 +176,7 @@ def test_a_stop_is_longer_than_the_bridge_needs():
 
 
 def test_a_start_is_longer_than_the_wait_for_the_spool():
-    """Nobody kills a bridge that waits for its predecessor's lock, or salvages."""
+    """Nobody kills a bridge that waits for its predecessor's lock."""
     probe = container()["startupProbe"]
     allowed = probe["periodSeconds"] * probe["failureThreshold"]
 

@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import os
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,14 @@ from bridge.spool import SpoolLocked
 from bridge.testing.rabbitmq import free_port
 from tests.helpers import amqp, consumer_queue, eventually
 from tests.service.conftest import sign, webhook
+
+MEBIBYTE = 1024 * 1024
+SMALL = {"BRIDGE_SPOOL__MAX_BYTES": str(MEBIBYTE)}
+
+
+def dead():
+    """Return the URL of no broker."""
+    return f"amqp://127.0.0.1:{free_port()}/"
 
 
 async def test_alive_and_ready(serving):
@@ -35,8 +44,7 @@ async def test_alive_and_ready(serving):
 
 async def test_ready_without_a_broker(serving):
     """While the disk takes events the service is ready, and says that the broker is down."""
-    dead = f"amqp://127.0.0.1:{free_port()}/"
-    async with serving(wait=False, BRIDGE_BROKER__URLS=dead) as client:
+    async with serving(wait=False, BRIDGE_BROKER__URLS=dead()) as client:
         await client.post(webhook())
         await eventually(lambda: client.service.drain.oldest_seconds > 0)
         status, text, _ = await client.get("/readyz")
@@ -54,15 +62,42 @@ async def test_ready_without_a_broker(serving):
     assert found["spool"]["oldest_seconds"] > 0
 
 
+async def fill(client):
+    """Send events of some size until the spool has no room for another; return how many it has."""
+    statuses = [200]
+    while statuses[-1] == 200:
+        body = webhook(PrimaryKey=len(statuses), Padding="." * 50_000)
+        statuses.append((await client.post(body))[0])
+    assert 503 == statuses[-1]
+    return len(statuses) - 2
+
+
 async def test_not_ready_when_nothing_can_take_an_event(serving):
-    """Neither broker nor disk: 503."""
-    dead = f"amqp://127.0.0.1:{free_port()}/"
-    small = {"BRIDGE_SPOOL__MAX_BYTES": "1048576"}
-    async with serving(wait=False, BRIDGE_BROKER__URLS=dead, **small) as client:
-        client.service.spool._disk_took_it = False
+    """Neither broker nor disk: 503, as each event is answered that is no smaller than others."""
+    async with serving(wait=False, **SMALL, BRIDGE_BROKER__URLS=dead()) as client:
+        events = await fill(client)
         status, text, _ = await client.get("/readyz")
 
-    assert (status, json.loads(text)["ready"]) == (503, False)
+    found = json.loads(text)
+    assert (status, found["ready"]) == (503, False)
+    assert found["spool"]["events"] == events >= 10
+    assert found["spool"]["bytes"] < MEBIBYTE
+
+
+async def test_ready_with_a_full_spool_when_the_broker_is_up(serving, broker):
+    """What RabbitMQ refuses fills the spool, and keeps nobody else from being published."""
+    full: dict[str, Any] = {"x-max-length": 0, "x-overflow": "reject-publish"}
+    consumer_queue(broker, "full", "contact.#", **full)
+    async with serving(wait=False, **SMALL, BRIDGE_BROKER__URLS=dead()) as client:
+        events = await fill(client)
+    async with serving(**SMALL) as client:
+        await eventually(lambda: client.service.drain.held_records == events)
+        status, text, _ = await client.get("/readyz")
+        other = await client.post(webhook(Event="sale.sold", Padding="." * 50_000))
+        waiting = client.service.spool.events
+
+    assert (status, json.loads(text)["spool"]["events"]) == (200, events)
+    assert (other[0], waiting) == (200, events)
 
 
 async def test_wrong_exchange_is_told(serving, broker):
