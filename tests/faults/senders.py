@@ -17,6 +17,9 @@ from tests.faults.webhooks import Webhooks
 ATTEMPTS = (0.0, 1.0, 4.0)
 """Seconds after the event, when SuperOffice sends it."""
 
+ANSWER_SECONDS = 5.0
+"""How long a sender waits for an answer: no longer than SuperOffice tries."""
+
 BEHIND_SECONDS = 1.0
 """So much of a delay is made up for afterwards."""
 
@@ -94,7 +97,7 @@ class Senders:
             raise failed[0]
 
     async def _run(self, kind: str, record: int, interval: float) -> None:
-        connection = Connection(self._port)
+        connection = Connection(self._port, seconds=ANSWER_SECONDS)
         loop = asyncio.get_running_loop()
         due = loop.time() + random.random() * interval
         try:

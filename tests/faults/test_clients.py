@@ -10,6 +10,7 @@ import pytest
 
 from tests.faults.client import Connection
 from tests.faults.ledger import CONCURRENT
+from tests.faults.senders import ANSWER_SECONDS
 from tests.faults.webhooks import Webhooks
 from tests.faults.world import PATIENT, ROW_LIMIT, size
 
@@ -61,7 +62,7 @@ async def in_turn(clients, requests):
 async def test_three_attempts(world, how):
     """Three attempts of one event make one message and three 200s."""
     async with world(**PATIENT) as row:
-        clients = [Connection(row.bridge.port) for _ in range(3)]
+        clients = [Connection(row.bridge.port, seconds=ANSWER_SECONDS) for _ in range(3)]
         statuses = [await thrice(row, clients, key, how) for key in range(size(100, 1000))]
         for client in clients:
             client.close()

@@ -4,10 +4,13 @@ from functools import partial
 
 import pytest
 
-from tests.faults.world import SCALE_RESULTS, running
+from tests.faults.world import DEADLINE, SCALE_RESULTS, running
+
+USUAL = {DEADLINE: "2"}
+"""The default, in the short form, too: the times of the balancers' files are made for it."""
 
 
 @pytest.fixture
 def world(node, tmp_path):
     """Return what makes the world of a row, given settings for the bridges."""
-    return partial(running, node, tmp_path, results=SCALE_RESULTS)
+    return partial(running, node, tmp_path, results=SCALE_RESULTS, **USUAL)

@@ -1,5 +1,7 @@
 """The balancers' files themselves, before servers that only say which one was asked."""
 
+import asyncio
+import re
 from collections import Counter
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -7,7 +9,9 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from bridge.settings import BrokerSettings
 from tests.faults.client import Connection
+from tests.faults.senders import ANSWER_SECONDS
 from tests.faults.webhooks import Webhooks
 from tests.scale.balancer import PATH, ROUND_ROBIN, HAProxy, Nginx
 from tests.tls.authority import Authority
@@ -24,12 +28,15 @@ class Named:
     def __init__(self, name):
         self.name = name
         self.ready = True
+        self.seconds = 0.0
+        """How long an event takes; the question whether it is ready is answered at once."""
+
         self.port = self.admin_port = 0
 
     @asynccontextmanager
     async def running(self):
         """Listen for the length of the block."""
-        runner = web.ServerRunner(web.Server(self._answer))
+        runner = web.ServerRunner(web.Server(self._answer), shutdown_timeout=0.1)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         self.port = self.admin_port = runner.addresses[0][1]
@@ -37,7 +44,8 @@ class Named:
         await runner.cleanup()
 
     async def _answer(self, request):
-        await request.read()
+        if await request.read():
+            await asyncio.sleep(self.seconds)
         return web.Response(text=self.name, status=200 if self.ready else 503)
 
 
@@ -51,13 +59,14 @@ async def servers(number):
         yield found
 
 
-async def asked(balancer, keys=KEYS, **webhook):
+async def asked(balancer, keys=KEYS, *, as_sent=bytes, **webhook):
     """Return which server was asked for the event of each key."""
     webhooks = Webhooks(**webhook)
-    connection = Connection(balancer.port)
+    connection = Connection(balancer.port, seconds=ANSWER_SECONDS)
     found = {}
     for key in keys:
-        reply = await connection.send(webhooks.request(f"event-{key}", key=key, number=key))
+        request = webhooks.request(f"event-{key}", key=key, number=key)
+        reply = await connection.send(as_sent(request))
         assert reply is not None
         assert 200 == reply.status
         found[key] = reply.body.decode()
@@ -134,6 +143,47 @@ async def test_no_room(kind, tmp_path):
     assert {"1"} == set(found.values())
 
 
+async def test_chunks(kind, tmp_path):
+    """A body of nearly 1 MiB that comes in chunks of 4 kB goes where its record goes."""
+    async with servers(2) as both:
+        balancer = kind(tmp_path, both)
+        async with balancer.running():
+            whole = await asked(balancer, KEYS[:20], padding=MOST)
+            chunked = await asked(balancer, KEYS[:20], as_sent=in_chunks, padding=MOST)
+
+    assert whole == chunked
+    assert {"0", "1"} == set(whole.values())
+
+
+MOST = 1_047_000
+"""Padding to a body of nearly max_body_bytes."""
+
+
+def in_chunks(request):
+    """Return a request with the same body in chunks."""
+    head, _, body = request.partition(b"\r\n\r\n")
+    head = re.sub(rb"(?i)content-length: \d+", b"Transfer-Encoding: chunked", head)
+    pieces = [body[start : start + 4096] for start in range(0, len(body), 4096)]
+    chunks = b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in [*pieces, b""])
+    return head + b"\r\n\r\n" + chunks
+
+
+DEADLINE = BrokerSettings.model_fields["confirm_deadline_seconds"].default
+
+
+@pytest.mark.parametrize(("seconds", "answering"), [(DEADLINE + 0.5, {"0", "1"}), (60, {"1"})])
+async def test_a_slow_bridge(kind, tmp_path, seconds, answering):
+    """One that waits for its broker is waited for; of one that hangs nobody waits five seconds."""
+    async with servers(2) as both:
+        balancer = kind(tmp_path, both)
+        async with balancer.running():
+            both[0].seconds = seconds
+            events = (asked(balancer, [key]) for key in KEYS[:20])  # each on its own connection
+            found = await asyncio.gather(*events)
+
+    assert answering == {name for each in found for name in each.values()}
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -154,7 +204,7 @@ async def test_odd_bodies(kind, tmp_path, body):
     async with servers(2) as both:
         balancer = kind(tmp_path, both)
         async with balancer.running():
-            connection = Connection(balancer.port)
+            connection = Connection(balancer.port, seconds=ANSWER_SECONDS)
             replies = [await connection.send(head.encode() + body) for _ in range(4)]
             connection.close()
 

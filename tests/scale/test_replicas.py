@@ -8,9 +8,10 @@ import pytest
 
 from tests.faults.client import Connection
 from tests.faults.process import until
+from tests.faults.senders import ANSWER_SECONDS
 from tests.faults.test_clients import in_turn, thrice
 from tests.faults.webhooks import Webhooks
-from tests.faults.world import PATIENT, ROW_LIMIT, size
+from tests.faults.world import ROW_LIMIT, size
 from tests.scale.balancer import PATH, RECORD, ROUND_ROBIN, HAProxy, Nginx
 
 pytestmark = ROW_LIMIT
@@ -43,7 +44,7 @@ async def back(bridge):
 @both
 async def test_killed(world, tmp_path, kind):
     """A replica that is killed costs no sender an attempt, and its record no order."""
-    async with world(replicas=2, **PATIENT) as row, balanced(row, kind, tmp_path):
+    async with world(replicas=2) as row, balanced(row, kind, tmp_path):
         async with row.senders() as senders:
             for bridge in row.bridges * size(1, 10):
                 await row.accepts(50)
@@ -80,7 +81,7 @@ async def test_killed_while_spooling(world, node, tmp_path, kind):
 @both
 async def test_rolling_restart(world, tmp_path, kind):
     """Replicas that are restarted one after the other are noticed by no sender."""
-    async with world(replicas=2, **PATIENT) as row, balanced(row, kind, tmp_path):
+    async with world(replicas=2) as row, balanced(row, kind, tmp_path):
         async with row.senders() as senders:
             for bridge in row.bridges * size(1, 10):
                 await row.accepts(50)
@@ -96,11 +97,11 @@ async def test_rolling_restart(world, tmp_path, kind):
 @both
 async def test_frozen(world, tmp_path, kind):
     """A replica that holds its connections and says nothing costs time, and no attempt."""
-    async with world(replicas=2, **PATIENT) as row, balanced(row, kind, tmp_path):
+    async with world(replicas=2) as row, balanced(row, kind, tmp_path):
         async with row.senders() as senders:
             await row.accepts(50)
             row.bridge.freeze()
-            await row.accepts(200)
+            await row.accepts(500, 7500)  # many times as long as a balancer waits
             row.bridge.thaw()
             await row.accepts(200)
         counts = await row.counts(f"a replica frozen, {kind.NAME}")
@@ -108,7 +109,7 @@ async def test_frozen(world, tmp_path, kind):
         assert 0 == counts.lost == counts.mixed
         assert counts.violations <= senders.statuses["spooled"]
         assert senders.never_failed
-        assert senders.slowest < 8
+        assert senders.slowest < ANSWER_SECONDS
 
 
 @pytest.mark.parametrize(
@@ -163,9 +164,9 @@ def traffics(spread):
 )
 async def test_three_attempts(world, tmp_path, kind, spread):
     """Repeats are recognized by the replica that had the first; else they are copies."""
-    async with world(replicas=2, **PATIENT) as row:
+    async with world(replicas=2) as row:
         async with balanced(row, kind, tmp_path, spread=spread):
-            clients = [Connection(row.port) for _ in range(3)]
+            clients = [Connection(row.port, seconds=ANSWER_SECONDS) for _ in range(3)]
             for key in range(size(100, 1000)):
                 await thrice(row, clients, key, in_turn)
             for client in clients:
@@ -183,7 +184,7 @@ async def test_three_attempts(world, tmp_path, kind, spread):
 async def test_strangers(world, tmp_path, kind):
     """All senders have the balancer's address: who cannot sign is limited, who can never is."""
     async with world(queue=False) as row, balanced(row, kind, tmp_path):
-        connection = Connection(row.port)
+        connection = Connection(row.port, seconds=ANSWER_SECONDS)
         request = Webhooks().request("event", key=1, number=1)
         forged = [await connection.send(request.replace(b"Cust", b"Dust")) for _ in range(25)]
         signed = await connection.send(request)
