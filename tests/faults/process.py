@@ -107,6 +107,13 @@ class BridgeProcess:
         self._reader = threading.Thread(target=self.log.read, args=[self._process.stdout])
         self._reader.start()
 
+    def move(self) -> None:
+        """Take other ports with the next start, as a pod that is made anew has another address."""
+        self._held += [reserve_port() for _ in range(2)]
+        self.port, self.admin_port = (held.getsockname()[1] for held in self._held[-2:])
+        self._environ["BRIDGE_SERVER__PORT"] = str(self.port)
+        self._environ["BRIDGE_SERVER__ADMIN_PORT"] = str(self.admin_port)
+
     async def run_to_the_end(self) -> int:
         """Start it, and return its exit code when it has ended by itself."""
         self._spawn()

@@ -14,10 +14,10 @@ _AT_ONCE = 65536
 
 
 class Proxy:
-    """Forwards every connection to a port on this machine."""
+    """Forwards every connection to a port on this machine, ``target``, which may change."""
 
     def __init__(self, target: int) -> None:
-        self._target = target
+        self.target = target
         self._server: asyncio.Server | None = None
         self._passing = asyncio.Event()
         self._passing.set()
@@ -43,8 +43,13 @@ class Proxy:
     @property
     def url(self) -> str:
         """Return the AMQP URL of the broker behind the proxy."""
+        return f"amqp://guest:guest@127.0.0.1:{self.port}/"
+
+    @property
+    def port(self) -> int:
+        """Return where it listens."""
         assert self._server is not None
-        return f"amqp://guest:guest@127.0.0.1:{self._server.sockets[0].getsockname()[1]}/"
+        return int(self._server.sockets[0].getsockname()[1])
 
     def reset(self) -> None:
         """End every connection, on both sides, with a TCP reset."""
@@ -73,7 +78,7 @@ class Proxy:
         self._writers.add(writer)
         with contextlib.suppress(OSError):
             await self._passing.wait()
-            theirs, ours = await asyncio.open_connection("127.0.0.1", self._target)
+            theirs, ours = await asyncio.open_connection("127.0.0.1", self.target)
             self._writers.add(ours)
             pumps = self._pump(reader, ours, rationed=True), self._pump(theirs, writer)
             await asyncio.gather(*pumps)

@@ -59,9 +59,10 @@ def _expect_refusals(known: Schemas, manifests: list[Manifest]) -> None:
 
 def _expect_paths(name: str, manifests: list[Manifest]) -> None:
     """See that the Ingress passes on what the endpoints listen for, also after an overlay."""
-    kinds = {manifest["kind"]: manifest for manifest in manifests}
-    listened = endpoint_paths(kinds["ConfigMap"]["data"]["bridge.toml"])
-    if ingress_paths(kinds["Ingress"]) != listened:
+    [ingress] = [each for each in manifests if each["kind"] == "Ingress"]
+    files = {file: text for each in manifests for file, text in each.get("data", {}).items()}
+    listened = endpoint_paths(files["bridge.toml"])
+    if ingress_paths(ingress) != listened:
         sys.exit(f"{name}: the paths of the Ingress are not those of the endpoints, {listened}")
 
 

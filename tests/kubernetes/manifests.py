@@ -53,6 +53,17 @@ def secret_keys(directory: str = "base") -> set[str]:
     return set(re.findall(rf'"{SECRETS}([^"]+)"', "\n".join(lines)))
 
 
+def haproxy() -> str:
+    """Return the text of the ConfigMap's haproxy.cfg."""
+    return (DIRECTORY / "base" / "haproxy.cfg").read_text("utf-8")
+
+
+def servers() -> dict[str, int]:
+    """Return the hosts that HAProxy knows as bridges, each with its port, in their order."""
+    found = re.findall(r"(?m)^ +server bridge-\d+ (\S+):(\d+)$", haproxy())
+    return {host: int(port) for host, port in found}
+
+
 def endpoint_paths(text: str) -> list[str]:
     """Return the paths that a configuration's endpoints have."""
     return [endpoint["path"] for endpoint in tomllib.loads(text)["endpoints"]]

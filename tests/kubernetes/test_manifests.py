@@ -19,6 +19,7 @@ from tests.kubernetes.manifests import (
     ingress_paths,
     objects,
     pod,
+    servers,
     the,
 )
 
@@ -41,7 +42,6 @@ def selectors():
     spec = pod()["spec"]
     stateful, budget, policy = map(the, ("StatefulSet", "PodDisruptionBudget", "NetworkPolicy"))
     return {
-        "Service": the("Service")["spec"]["selector"],
         "headless": the("Service", "superoffice-bridge-pods")["spec"]["selector"],
         "StatefulSet": stateful["spec"]["selector"]["matchLabels"],
         "PodDisruptionBudget": budget["spec"]["selector"]["matchLabels"],
@@ -66,10 +66,14 @@ def test_every_selector_chooses_the_pods(who, chosen):
 
 
 def test_a_pod_can_be_taken_out_of_the_feed_alone():
-    """The label that the runbook removes is asked for by the public Service and by nobody else."""
-    asking = {who for who, chosen in selectors().items() if "superoffice-bridge/receives" in chosen}
+    """The label that the runbook removes is asked for by its own Service and by nobody else."""
+    receives = {"superoffice-bridge/receives": "yes"}
+    services = [each for each in objects() if each["kind"] == "Service"]
+    asking = [each for each in services if receives.items() <= each["spec"]["selector"].items()]
 
-    assert {"Service"} == asking
+    assert receives.items() <= pod()["metadata"]["labels"].items()
+    assert set(servers()) == {each["metadata"]["name"] for each in asking}
+    assert not any(receives.keys() & chosen.keys() for chosen in selectors().values())
 
 
 def test_ports_are_those_of_the_image_and_of_the_program():
@@ -81,7 +85,7 @@ def test_ports_are_those_of_the_image_and_of_the_program():
 
 
 def test_services_and_ingress_lead_to_ports_that_exist():
-    """Names are resolved from the Ingress to the Service, and from there to the container."""
+    """Names are resolved from the Ingress to the Service, and from there to HAProxy."""
     public, headless = the("Service"), the("Service", "superoffice-bridge-pods")
     [http], [admin] = public["spec"]["ports"], headless["spec"]["ports"]
     [rule] = the("Ingress")["spec"]["rules"]
@@ -111,7 +115,7 @@ def test_the_network_policy_lets_through_what_is_needed():
         for port in rule["ports"]
     ]
 
-    assert list(ports()) == came_in
+    assert [*ports(), "admin"] == came_in  # HAProxy to both, Prometheus to one
     assert [(5672, "TCP"), (5671, "TCP"), (53, "TCP"), (53, "UDP")] == go_out
 
 

@@ -47,8 +47,8 @@ class Balancer(ABC):
         spread: str = RECORD,
         certificate: Pair | None = None,
     ) -> None:
-        self._held = reserve_port()
-        self.port: int = self._held.getsockname()[1]
+        self._held: list[socket.socket] = []
+        self.port = self._reserve()
         self._log = directory / "balancer.log"
         text = self._spreading(self.FILE.read_text(), spread)
         for old, new in self._changes(replicas, certificate):
@@ -74,7 +74,12 @@ class Balancer(ABC):
         finally:
             process.terminate()
             process.wait()
-            self._held.close()
+            for held in self._held:
+                held.close()
+
+    def _reserve(self) -> int:
+        self._held.append(reserve_port())
+        return int(self._held[-1].getsockname()[1])
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         with self._log.open("wb") as log:
@@ -142,6 +147,37 @@ class HAProxy(Balancer):
         file = directory / "haproxy.cfg"
         file.write_text(text)
         return ["/usr/sbin/haproxy", "-db", "-f", f"{file}"]
+
+
+class PodsHAProxy(HAProxy):
+    """HAProxy before the pods of Kubernetes; ``probes`` is where it answers the kubelet."""
+
+    NAME = "HAProxy of Kubernetes"
+    FILE = ROOT / "config" / "kubernetes" / "base" / "haproxy.cfg"
+    PODS = 4
+    """Servers of the file; those beyond the replicas are at a port where nobody listens."""
+
+    def _changes(
+        self, replicas: Sequence[Replica], certificate: Pair | None
+    ) -> Iterator[tuple[str, str]]:
+        assert certificate is None
+        self._absent = range(len(replicas), self.PODS)
+        self.probes = self._reserve()
+        yield "bind :8080\n", f"bind 127.0.0.1:{self.port}\n"
+        yield "bind :8082\n", f"bind 127.0.0.1:{self.probes}\n"
+        nobody = f"127.0.0.1:{self._reserve()}\n"
+        for number in range(self.PODS):
+            pod = f"    server bridge-{number} "
+            here = nobody
+            if number < len(replicas):
+                here = f"127.0.0.1:{replicas[number].port} port {replicas[number].admin_port}\n"
+            yield f"{pod}superoffice-bridge-{number}:8080\n", f"{pod}{here}"
+
+    def _listens(self) -> bool:
+        """Return whether it has missed who is not there: Kubernetes waits for that, too."""
+        log = self._log.read_text()
+        known = all(f"Server bridges/bridge-{number} is DOWN" in log for number in self._absent)
+        return known and super()._listens()
 
 
 class Nginx(Balancer):

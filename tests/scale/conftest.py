@@ -1,12 +1,13 @@
 """The world of a row, with as many bridges as it asks for."""
 
 from functools import partial
+from typing import Any
 
 import pytest
 
 from tests.faults.world import DEADLINE, SCALE_RESULTS, running
 
-USUAL = {DEADLINE: "2"}
+USUAL: dict[str, Any] = {DEADLINE: "2"}
 """The default, in the short form, too: the times of the balancers' files are made for it."""
 
 

@@ -23,16 +23,16 @@ CUSTOMERS = range(12)
 
 
 @asynccontextmanager
-async def balanced(row, kind, directory, **options):
-    """Put a balancer between senders and bridges for the length of the block."""
-    balancer = kind(directory, row.bridges, **options)
+async def balanced(row, kind, directory, *, before=None, **options):
+    """Put a balancer between senders and bridges, or what is before these, for the block."""
+    balancer = kind(directory, before or row.bridges, **options)
     row.port = balancer.port
     async with balancer.running():
         yield
 
 
 async def back(bridge):
-    """Start a bridge again; return when the balancer has noticed."""
+    """Start a bridge again; return when the balancer sends it events."""
     await bridge.start()
 
     async def serves():
