@@ -11,10 +11,12 @@ const parser = new Parser();
 
 for (const file of process.argv.slice(2)) {
   const { document, diagnostics } = await parser.parse(await readFile(file, "utf8"));
-  for (const { severity, code, message, path } of diagnostics) {
+  // 3.0.0 is on purpose: see bridge/contract/asyncapi.py.
+  const told = diagnostics.filter(({ code }) => code !== "asyncapi-latest-version");
+  for (const { severity, code, message, path } of told) {
     console.error(`${file}: ${SEVERITIES[severity]} ${code} at ${path.join("/")}: ${message}`);
   }
-  if (!document || diagnostics.length > 0) {
+  if (!document || told.length > 0) {
     process.exitCode = 1;
     continue;
   }

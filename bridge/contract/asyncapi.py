@@ -54,7 +54,7 @@ def document(deployment: Deployment) -> dict[str, Any]:
     examples = _examples(deployment, found)
     kept = _kept(deployment)
     return {
-        "asyncapi": "3.1.0",
+        "asyncapi": "3.0.0",  # generators of code know no later one, and make nothing of it
         "info": {
             "title": "SuperOffice event bridge",
             "version": __version__,
@@ -71,7 +71,7 @@ def document(deployment: Deployment) -> dict[str, Any]:
             name: {
                 "action": "send",
                 "channel": {"$ref": f"#/channels/{name}"},
-                "traits": [{"$ref": "#/components/operationTraits/published"}],
+                "bindings": {"amqp": dict(amqp.SENT)},  # of traits generators lose the messages
             }
             for name in (*(channel.name for channel in found), *kept)
         },
@@ -84,7 +84,6 @@ def document(deployment: Deployment) -> dict[str, Any]:
                 **{name: message for some in kept.values() for name, message in some.items()},
             },
             "schemas": _schemas(),
-            "operationTraits": {"published": {"bindings": {"amqp": dict(amqp.SENT)}}},
             "messageTraits": {"published": {"x-amqp-properties": amqp.PROPERTIES}},
         },
     }

@@ -33,6 +33,10 @@ _LOCAL: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9
 KINDS: Final[Mapping[str, Schema]] = MappingProxyType(
     {
         "number": _usually("A number: an id, a list item, an enum.", {"type": "integer"}),
+        "numeric": _usually(
+            "A number that SuperOffice sometimes sends as text; what is no integer stays text.",
+            {"type": "integer"},
+        ),
         "flag": _usually("A flag.", {"type": "boolean"}),
         "date_time": _usually(
             "A point in time: in UTC, or, without an offset, in the tenant's own time. Null: no"
@@ -50,7 +54,7 @@ OF_KIND: Final = {
     Kind.INT: "number",
     Kind.FLAG: "flag",
     Kind.BOOL: "flag",
-    Kind.NUMERIC: "number",
+    Kind.NUMERIC: "numeric",
     Kind.DATE: "date_time",
     Kind.OTHER: "mixed",
 }

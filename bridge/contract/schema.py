@@ -140,6 +140,9 @@ RAW: Final[Schema] = {
     "properties": {"Event": {"type": "string"}},
 }
 
+_64_BITS: Final = {"minimum": -(2**63), "maximum": 2**64 - 1}
+"""What JSON is read to without a loss: signed or unsigned."""
+
 _MEMBERS: Final[Mapping[str, Schema]] = MappingProxyType(
     {
         "event": {
@@ -152,6 +155,7 @@ _MEMBERS: Final[Mapping[str, Schema]] = MappingProxyType(
         "primary_key": {
             "description": "The record's key: up to 64 bits, text where it is not a number.",
             "type": ["integer", "string", "null"],
+            **_64_BITS,
         },
         "context_identifier": {
             "description": "The SuperOffice installation, such as Cust20001.",
@@ -160,6 +164,7 @@ _MEMBERS: Final[Mapping[str, Schema]] = MappingProxyType(
         "changed_by_associate_id": {
             "description": "Who made the change.",
             "type": ["integer", "null"],
+            **_64_BITS,
         },
         "webhook_name": {
             "description": "The webhook that brought the event, as registered.",

@@ -6,13 +6,13 @@ and must find in it what was there. What this module cannot judge it takes for b
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
 
 Schema = Mapping[str, Any]
 
-_ANNOTATIONS = {"$comment", "description", "examples", "title"}
-_EQUAL = {"additionalProperties", "format", "pattern"}
+_ANNOTATIONS = {"$comment", "description", "examples"}
+_EQUAL = {"format", "pattern"}
 _LOWER = {"minLength", "minimum"}
 _UPPER = {"maxLength", "maximum"}
 _OTHER = {"anyOf", "const", "enum", "items", "properties", "required", "type"}
@@ -26,7 +26,7 @@ def surface(document: Mapping[str, Any], *, version: int) -> dict[str, Any]:
     return {
         "version": version,
         "channels": {
-            name: _channel(channel, components["messages"])
+            name: _channel(channel, components["messages"], document["operations"][name])
             for name, channel in document["channels"].items()
         },
         "schemas": {name: _bare(schema) for name, schema in schemas.items()},
@@ -45,6 +45,13 @@ def breaking(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
             found += [f"schema {name}{what}" for what in changed(schema, new["schemas"][name])]
         else:
             found.append(f"schema {name} is gone")
+    for name in new["schemas"].keys() - old["schemas"].keys():
+        if f"{name}_event" in new["schemas"]:  # of an entity: its events were of ``any`` before
+            before, after = (
+                _bare(schema, _ANNOTATIONS | {"title"})
+                for schema in (old["schemas"]["any"], new["schemas"][name])
+            )
+            found += [f"schema {name}{what}" for what in changed(before, after)]
     return found
 
 
@@ -74,6 +81,9 @@ def _members(old: Schema, new: Schema) -> Iterator[str]:
             yield from (f".{name}{what}" for what in changed(schema, new["properties"][name]))
         else:
             yield f".{name} is gone"
+    for name in new.get("properties", {}).keys() - old.get("properties", {}).keys():
+        if new["properties"][name].get("$ref") in _CONVERTED:
+            yield f".{name} came as it was, and is converted now"
     if "items" in old:
         yield from (f"[]{what}" for what in changed(old["items"], new.get("items", {})))
 
@@ -118,6 +128,9 @@ def _types(schema: Schema) -> set[str]:
     return types | {"integer"} if "number" in types else types
 
 
+_CONVERTED = {f"#/components/schemas/{kind}" for kind in ("numeric", "flag", "date_time")}
+"""The kinds of columns whose values normalizing changes: 0 becomes false, "no date" null."""
+
 _TYPES = ("null", "boolean", "number", "string", "array", "object")
 _TYPE_OF = {type(None): "null", bool: "boolean", int: "integer", float: "number", str: "string"}
 
@@ -131,13 +144,19 @@ def _is_subset(values: list[Any] | None, of: list[Any] | None) -> bool:
     return of is None or (values is not None and all(value in of for value in values))
 
 
-def _channel(channel: Mapping[str, Any], messages: Mapping[str, Any]) -> dict[str, Any]:
-    binding = channel["bindings"]["amqp"]
+def _channel(
+    channel: Mapping[str, Any], messages: Mapping[str, Any], operation: Mapping[str, Any]
+) -> dict[str, Any]:
     return {
         "address": channel["address"],
-        "binding": {key: value for key, value in binding.items() if key != "bindingVersion"},
+        "binding": _versionless(channel["bindings"]["amqp"]),
+        "sent": {"action": operation["action"], **_versionless(operation["bindings"]["amqp"])},
         "messages": {name: _message(messages[name]) for name in channel["messages"]},
     }
+
+
+def _versionless(binding: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in binding.items() if key != "bindingVersion"}
 
 
 def _message(message: Mapping[str, Any]) -> dict[str, Any]:
@@ -146,16 +165,19 @@ def _message(message: Mapping[str, Any]) -> dict[str, Any]:
     return kept if type_of is None else {**kept, "type": type_of}
 
 
-def _bare(schema: Schema) -> dict[str, Any]:
-    """Return a schema without what is only for people; names of members are not keywords."""
+def _bare(schema: Schema, without: Set[str] = _ANNOTATIONS) -> dict[str, Any]:
+    """Return a schema without what is only for people; names of members are not keywords.
+
+    Titles are not only for them: generators of code name types by them.
+    """
     bare: dict[str, Any] = {}
     for keyword, value in schema.items():
         if keyword == "properties":
-            bare[keyword] = {name: _bare(member) for name, member in value.items()}
+            bare[keyword] = {name: _bare(member, without) for name, member in value.items()}
         elif keyword == "anyOf":
-            bare[keyword] = [_bare(branch) for branch in value]
+            bare[keyword] = [_bare(branch, without) for branch in value]
         elif keyword == "items":
-            bare[keyword] = _bare(value)
-        elif keyword not in _ANNOTATIONS:
+            bare[keyword] = _bare(value, without)
+        elif keyword not in without:
             bare[keyword] = value
     return bare

@@ -55,6 +55,13 @@ def channel(contract: Any) -> Any:
     return contract["channels"]["contact.created"]
 
 
+def with_flag(schema: Any) -> Any:
+    """Return the schema of an entity with a flag."""
+    new = copy.deepcopy(schema)
+    new["properties"]["field_values"]["properties"] = {"new": {"$ref": "#/components/schemas/flag"}}
+    return new
+
+
 ADDED: dict[str, Edit] = {
     "a member": lambda c: contact(c).update(new={"type": "string"}),
     "a member that is always there": lambda c: (
@@ -62,10 +69,13 @@ ADDED: dict[str, Edit] = {
         c["schemas"]["contact"]["required"].append("new"),
     ),
     "an attribute": lambda c: envelope(c).update(traceparent={"type": "string"}),
-    "a column": lambda c: columns(c).update(new={"$ref": "#/components/schemas/flag"}),
+    "a column": lambda c: columns(c).update(new={"$ref": "#/components/schemas/number"}),
     "a header": lambda c: headers(c)["properties"].update(new={"type": "string"}),
     "a header that is always there": lambda c: headers(c)["required"].append("context"),
     "an entity": lambda c: c["schemas"].update(new={"type": "object"}),
+    "an entity with events": lambda c: c["schemas"].update(
+        new={**c["schemas"]["any"], "title": "New"}, new_event={}
+    ),
     "a channel": lambda c: c["channels"].update(new=channel(c)),
     "an action": lambda c: contact(c)["action"]["anyOf"][0]["enum"].append("merged"),
     "a member that is never null any more": lambda c: contact(c)["webhook_name"].update(
@@ -93,6 +103,17 @@ BROKEN: dict[str, Edit] = {
     ),
     "items of a list may be anything": lambda c: contact(c)["changes"].pop("items"),
     "a column is gone": lambda c: columns(c).pop("deleted"),
+    **{
+        f"a column is converted to {kind} that came as it was": lambda c, kind=kind: columns(
+            c
+        ).update(new={"$ref": f"#/components/schemas/{kind}"})
+        for kind in ("flag", "date_time", "numeric")
+    },
+    "an entity has a column that is converted": lambda c: c["schemas"].update(
+        new=with_flag(c["schemas"]["any"]), new_event={}
+    ),
+    "a schema is closed": lambda c: c["schemas"]["contact"].update(additionalProperties=False),
+    "a type has another name": lambda c: c["schemas"]["contact"].update(title="Company"),
     "a column is of another kind": lambda c: columns(c).update(
         deleted={"$ref": "#/components/schemas/number"}
     ),
@@ -138,6 +159,8 @@ BROKEN: dict[str, Edit] = {
     "a channel has messages of another kind": lambda c: channel(c)["messages"].update(
         other=channel(c)["messages"]["contact.created"]
     ),
+    "what nobody takes is not returned": lambda c: channel(c)["sent"].update(mandatory=False),
+    "messages are not persistent": lambda c: channel(c)["sent"].update(deliveryMode=1),
     "a queue is another": lambda c: c["channels"]["superoffice.parked"]["binding"]["queue"].update(
         name="parked"
     ),
@@ -166,5 +189,5 @@ def test_what_breaks_consumers(edit: Edit):
 def test_the_surface_is_that_of_the_document():
     """Words and examples are no part of it; the channels have their exchange and their message."""
     assert "description" not in json.dumps(LAST["schemas"]["contact"])
-    assert {"address", "binding", "messages"} == LAST["channels"]["contact.created"].keys()
+    assert {"address", "binding", "sent", "messages"} == LAST["channels"]["contact.created"].keys()
     assert surface.__doc__
