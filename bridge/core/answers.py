@@ -63,7 +63,7 @@ ACCEPTED: Final[Mapping[str, str]] = {
 
 UNREADABLE: Final[Mapping[str, str]] = {
     "not_utf8": "The body is not UTF-8.",
-    "not_json": "The body is not JSON.",
+    "not_json": "The body is not JSON, or has a number, a string or a depth that cannot be read.",
     "not_object": "The JSON is not an object.",
     "no_event": "`Event` is absent, not a string, or blank.",
 }

@@ -110,7 +110,7 @@ ENTITIES: Final = (
     ),
     _entity(
         "contact",
-        # softdeleted in the user interface, deleted for good by the system days later.
+        # softdeleted in the user interface, deleted by the system, by default 14 days later.
         actions="created changed softdeleted deleted",
         key="contact_id",
         fields="""activeInterests associate_id business_idx category_idx country_id deleted:flag
