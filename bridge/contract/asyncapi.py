@@ -42,7 +42,7 @@ _PARAMETERS: Final[Mapping[str, str]] = {
     "context": "The ContextIdentifier in lower case, or `unknown`.",
     "endpoint": "The endpoint that received the event.",
     "entity": "The entity, in lower case.",
-    "action": "The action, in lower case.",
+    "action": "The action, in lower case; without one left out, with the dot before it.",
     "primary_key": "The record's key, or `none`.",
 }
 

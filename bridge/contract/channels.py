@@ -89,7 +89,7 @@ def _address(route: Route, entity: str | None = None, action: str | None = None)
         return "{routing_key}" if template == _KEY else template
     if action is None:
         template = template.replace(".{action}", "")
-    return template.replace("{entity}", entity).replace("{action}", action or "")
+    return template.replace("{entity}", entity).replace("{action}", action or "") or entity
 
 
 def _about(entity: Entity, action: str) -> str:

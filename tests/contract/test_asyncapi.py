@@ -143,6 +143,14 @@ def test_a_route_that_takes_everything_leaves_no_rest():
     assert {"a", "b"} == {channel.route.exchange for channel in channels(everything)}
 
 
+def test_an_event_without_an_action_has_a_key():
+    """Where a route's key is the action alone, it is the name, as the router does it."""
+    route = Route("test", "crm", "{action}")
+    deployment = Deployment(routes=(route,), webhooks=(Webhook(publish_test_events=True),))
+
+    assert ["test"] == [one.address for one in channels(deployment) if one.name == "test"]
+
+
 def test_brokers_show_without_credentials():
     """Host, port, protocol and virtual host, and that of the exchanges."""
     servers = CONFIGURED["servers"]

@@ -55,6 +55,11 @@ def channel(contract: Any) -> Any:
     return contract["channels"]["contact.created"]
 
 
+def with_column(kind: str) -> Edit:
+    """Return what adds a column of this kind to a contact."""
+    return lambda c: columns(c).update(new={"$ref": f"#/components/schemas/{kind}"})
+
+
 def with_flag(schema: Any) -> Any:
     """Return the schema of an entity with a flag."""
     new = copy.deepcopy(schema)
@@ -104,9 +109,7 @@ BROKEN: dict[str, Edit] = {
     "items of a list may be anything": lambda c: contact(c)["changes"].pop("items"),
     "a column is gone": lambda c: columns(c).pop("deleted"),
     **{
-        f"a column is converted to {kind} that came as it was": lambda c, kind=kind: columns(
-            c
-        ).update(new={"$ref": f"#/components/schemas/{kind}"})
+        f"a column is a {kind} that came as it was": with_column(kind)
         for kind in ("flag", "date_time", "numeric")
     },
     "an entity has a column that is converted": lambda c: c["schemas"].update(
