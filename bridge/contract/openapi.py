@@ -18,8 +18,8 @@ What the SuperOffice event bridge takes in over HTTP, and what it answers.
 
 Two listeners: the public one has the paths of the webhooks and no other, with POST and no other \
 method; the admin one is the operator's, with GET and HEAD. Any other path gets the response \
-`NotFound`, any other method `MethodNotAllowed`; of the admin listener `AdminNotFound` and \
-`AdminMethodNotAllowed`.
+`NotFound`, any other method of HTTP `MethodNotAllowed`; of the admin listener `AdminNotFound` and \
+`AdminMethodNotAllowed`. A method that HTTP does not know is malformed: 400.
 
 **200 means: confirmed by the broker, or fsynced on disk.** An authentic delivery is never refused \
 for its content: what is signed but is not a webhook is parked, and answered 200."""

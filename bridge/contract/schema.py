@@ -2,7 +2,7 @@
 
 References go to ``#/$defs``; whoever puts a schema elsewhere moves them with ``moved``. Nothing but
 what both JSON Schema 2020-12 and draft 7 understand alike is used, because AsyncAPI's own schemas
-are of draft 7.
+are of draft 7; only descriptions beside a reference are for the newer one alone.
 """
 
 from __future__ import annotations
@@ -21,12 +21,14 @@ MAX_ID_BYTES: Final = 200
 
 ANY: Final = Entity(
     name="*",
+    about="An event that is not in the catalogue, which users of SuperOffice may invent.",
     key=None,
     actions=(),
     fields=MappingProxyType({}),
     fields_on=(),
     changes_on=(),
     values=(),
+    notes=MappingProxyType({}),
 )
 """Whatever is not in the catalogue: events that users of SuperOffice invent."""
 
@@ -86,6 +88,7 @@ def data(name: str) -> Schema:
                 f"{title}FieldValues",
                 f"Columns and their values{_on(entity.fields_on)}. Custom columns come too.",
                 entity.fields,
+                entity.notes,
             ),
             "values": _columns(
                 f"{title}Values",
@@ -225,11 +228,8 @@ _ATTRIBUTES: Final[Mapping[str, Schema]] = MappingProxyType(
 
 
 def _about(entity: Entity) -> str:
-    if entity is ANY:
-        return "Of any event; those of the catalogue have schemas of their own."
-    if not entity.actions:
-        return "Of the event that SuperOffice sends on registration."
-    return f"Of {', '.join(f'{entity.name}.{action}' for action in entity.actions)}."
+    events = ", ".join(f"{entity.name}.{action}" for action in entity.actions)
+    return f"{entity.about} Of {events}." if events else entity.about
 
 
 def _on(actions: Iterable[str]) -> str:
@@ -267,13 +267,21 @@ def _action(entity: Entity) -> Schema:
     return {**described, "anyOf": [{"enum": known}, {"type": "string"}]}
 
 
-def _columns(title: str, description: str, columns: Mapping[str, Kind]) -> Schema:
+def _columns(
+    title: str,
+    description: str,
+    columns: Mapping[str, Kind],
+    notes: Mapping[str, str] = MappingProxyType({}),
+) -> Schema:
     return {
         "title": title,
         "description": description,
         "type": "object",
         "properties": {
-            snake_case(column): {"$ref": f"#/$defs/{OF_KIND[kind]}"}
+            snake_case(column): {
+                "$ref": f"#/$defs/{OF_KIND[kind]}",
+                **({"description": notes[column]} if column in notes else {}),
+            }
             for column, kind in columns.items()
         },
     }

@@ -36,24 +36,28 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entity:
-    """One kind of record and the events that it raises.
+    """One kind of record, ``about`` it in a sentence or two, and the events that it raises.
 
     ``name`` is the part of the event name before the last dot, ``key`` the column of PrimaryKey.
     ``fields`` are the columns of FieldValues, present on the actions ``fields_on``; Changes is
-    filled on ``changes_on``; ``values`` are the columns of Values on ``deleted``.
+    filled on ``changes_on``; ``values`` are the columns of Values on ``deleted``. ``notes`` say
+    what the values of a column mean, as far as that is documented.
     """
 
     name: str
+    about: str
     key: str | None
     actions: tuple[str, ...]
     fields: Mapping[str, Kind]
     fields_on: tuple[str, ...]
     changes_on: tuple[str, ...]
     values: tuple[str, ...]
+    notes: Mapping[str, str]
 
 
 def _entity(
     name: str,
+    about: str,
     *,
     actions: str,
     key: str | None = None,
@@ -61,22 +65,31 @@ def _entity(
     fields_on: str = "",
     changes_on: str = "",
     values: str = "",
+    notes: Mapping[str, str] = MappingProxyType({}),
 ) -> Entity:
     columns = (column.partition(":") for column in fields.split())
     return Entity(
         name=name,
+        about=about,
         key=key,
         actions=tuple(actions.split()),
         fields=MappingProxyType({column: Kind(kind or "int") for column, _, kind in columns}),
         fields_on=tuple(fields_on.split()),
         changes_on=tuple(changes_on.split()),
         values=tuple(values.split()),
+        notes=MappingProxyType(dict(notes)),
     )
 
+
+_LATER: Final = (
+    "Who deletes one in the user interface causes softdeleted; deleted follows when it is removed"
+    " for good, by default 14 days later."
+)
 
 ENTITIES: Final = (
     _entity(
         "activity",
+        "An entry of the diary: an appointment, a task, a call, or that of a document.",
         actions="created changed deleted",
         key="appointment_id",
         # private is an enum, not a flag.
@@ -89,6 +102,7 @@ ENTITIES: Final = (
     ),
     _entity(
         "associate",
+        "A user of SuperOffice.",
         actions="created changed deleted",
         key="associate_id",
         fields="""deleted:flag group_idx person_id registered_associate_id type updated:date
@@ -99,6 +113,7 @@ ENTITIES: Final = (
     ),
     _entity(
         "chatsession",
+        "A conversation in chat.",
         actions="created changed message",
         key="id",
         # The reference writes camelCase, its sample PascalCase.
@@ -107,10 +122,15 @@ ENTITIES: Final = (
             userId""",
         fields_on="created",
         changes_on="message",
+        notes={
+            "status": "0 invalid, 1 form before the chat, 2 FAQ, 3 form while offline, 4 in the"
+            " queue, 5 the customer wrote last, 6 the user did, 7 finished, 8 deleted, 9 closed,"
+            " 10 a request was posted, 11 closed from the queue."
+        },
     ),
     _entity(
         "contact",
-        # softdeleted in the user interface, deleted by the system, by default 14 days later.
+        f"A company. {_LATER}",
         actions="created changed softdeleted deleted",
         key="contact_id",
         fields="""activeInterests associate_id business_idx category_idx country_id deleted:flag
@@ -122,6 +142,7 @@ ENTITIES: Final = (
     ),
     _entity(
         "document",
+        "A document: what is known about it, not its content.",
         actions="created changed deleted edited",
         key="document_id",
         fields="""application_id appointment_id document_id registered:date
@@ -132,6 +153,7 @@ ENTITIES: Final = (
     ),
     _entity(
         "person",
+        f"Somebody who works for a contact. {_LATER}",
         actions="created changed softdeleted deleted consented unconsented",
         key="person_id",
         fields="""activeInterests associate_id business_idx category_idx contact_id country_id
@@ -144,6 +166,7 @@ ENTITIES: Final = (
     ),
     _entity(
         "project",
+        "A project.",
         actions="created changed deleted",
         key="project_id",
         fields="""activeLinks associate_id done:flag registered:date registered_associate_id
@@ -154,6 +177,7 @@ ENTITIES: Final = (
     ),
     _entity(
         "projectmember",
+        "Somebody who takes part in a project.",
         actions="created changed deleted",
         key="projectmember_id",
         fields="""contact_id mtype_idx person_id project_id projectmember_id registered:date
@@ -163,9 +187,10 @@ ENTITIES: Final = (
         values="associate_id project_id",
     ),
     # What the PrimaryKey of a quote identifies is not documented.
-    _entity("quote", actions="approved rejected sent ordered"),
+    _entity("quote", "A quote.", actions="approved rejected sent ordered"),
     _entity(
         "relation",
+        "A relation between two records, contacts or persons.",
         actions="created changed deleted",
         key="relation_id",
         # The reference writes associate_id, its sample associateId.
@@ -178,9 +203,9 @@ ENTITIES: Final = (
     ),
     _entity(
         "sale",
+        "A sale, won or not.",
         actions="created changed deleted sold lost completed",
         key="sale_id",
-        # done is 0 unknown, 1 no, 2 yes; status is 1 open, 2 sold, 3 lost, 4 stalled.
         fields="""activeLinks appointment_id associate_id comptr_id contact_id credited_id
             currency_id done group_idx person_id probability_idx project_id reason_id
             reasonSold_id reasonStalled_id registered:date registered_associate_id saleTypeCat_id
@@ -189,9 +214,11 @@ ENTITIES: Final = (
         fields_on="created changed deleted",
         changes_on="created changed sold lost completed",
         values="sale_id associate_id contact_id person_id project_id",
+        notes={"done": "0 unknown, 1 no, 2 yes.", "status": "1 open, 2 sold, 3 lost, 4 stalled."},
     ),
     _entity(
         "salestakeholder",
+        "Somebody who has a part in a sale.",
         actions="created changed deleted",
         key="salestakeholder_id",
         fields="""contact_id person_id registered:date registered_associate_id sale_id
@@ -202,6 +229,7 @@ ENTITIES: Final = (
     ),
     _entity(
         "ticket",
+        "A request to customer service.",
         actions="created changed",
         key="id",
         # cust_id may be null.
@@ -212,7 +240,8 @@ ENTITIES: Final = (
         changes_on="changed",
     ),
     _entity(
-        "webhook",  # the state of a subscription; webhook123.errors is sent for number 123
+        "webhook",  # webhook123.errors is sent for number 123
+        "The state of a subscription to events.",
         actions="started stopped errors",
         key="webhook_id",
         # events is a number in the samples, a comma-separated list in the database.
@@ -220,12 +249,13 @@ ENTITIES: Final = (
             updated_associate_id""",
         fields_on="started stopped errors",
     ),
-    _entity("test", actions=""),  # sent on registration; its whole name is "test"
+    _entity("test", "Sent on registration.", actions=""),  # its whole name is "test"
 )
 """The entities that are named on the wire as they are named here."""
 
 LIST: Final = _entity(
     "list.{name}",
+    "An item of a list.",
     actions="created changed softdeleted",
     fields_on="created changed softdeleted",  # FieldValues is there, and empty
     changes_on="created changed softdeleted",
@@ -234,6 +264,7 @@ LIST: Final = _entity(
 
 EXTRA_TABLE: Final = _entity(
     "y_{table}",
+    "A row of a custom table.",
     actions="created changed deleted",
     key="id",
     # And every custom column that is not text. The misspelling is SuperOffice's.
