@@ -231,9 +231,13 @@ def connect(path: Path) -> sqlite3.Connection:
     database = sqlite3.connect(
         path, isolation_level=None, check_same_thread=False, cached_statements=512, timeout=30
     )
-    database.execute("PRAGMA journal_mode = WAL")
-    database.execute("PRAGMA synchronous = FULL")
-    database.execute("PRAGMA secure_delete = OFF")
+    try:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = FULL")
+        database.execute("PRAGMA secure_delete = OFF")
+    except sqlite3.Error:
+        database.close()
+        raise
     return database
 
 
