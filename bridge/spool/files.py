@@ -45,12 +45,13 @@ class Reserve:
 
     def release(self) -> bool:
         """Give the blocks up; return whether there were any."""
-        held = self._held
+        held, self._held = self._held, False
+        try:
+            self._path.unlink(missing_ok=True)
+        except OSError:  # whoever tries again because of it would do so for ever
+            return False
         if held:
             log.warning("spool_reserve_released", bytes=RESERVE_BYTES)
-        self._held = False
-        with suppress(OSError):
-            self._path.unlink()
         return held
 
 
@@ -78,9 +79,7 @@ class Lock:
                 log.warning("spool_locked", holder=holder, waiting_seconds=wait_seconds)
             told = True
             self._stopped.wait(0.1)
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}")
-        file.flush()
+        _sign(file)
         self._file = file
 
     def stop_waiting(self) -> None:
@@ -99,6 +98,13 @@ def _try_lock(file: IO[str]) -> bool:
     except OSError:
         return False
     return True
+
+
+def _sign(file: IO[str]) -> None:
+    """Say who has the lock. It is for people only, and a full disk may have no room for it."""
+    with suppress(OSError):  # not through the buffer, which would try again when it is closed
+        os.truncate(file.fileno(), 0)
+        os.write(file.fileno(), f"process {os.getpid()} on {socket.gethostname()}".encode())
 
 
 def suspicion(database: Path) -> Path:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from bridge.spool.errors import SpoolUnusable
 from bridge.spool.files import Lock, Reserve, is_damage, suspicion, sync
@@ -15,6 +17,8 @@ from bridge.spool.salvage import put_in_place, salvage
 from bridge.spool.schema import VERSION, complete, version_of
 from bridge.spool.store import TOTALS, Spool
 from bridge.spool.writer import connect
+
+_Result = TypeVar("_Result")
 
 _CHECKED_BYTES = 64 * 1024 * 1024
 """A larger file is checked while it is in use: a start must not wait for that."""
@@ -29,29 +33,32 @@ async def opened(path: Path, *, max_bytes: int, lock_wait: float) -> AsyncIterat
     """
     lock = Lock(path)
     try:
-        checked = await _prepared(path, lock, lock_wait)
+        preparing = partial(_prepare, path, lock, lock_wait)
+        checked = await _on_a_thread(preparing, hurry=lock.stop_waiting)
         spool = Spool(path, max_bytes=max_bytes)
         if not checked:
             _check_beside(spool, path)
         try:
             yield spool
         finally:
-            await asyncio.to_thread(spool.close)
+            await _on_a_thread(spool.close)
     finally:
         lock.release()
 
 
-async def _prepared(path: Path, lock: Lock, lock_wait: float) -> bool:
-    """Prepare on a thread; whoever is cancelled still waits for it, as it cannot be.
+async def _on_a_thread(
+    work: Callable[[], _Result], *, hurry: Callable[[], None] = lambda: None
+) -> _Result:
+    """Do something on a thread; whoever is cancelled hurries it, and waits for it all the same.
 
     The lock must not be given up while the thread is at work on the file, nor taken after that.
     """
-    preparing = asyncio.ensure_future(asyncio.to_thread(_prepare, path, lock, lock_wait))
+    working = asyncio.ensure_future(asyncio.to_thread(work))
     try:
-        return await asyncio.shield(preparing)
+        return await asyncio.shield(working)
     finally:
-        lock.stop_waiting()
-        await asyncio.gather(preparing, return_exceptions=True)
+        hurry()
+        await asyncio.gather(working, return_exceptions=True)
 
 
 def _prepare(path: Path, lock: Lock, lock_wait: float) -> bool:

@@ -7,7 +7,7 @@ from contextlib import closing
 
 import pytest
 
-from bridge.spool import SpoolFull, SpoolLocked, opened, opening
+from bridge.spool import Spool, SpoolFull, SpoolLocked, SpoolUnusable, files, opened, opening
 from bridge.spool.files import is_damage, suspicion
 from bridge.spool.store import TOTALS
 from bridge.spool.writer import Append, Delete, _commit, connect
@@ -90,6 +90,54 @@ async def test_a_start_that_is_cancelled_keeps_the_lock_to_its_end(tmp_path, mon
     await use()
 
     assert first.cancelled()
+
+
+async def test_an_end_that_is_cancelled_keeps_the_lock_to_its_end(spool, monkeypatch):
+    """What is written last is written before anybody else may have the file."""
+    at_work, done, close = threading.Event(), threading.Event(), Spool.close
+
+    def slowly(self):
+        at_work.set()
+        assert done.wait(30)
+        close(self)
+
+    async def use():
+        async with spool():
+            pass
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Spool, "close", slowly)
+        first = asyncio.create_task(use())
+        await eventually(at_work.is_set)
+    first.cancel()
+    await asyncio.sleep(0)
+    with pytest.raises(SpoolLocked):
+        await use()
+    done.set()
+    await asyncio.wait({first})
+    await use()
+
+    assert first.cancelled()
+
+
+async def test_a_lock_that_cannot_be_signed(spool, tmp_path):
+    """Who has it is told to people only: a full disk that does not take that keeps nobody out."""
+    (tmp_path / "spool.db.lock").symlink_to("/dev/full")
+
+    async with spool() as opened_all_the_same:
+        assert 0 == opened_all_the_same.events
+
+
+async def test_a_reserve_that_cannot_be_given_up(spool, tmp_path, monkeypatch):
+    """A spool that cannot be opened is not tried again for room that was not made."""
+    (tmp_path / "spool.db").mkdir()
+    reserve = tmp_path / "spool.db.reserve"
+    reserve.mkdir()
+    monkeypatch.setattr(files, "RESERVE_BYTES", reserve.stat().st_size)
+
+    with pytest.raises(SpoolUnusable, match="unable to open"):
+        async with spool():
+            pass
 
 
 async def test_damage_that_is_met_later(spool, path, monkeypatch):
