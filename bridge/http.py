@@ -111,6 +111,13 @@ class HttpServer(LimitedServer):
 
 
 class _Request(web.BaseRequest):
+    _protocol: _Protocol
+
+    @property
+    def keep_alive(self) -> bool:
+        """Return whether the connection stays open; if not, the answer says so."""
+        return not (self._message.should_close or self._protocol.is_stopping)
+
     async def _prepare_hook(self, response: web.StreamResponse) -> None:
         response.headers.pop(hdrs.SERVER, None)
 
@@ -145,9 +152,14 @@ class _Protocol(LimitedProtocol):
             if self.transport is not None:
                 self.transport.close()
 
+    @property
+    def is_stopping(self) -> bool:
+        """Return whether the answer to the request at hand is the last one."""
+        return self._server.is_stopping
+
     def _takes_one(self) -> bool:
         """Return whether to answer a request; once told to stop only one that is there already."""
-        return not self._force_close and (bool(self._messages) or not self._server.is_stopping)
+        return not self._force_close and (bool(self._messages) or not self.is_stopping)
 
     async def _next(self) -> tuple[Any, StreamReader]:
         """Return a request and its body, which may still be on its way."""
@@ -176,7 +188,7 @@ class _Protocol(LimitedProtocol):
         answer, gone = await self._handle_request(request, None, handler)
         if not payload.is_eof():
             await self._linger(payload)
-        ends = not payload.is_eof() or gone or self._close or self._server.is_stopping
+        ends = not payload.is_eof() or gone or self._close or self.is_stopping
         return bool(answer.keep_alive) and not ends
 
     async def _linger(self, payload: StreamReader) -> None:

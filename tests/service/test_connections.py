@@ -183,7 +183,7 @@ async def test_end_of_the_service_in_mid_body(serving):
         await ending
 
     assert b"" == idle_rest == rest
-    assert (200, "1") == (answer[0], answer[2]["id"])
+    assert (200, "close", "1") == (answer[0], answer[1]["Connection"], answer[2]["id"])
 
 
 async def test_end_of_the_service_without_grace(serving):
