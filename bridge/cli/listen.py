@@ -10,7 +10,7 @@ from aio_pika.abc import AbstractIncomingMessage
 
 from bridge.cli import broker, output
 from bridge.cli.context import ConfigOption, JsonOption, client_settings
-from bridge.cli.errors import CommandFailed
+from bridge.cli.errors import NO, CommandFailed
 from bridge.cli.runtime import run_until_stopped
 from bridge.connection import safe_url
 
@@ -44,7 +44,8 @@ def listen(
     source = exchange or settings.broker.exchange
     bindings = [(source, pattern) for pattern in patterns]
     urls = settings.broker.connection_urls()
-    complete = run_until_stopped(_listen(urls, bindings, count, as_json=as_json))
+    stopped = NO if count else 0
+    complete = run_until_stopped(_listen(urls, bindings, count, as_json=as_json), stopped=stopped)
     if count and not complete:
         raise CommandFailed(f"stopped before {count} events had arrived")
 

@@ -11,20 +11,22 @@ import sys
 import threading
 import warnings
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 import uvloop
 
-from bridge.cli.errors import OutputClosed
+from bridge.cli import output
+from bridge.cli.errors import PIPE_CLOSED, OutputClosed, exit_code, lines
+from bridge.core.errors import BridgeError
 
 _Result = TypeVar("_Result")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _Main = Coroutine[Any, Any, _Result]
 
 _END_SECONDS = 2.0
-"""For the end of the loop after an orderly stop. Only threads can still hold it up: one looks up a
-name that no server answers for, another reads a file of a disk that hangs."""
+"""For the end of the loop, when all else has ended. Only threads can still hold it up: one looks up
+a name that no server answers for, another reads a file of a disk that hangs."""
 
 
 def run(main: _Main[_Result]) -> _Result:
@@ -40,24 +42,39 @@ def run(main: _Main[_Result]) -> _Result:
 
 
 def run_until_stopped(
-    main: _Main[_Result], *, on_hangup: Callable[[], None] | None = None
+    main: _Main[_Result], *, on_hangup: Callable[[], None] | None = None, stopped: int = 0
 ) -> _Result | None:
     """Run the coroutine, or cancel it and return None once INT, TERM or HUP arrives.
 
     It is stopped as well when standard output is a pipe that nobody reads any more, and then
     ``OutputClosed`` is raised. Whatever comes while it cleans up changes nothing. With
-    ``on_hangup`` HUP calls that instead, unless it was our terminal that hung up.
+    ``on_hangup`` HUP calls that instead, unless it was our terminal that hung up. ``stopped`` is
+    the exit code that the command has when it is stopped.
     """
-    exit_anyway = threading.Timer(_END_SECONDS, os._exit, (0,))
-    exit_anyway.daemon = True
-    try:
-        return run(_until_stopped(main, on_hangup, stopped=exit_anyway.start))
-    finally:
-        exit_anyway.cancel()
+    with ExitStack() as stack:
+
+        def ended(error: BaseException | None) -> None:
+            exit_anyway = threading.Timer(_END_SECONDS, _leave, (error, stopped))
+            exit_anyway.daemon = True
+            exit_anyway.start()
+            stack.callback(exit_anyway.cancel)
+
+        return run(_until_stopped(main, on_hangup, ended))
+
+
+def _leave(error: BaseException | None, stopped: int) -> None:
+    """Exit as the command would, which threads keep from it."""
+    if isinstance(error, BridgeError):
+        for line in lines(error):
+            output.notice(f"error: {line}")
+        os._exit(exit_code(error))
+    os._exit(PIPE_CLOSED if error else stopped)
 
 
 async def _until_stopped(
-    main: _Main[_Result], on_hangup: Callable[[], None] | None, *, stopped: Callable[[], None]
+    main: _Main[_Result],
+    on_hangup: Callable[[], None] | None,
+    ended: Callable[[BaseException | None], None],
 ) -> _Result | None:
     signalled, closed = asyncio.Event(), asyncio.Event()
     _on_signals(signalled.set)
@@ -74,10 +91,13 @@ async def _until_stopped(
         task.cancel()
         await asyncio.wait({task})
     if not task.cancelled():
+        if isinstance(error := task.exception(), BridgeError):
+            ended(error)
         return task.result()
     if closed.is_set():
+        ended(OutputClosed())
         raise OutputClosed
-    stopped()
+    ended(None)
     return None
 
 
