@@ -1,7 +1,8 @@
 """What can be read of a damaged database goes into a new one, which then takes its place.
 
-The damaged one stays where it is, with its WAL, until the new one is complete and on the disk:
-whoever is killed before, or finds no room, has lost nothing, and the next start begins anew. Once
+The damaged one stays where it is until the new one is complete and on the disk: whoever is killed
+before, or finds no room, has lost nothing, and the next start begins anew. All that is written to
+it is a header that it has lost, and what SQLite takes over from its WAL when it closes it. Once
 there is a file ``.salvaged``, only names are left to be changed, which every start goes on with.
 """
 
@@ -52,7 +53,7 @@ log = structlog.get_logger()
 def salvage(path: Path, damage: sqlite3.Error) -> None:
     """Replace a damaged database by what can be read of it.
 
-    Raises ``SpoolUnusable``, with everything as it was, when that cannot be done, and OSError.
+    Raises ``SpoolUnusable``, with nothing lost, when that cannot be done, and OSError.
     """
     log.error("spool_corrupt", error=str(damage))
     copy = path.with_name(f"{path.name}.salvaging")
@@ -105,8 +106,8 @@ def _why_not(path: Path, error: Exception) -> str:
     disk = os.statvfs(path.parent)
     free = disk.f_bavail * disk.f_frsize
     return (
-        f"{path} is damaged, and what can be read of it cannot be copied: {error}. Nothing was"
-        f" changed. The copy takes up to {needed / 1e6:,.1f} MB of its disk, and"
+        f"{path} is damaged, and what can be read of it cannot be copied: {error}. Nothing of"
+        f" it was lost by that. The copy takes up to {needed / 1e6:,.1f} MB of its disk, and"
         f" {free / 1e6:,.1f} MB are free: make room, or mend the disk, and start again"
     )
 

@@ -190,7 +190,7 @@ def test_an_error_that_is_not_of_a_row_leaves_none_out(damaged):
     damage.close_wal(path)
     lost = damage.overwrite(path, damage.header(path))
     (path.parent / "spool.db-shm").symlink_to("elsewhere")  # where SQLite does not follow
-    with pytest.raises(SpoolUnusable, match=r"cannot be copied: .* Nothing was changed"):
+    with pytest.raises(SpoolUnusable, match=r"cannot be copied: .* Nothing of it was lost"):
         prepare(path)
     (path.parent / "spool.db-shm").unlink()
     prepare(path)
