@@ -140,8 +140,9 @@ class _Protocol(LimitedProtocol):
     async def start(self) -> None:
         """Answer one request after the other, until the connection is to be closed."""
         try:
-            while self._takes_one() and await self._answer(*await self._next()):
-                self._wait_for_another()
+            if self._messages or not self.is_stopping:  # it may be told to stop before it begins
+                while not self._force_close and await self._answer(*await self._next()):
+                    self._wait_for_another()
         except asyncio.CancelledError:
             self.force_close()
             raise
@@ -156,10 +157,6 @@ class _Protocol(LimitedProtocol):
     def is_stopping(self) -> bool:
         """Return whether the answer to the request at hand is the last one."""
         return self._server.is_stopping
-
-    def _takes_one(self) -> bool:
-        """Return whether to answer a request; once told to stop only one that is there already."""
-        return not self._force_close and (bool(self._messages) or not self.is_stopping)
 
     async def _next(self) -> tuple[Any, StreamReader]:
         """Return a request and its body, which may still be on its way."""
@@ -188,7 +185,7 @@ class _Protocol(LimitedProtocol):
         answer, gone = await self._handle_request(request, None, handler)
         if not payload.is_eof():
             await self._linger(payload)
-        ends = not payload.is_eof() or gone or self._close or self.is_stopping
+        ends = not payload.is_eof() or gone or self._close or self._server.is_stopping
         return bool(answer.keep_alive) and not ends
 
     async def _linger(self, payload: StreamReader) -> None:
