@@ -64,49 +64,24 @@ def test_no_row_is_read_to_count(path):
     assert [detail for *_, detail in plan] == ["SCAN event USING COVERING INDEX event_totals"]
 
 
-async def test_a_start_that_is_cancelled_keeps_the_lock_to_its_end(tmp_path, monkeypatch):
-    """The thread that salvages goes on, and nobody else may have the file meanwhile."""
-    at_work, done = threading.Event(), threading.Event()
+@pytest.mark.parametrize(
+    ("owner", "name"), [(opening, "prepare"), (Spool, "close")], ids=["start", "end"]
+)
+async def test_who_is_cancelled_keeps_the_lock_to_the_end(spool, monkeypatch, owner, name):
+    """The thread goes on, to salvage or to write what is left: nobody else may have the file."""
+    at_work, done, real = threading.Event(), threading.Event(), getattr(owner, name)
 
-    def salvage(path):
+    def slowly(*arguments):
         at_work.set()
         assert done.wait(30)
-        return True
-
-    async def use():
-        async with opened(tmp_path / "spool.db", max_bytes=1 << 24, lock_wait=0):
-            pass
-
-    with monkeypatch.context() as patch:
-        patch.setattr(opening, "prepare", salvage)
-        first = asyncio.create_task(use())
-        await eventually(at_work.is_set)
-    first.cancel()
-    await asyncio.sleep(0)
-    with pytest.raises(SpoolLocked):
-        await use()
-    done.set()
-    await asyncio.wait({first})
-    await use()
-
-    assert first.cancelled()
-
-
-async def test_an_end_that_is_cancelled_keeps_the_lock_to_its_end(spool, monkeypatch):
-    """What is written last is written before anybody else may have the file."""
-    at_work, done, close = threading.Event(), threading.Event(), Spool.close
-
-    def slowly(self):
-        at_work.set()
-        assert done.wait(30)
-        close(self)
+        return real(*arguments)
 
     async def use():
         async with spool():
             pass
 
     with monkeypatch.context() as patch:
-        patch.setattr(Spool, "close", slowly)
+        patch.setattr(owner, name, slowly)
         first = asyncio.create_task(use())
         await eventually(at_work.is_set)
     first.cancel()
