@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sqlite3
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 from bench.process import Bridge, ProgramFailed
 from bridge.testing.rabbitmq import RabbitMQNode
@@ -16,6 +20,10 @@ from tests.helpers import amqp, consumer_queue
 
 EXCHANGE = "superoffice"
 QUEUE = "everything"
+FULL_QUEUE = "full"
+TEMPORARY = 75
+"""Exit status of a bridge that its supervisor is to start again (``EX_TEMPFAIL``)."""
+
 EVERY_SECONDS = (10.0, 40.0)
 REST_SECONDS = 2.0
 
@@ -56,6 +64,10 @@ class Chaos:
             "bridge killed spooling, draining": self._kill_bridge_in_outage,
             "bridge terminated": self._terminate_bridge,
             "exchange deleted": self._delete_exchange,
+            "queue refuses everything": self._refuse,
+            "strangers": self._strangers,
+            "spool locked by another": self._lock_spool,
+            "spool deleted": self._delete_spool,
         }
 
     async def run(self, stopping: asyncio.Event, seconds: float) -> None:
@@ -149,10 +161,90 @@ class Chaos:
         with amqp(self._node.url) as channel:
             channel.exchange_delete(EXCHANGE)
 
+    async def _refuse(self) -> str:
+        """A second queue of every event is full: the broker refuses what the first one takes."""
+        full: dict[str, Any] = {"x-max-length": 0, "x-overflow": "reject-publish"}
+        await asyncio.to_thread(lambda: consumer_queue(self._node.url, FULL_QUEUE, "#", **full))
+        waited = await self._wait(1, 8)
+        await asyncio.to_thread(self._delete_full_queue)
+        return waited
+
+    def _delete_full_queue(self) -> None:
+        with amqp(self._node.url) as channel:
+            channel.queue_delete(FULL_QUEUE)
+
+    async def _strangers(self) -> str:
+        """Clients without a secret, of two kinds: some rest, and some ask without a pause."""
+        resting = [asyncio.create_task(self._rest()) for _ in range(200)]
+        asking = [asyncio.create_task(self._ask_in_one_breath()) for _ in range(4)]
+        waited = await self._wait(3, 10)
+        for task in (*resting, *asking):
+            task.cancel()
+        await asyncio.gather(*resting, *asking, return_exceptions=True)
+        return waited
+
+    async def _rest(self) -> None:
+        while True:
+            with suppress(OSError):
+                reader, writer = await asyncio.open_connection("127.0.0.1", self._bridge.port)
+                try:
+                    writer.write(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+                    while await reader.read(4096):
+                        pass
+                finally:
+                    writer.transport.abort()
+            await asyncio.sleep(0.5)
+
+    async def _ask_in_one_breath(self) -> None:
+        """Send two thousand requests in one write, and read the answers."""
+        request = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n" * 2000
+        while True:
+            with suppress(OSError):
+                reader, writer = await asyncio.open_connection("127.0.0.1", self._bridge.port)
+                try:
+                    writer.write(request)
+                    while await reader.read(65536):
+                        pass
+                finally:
+                    writer.transport.abort()
+            await asyncio.sleep(0.1)
+
+    async def _lock_spool(self) -> str:
+        with locked(self._bridge.spool):
+            return await self._wait(1, 5)
+
+    async def _delete_spool(self) -> str:
+        """Remove the file in an outage, while events wait in it; a supervisor starts it again."""
+        self._proxy.swallow()
+        spooled = await self._wait(1, 5)
+        for suffix in ("", "-wal", "-shm"):
+            path = self._bridge.spool
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+        code = await self._bridge.ended_within(15)
+        self._proxy.restore()
+        if code is None:
+            return f"{spooled}, it goes on"
+        if code != TEMPORARY:
+            raise ProgramFailed(f"spool deleted: it ended with {code}: {self._bridge.tail()}")
+        await self._bridge.start()
+        return f"{spooled}, started again"
+
     async def _wait(self, shortest: float, longest: float) -> str:
         seconds = self._rng.uniform(shortest, longest)
         await asyncio.sleep(seconds)
         return f"{seconds:.1f} s"
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold SQLite's lock for writing, as a person with a tool does."""
+    database = sqlite3.connect(path, isolation_level=None, timeout=10)
+    with closing(database):
+        database.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        finally:
+            database.execute("ROLLBACK")
 
 
 def now() -> str:

@@ -80,6 +80,15 @@ class Program:
         """Stop it with SIGTERM and return its exit code."""
         return await self._end(signal.SIGTERM)
 
+    async def ended_within(self, seconds: float) -> int | None:
+        """Return with what exit code it ended by itself in so many seconds, None if it did not."""
+        process = self._process
+        assert process is not None  # noqa: S101  # it was started
+        try:
+            return await asyncio.to_thread(process.wait, seconds)
+        except subprocess.TimeoutExpired:
+            return None
+
     def end(self) -> None:
         """End it in any case."""
         if self._process is not None:
@@ -143,13 +152,14 @@ class Bridge(Program):
     def __init__(self, directory: Path, broker_url: str, **environ: str) -> None:
         """Take where spool and log shall be, the broker, and variables beyond the usual ones."""
         super().__init__(directory, [sys.executable, "-m", "bridge", "serve"], {})
+        self.spool = directory / "spool.db"
         self._environ |= {
             "SUPEROFFICE_SECRET": SECRET.decode(),
             "BRIDGE_BROKER__URLS": broker_url,
             "BRIDGE_SERVER__HOST": "127.0.0.1",
             "BRIDGE_SERVER__PORT": str(self.port),
             "BRIDGE_SERVER__ADMIN_PORT": str(self.health_port),
-            "BRIDGE_SPOOL__PATH": str(directory / "spool.db"),
+            "BRIDGE_SPOOL__PATH": str(self.spool),
             **environ,
         }
 
