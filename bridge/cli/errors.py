@@ -11,7 +11,7 @@ from bridge.core.errors import (
     ConfigInvalid,
     TopologyMismatch,
 )
-from bridge.spool import SpoolDamaged, SpoolLocked, SpoolUnusable
+from bridge.spool import SpoolDamaged, SpoolLocked, SpoolUnavailable, SpoolUnusable
 from bridge.testing.rabbitmq import RabbitMQFailed, RabbitMQNotInstalled
 from bridge.topology import Mismatch
 
@@ -23,8 +23,8 @@ PIPE_CLOSED = 141  # what a shell reports of a program that SIGPIPE ended
 
 EXIT_CODES = (
     "Exit codes: 0 fine; 1 the answer is no, or something did not arrive; 2 wrong usage;"
-    " 69 broker, bridge or port not available; 75 another process has the spool, or it is damaged"
-    " and the next start salvages it;"
+    " 69 broker, bridge or port not available; 75 another process has the spool, its disk is in"
+    " trouble, or it is damaged or gone and the next start goes on with what can be read;"
     " 78 the configuration is wrong."
 )
 
@@ -54,7 +54,7 @@ def exit_code(error: BridgeError) -> int:
     match error:
         case ConfigInvalid() | CertificateUnusable() | SpoolUnusable():
             return CONFIG
-        case SpoolLocked() | SpoolDamaged():
+        case SpoolLocked() | SpoolDamaged() | SpoolUnavailable():
             return AGAIN
         case BrokerUnreachable() | Unavailable() | RabbitMQNotInstalled() | RabbitMQFailed():
             return UNAVAILABLE

@@ -50,7 +50,8 @@ async def _serve(loaded: Loaded, read: Callable[[], Loaded], hangup: asyncio.Eve
             _share_the_interpreter()
             await service.spool.damaged.wait()
     raise SpoolDamaged(
-        f"{loaded.settings.spool.path}: damaged: start again, and what can be read goes on"
+        f"{loaded.settings.spool.path}: {service.spool.damage}:"
+        " start again, and what can be read goes on"
     )
 
 

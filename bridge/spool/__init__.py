@@ -5,10 +5,17 @@ whatever came in while it was busy goes into the next transaction, so nobody wai
 event loop counts what it hands over and what is deleted, and never asks the database how much.
 """
 
-from bridge.spool.errors import SpoolDamaged, SpoolFull, SpoolLocked, SpoolUnusable
+from bridge.spool.errors import (
+    SpoolDamaged,
+    SpoolFull,
+    SpoolLocked,
+    SpoolUnavailable,
+    SpoolUnusable,
+)
 from bridge.spool.looking import Totals, rows, totals
 from bridge.spool.opening import opened
-from bridge.spool.store import Row, Spool, Stored
+from bridge.spool.rows import Row
+from bridge.spool.store import Spool, Stored
 
 __all__ = [
     "Row",
@@ -16,6 +23,7 @@ __all__ = [
     "SpoolDamaged",
     "SpoolFull",
     "SpoolLocked",
+    "SpoolUnavailable",
     "SpoolUnusable",
     "Stored",
     "Totals",

@@ -17,3 +17,7 @@ class SpoolDamaged(BridgeError):
 
 class SpoolUnusable(BridgeError):
     """The spool cannot be opened or made at its path."""
+
+
+class SpoolUnavailable(BridgeError):
+    """The disk does not let the spool be opened now; it may do so later."""

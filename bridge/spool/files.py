@@ -10,7 +10,7 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import structlog
 
@@ -23,6 +23,15 @@ _SPARE_FACTOR = 4
 """The reserve is taken again when this many times its size is free."""
 
 log = structlog.get_logger()
+
+
+def private(path: Path, mode: str) -> IO[Any]:
+    """Open a file that only its owner may read, and that is no link; raises OSError."""
+
+    def opener(name: str, flags: int) -> int:
+        return os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+
+    return open(path, mode, opener=opener)
 
 
 class Reserve:
@@ -39,7 +48,7 @@ class Reserve:
         disk = os.statvfs(self._path.parent)
         if disk.f_bavail * disk.f_frsize < _SPARE_FACTOR * RESERVE_BYTES:
             return
-        with suppress(OSError), self._path.open("wb") as file:
+        with suppress(OSError), private(self._path, "wb") as file:
             os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
             self._held = True
 
@@ -65,7 +74,7 @@ class Lock:
 
     def acquire(self, *, wait_seconds: float) -> None:
         """Take the lock; raises ``SpoolLocked`` naming the holder, and OSError."""
-        file = self._path.open("a+")
+        file = private(self._path, "a+")
         deadline = time.monotonic() + wait_seconds
         told = False
         while not _try_lock(file):
@@ -92,12 +101,64 @@ class Lock:
             self._file.close()
 
 
-def _try_lock(file: IO[str]) -> bool:
+def _try_lock(file: IO[Any]) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         return False
     return True
+
+
+class Identity:
+    """The database file itself, whatever its names: locked, and compared with what has its name.
+
+    The file of a lock can be removed, and a database can have a second name, by which another
+    process would come past that lock.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Lock the file; raises ``SpoolLocked`` and OSError."""
+        self._path = path
+        self._file = private(path, "rb")
+        if not _try_lock(self._file):
+            self._file.close()
+            raise SpoolLocked(
+                f"{path} is in use by another process, under this name or another one: stop it,"
+                " or set another spool.path here"
+            )
+        self._beside: dict[str, tuple[int, int]] = {}
+
+    def close(self) -> None:
+        """Let others have the file.
+
+        Not while SQLite has it open: the kernel drops SQLite's locks when anybody closes it.
+        """
+        self._file.close()
+
+    def what_is_wrong(self) -> str:
+        """Return what has become of the database's files, "" if they are where they were.
+
+        SQLite goes on with files that were removed or replaced, and all of it is gone with its end.
+        """
+        if _identity(self._path) != _identity(self._file.fileno()):
+            return f"{self._path} was removed, replaced or unmounted"
+        for suffix in ("-wal", "-shm"):
+            beside = self._path.with_name(f"{self._path.name}{suffix}")
+            found = _identity(beside)
+            if suffix not in self._beside and found is not None:
+                self._beside[suffix] = found
+            elif self._beside.get(suffix) != found:
+                return f"{beside} was removed or replaced"
+        return ""
+
+
+def _identity(file: Path | int) -> tuple[int, int] | None:
+    """Return what tells one file of this machine from all others, None if there is none."""
+    try:
+        found = os.stat(file)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _sign(file: IO[str]) -> None:
@@ -110,6 +171,12 @@ def _sign(file: IO[str]) -> None:
 def suspicion(database: Path) -> Path:
     """Return the file whose presence says that damage was met in the database."""
     return database.with_name(f"{database.name}.damaged")
+
+
+def suspect(database: Path) -> None:
+    """Leave the mark of damage for the next start; a disk that has no room for it goes without."""
+    with suppress(OSError):
+        private(suspicion(database), "ab").close()
 
 
 def is_damage(error: sqlite3.Error) -> bool:

@@ -1,51 +1,30 @@
 """What can be read of a damaged database goes into a new one, which then takes its place.
 
 The damaged one stays where it is until the new one is complete and on the disk: whoever is killed
-before, or finds no room, has lost nothing, and the next start begins anew. All that is written to
-it is a header that it has lost, and what SQLite takes over from its WAL when it closes it. Once
-there is a file ``.salvaged``, only names are left to be changed, which every start goes on with.
+before, or finds no room, has lost nothing, and the next start begins anew. Nothing is written to
+it. Once there is a file ``.salvaged``, only names are left to be changed, which every start goes on
+with.
 """
 
 from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import structlog
 
-from bridge.spool.errors import SpoolUnusable
-from bridge.spool.files import suspicion, sync
-from bridge.spool.schema import complete
-from bridge.spool.store import SELECT
+from bridge.spool.errors import SpoolUnavailable
+from bridge.spool.files import private, suspect, sync
+from bridge.spool.pages import Columns, Pages
+from bridge.spool.schema import INDEX, complete
 from bridge.spool.writer import insert
 
-_HEADER_BYTES = 100
-_MAGIC = b"SQLite format 3\0"
-_IS_WAL = b"\2\2"
-
-_FROM = f"{SELECT} WHERE seq >= ?"
-
 _KEEP = insert(1, "INSERT OR IGNORE")
-"""A row that lacks a value, or is met twice on damaged pages, is left out."""
-
-_GIVE_UP_AFTER = 100_000
-"""Numbers one after the other that cannot be read, until nothing more is expected."""
-
-_OF_ROWS = {
-    sqlite3.SQLITE_ERROR,  # the table is not there, or a text is not UTF-8
-    sqlite3.SQLITE_CORRUPT,
-    sqlite3.SQLITE_NOTADB,
-    sqlite3.SQLITE_TOOBIG,
-    sqlite3.SQLITE_IOERR_READ,
-    sqlite3.SQLITE_IOERR_SHORT_READ,
-    sqlite3.SQLITE_IOERR_CORRUPTFS,  # a bad sector
-}
-"""Errors that are those of a place in the file. No row may be left out for any other."""
+"""Statement that leaves out a row without one of its values, and one that is there already."""
 
 log = structlog.get_logger()
 
@@ -53,23 +32,51 @@ log = structlog.get_logger()
 def salvage(path: Path, damage: sqlite3.Error) -> None:
     """Replace a damaged database by what can be read of it.
 
-    Raises ``SpoolUnusable``, with nothing lost, when that cannot be done, and OSError.
+    Raises ``SpoolUnavailable``, with nothing lost, when that cannot be done, and OSError.
     """
     log.error("spool_corrupt", error=str(damage))
-    copy = path.with_name(f"{path.name}.salvaging")
+    copy = _copy_of(path)
     try:
-        suspicion(path).touch()  # a start that is killed leaves it to the next one
-        copy.unlink(missing_ok=True)
-        salvaged, unreadable = _copy(path, copy)
+        suspect(path)  # a start that is killed leaves it to the next one
+        salvaged, unreadable, uncounted = _copy(path, copy)
         sync(copy)
     except (sqlite3.Error, OSError) as error:
-        copy.unlink(missing_ok=True)
-        raise SpoolUnusable(_why_not(path, error)) from error
+        with suppress(OSError):
+            copy.unlink(missing_ok=True)
+        raise SpoolUnavailable(_why_not(path, error)) from error
     aside = str(_aside(path, copy))
-    log.warning("spool_salvaged", events=salvaged, unreadable=unreadable, set_aside=aside)
+    log.warning(
+        "spool_salvaged",
+        events=salvaged,
+        unreadable=unreadable,
+        at_least=uncounted,
+        set_aside=aside,
+    )
     copy.rename(_salvaged(path))
     sync(path.parent)
     put_in_place(path)
+
+
+def rescue(path: Path, rows: Iterable[Columns]) -> int:
+    """Copy the rows of an open database whose files are gone; the next start goes on with them.
+
+    Return how many there are. When they cannot be copied they are lost, which the log says.
+    """
+    try:
+        copy = _copy_of(path)
+        with _filling(copy) as target:
+            kept = sum(target.execute(_KEEP, row).rowcount for row in rows)
+        sync(copy)
+        if kept:
+            copy.rename(_salvaged(path))
+        else:
+            copy.unlink()
+        sync(path.parent)
+    except (sqlite3.Error, OSError) as error:
+        log.error("spool_lost", error=str(error))
+        return 0
+    log.warning("spool_rescued", events=kept)
+    return kept
 
 
 def put_in_place(path: Path) -> None:
@@ -112,82 +119,38 @@ def _why_not(path: Path, error: Exception) -> str:
     )
 
 
-def _copy(path: Path, copy: Path) -> tuple[int, int]:
-    """Copy every readable row; return how many, and how many could not be read.
+def _copy(path: Path, copy: Path) -> tuple[int, int, bool]:
+    """Copy every row that can be read.
 
-    Without a journal: that would take as much room again, and an incomplete copy is thrown away.
+    Return how many these are, how many are missing, and whether there may be more of those than
+    anything in the file tells.
     """
-    found = 0
+    kept: set[int] = set()
+    with _filling(copy) as target, closing(Pages(path, index=INDEX)) as pages:
+        for row in pages.rows():
+            target.execute(_KEEP, row)
+            kept.add(row[0])
+    if pages.error is not None and not kept:
+        raise pages.error
+    return len(kept), len(pages.numbers - kept), not pages.is_whole
+
+
+def _copy_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.salvaging")
+
+
+@contextmanager
+def _filling(copy: Path) -> Iterator[sqlite3.Connection]:
+    """Make a database without a journal, which would take as much room again.
+
+    An incomplete copy is thrown away.
+    """
+    copy.unlink(missing_ok=True)
+    private(copy, "xb").close()
     with closing(sqlite3.connect(copy, isolation_level=None)) as target:
         target.execute("PRAGMA journal_mode = OFF")
         target.execute("PRAGMA synchronous = OFF")
         complete(target)
-        _restore_header(path, copy)
-        with closing(sqlite3.connect(path)) as source:
-            target.execute("BEGIN")
-            for row in _readable(source):
-                found += 1
-                if row is not None:
-                    target.execute(_KEEP, row)
-            target.execute("COMMIT")
-        salvaged = target.total_changes
-    return salvaged, found - salvaged
-
-
-def _restore_header(damaged: Path, sound: Path) -> None:
-    """Give a file that has lost its header that of a sound database: no row depends on it.
-
-    Size and free pages are left out, then SQLite goes by the file
-    (https://www.sqlite.org/fileformat.html#the_database_header).
-    """
-    header = bytearray(sound.read_bytes()[:_HEADER_BYTES])
-    header[18:20] = _IS_WAL
-    header[28:40] = bytes(12)
-    with damaged.open("r+b") as file:
-        if file.read(len(_MAGIC)) != _MAGIC:
-            file.seek(0)
-            file.write(header)
-
-
-def _readable(source: sqlite3.Connection) -> Iterator[tuple[Any, ...] | None]:
-    """Yield the rows, None for each that cannot be read; in order, but where pages are damaged.
-
-    How many there were behind the last readable one nobody can tell: they are one None.
-    """
-    seq = 0
-    while True:
-        try:
-            for row in source.execute(f"{_FROM} ORDER BY seq", (seq + 1,)):
-                seq = max(seq, row[0])
-                yield row
-        except sqlite3.DatabaseError as error:
-            _raise_unless_of_rows(error)
-            unreadable, found = _next_readable(source, seq)
-        else:
-            return
-        yield from [None] * unreadable
-        if found is None:
-            return
-        seq = max(seq + unreadable + 1, found[0])  # never back, wherever a damaged page leads
-        yield found
-
-
-def _next_readable(source: sqlite3.Connection, seq: int) -> tuple[int, tuple[Any, ...] | None]:
-    """Return how many numbers behind one cannot be read, and the first row behind them.
-
-    One row at a time is asked for: a cursor reads ahead, and drops the row before an error.
-    """
-    for number in range(seq + 1, seq + 1 + _GIVE_UP_AFTER):
-        try:
-            row = source.execute(f"{_FROM} ORDER BY seq LIMIT 1", (number,)).fetchone()
-        except sqlite3.DatabaseError as error:
-            _raise_unless_of_rows(error)
-        else:
-            return number - seq - 1, row
-    return 1, None
-
-
-def _raise_unless_of_rows(error: sqlite3.DatabaseError) -> None:
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
-    if not {code, code & 0xFF} & _OF_ROWS:
-        raise error
+        target.execute("BEGIN")
+        yield target
+        target.execute("COMMIT")

@@ -19,6 +19,8 @@ CREATE TABLE IF NOT EXISTS event (
 -- All that is counted at a start: reading every row for it would take minutes when many wait.
 CREATE INDEX IF NOT EXISTS event_totals ON event (exchange, seq, size)"""
 
+INDEX = "event_totals"
+
 VERSION = 1
 """Of the table, kept as ``user_version``."""
 
@@ -27,6 +29,31 @@ def version_of(database: sqlite3.Connection) -> int:
     """Return the version that a database has, 0 for a new one."""
     [(version,)] = database.execute("PRAGMA user_version")
     return int(version)
+
+
+_COLUMNS = (
+    ("seq", "INTEGER"),
+    ("accepted_at", "REAL"),
+    ("size", "INTEGER"),
+    ("tries", "INTEGER"),
+    ("exchange", "TEXT"),
+    ("routing_key", "TEXT"),
+    ("message_id", "TEXT"),
+    ("meta", "BLOB"),
+    ("body", "BLOB"),
+)
+
+
+def foreign(database: sqlite3.Connection) -> str | None:
+    """Return what a database has that no spool has, in words; None for a spool, or an empty file.
+
+    A table with other columns would be met only when the first event is to be stored.
+    """
+    found = database.execute("SELECT name, type FROM pragma_table_info('event')").fetchall()
+    if found:
+        return None if tuple(found) == _COLUMNS else "its table has other columns"
+    others = database.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
+    return f"it has a table {others[0][0]!r}" if others else None
 
 
 def complete(database: sqlite3.Connection) -> None:

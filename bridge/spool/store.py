@@ -10,53 +10,26 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 import structlog
 
-from bridge.core.message import Message, body_id, bounded
+from bridge.core.message import Message
 from bridge.spool.errors import SpoolFull
-from bridge.spool.files import is_damage, suspicion
+from bridge.spool.files import is_damage, suspect
+from bridge.spool.rows import SELECT, Row, row_of, row_to_store, values
+from bridge.spool.salvage import rescue
 from bridge.spool.writer import Append, Delete, NoteTries, Writer
-
-_ROW_BYTES = 128
-"""What a row costs beside its texts, about."""
 
 _READ_ROWS = 64
 _READ_BYTES = 4 * 1024 * 1024
 """Of bodies: as soon as a read has so many, it ends."""
 
-COLUMNS = "seq, accepted_at, size, tries, exchange, routing_key, message_id, meta, body"
-"""Of a row, in the order of the table."""
-
-SELECT = f"SELECT {COLUMNS} FROM event"  # noqa: S608  # a constant
-
 log = structlog.get_logger()
 
 TOTALS = "SELECT exchange, count(*), sum(size), max(seq) FROM event GROUP BY exchange"
 """What is known at a start; the index of the table has all of it."""
-
-
-class Row(NamedTuple):
-    """One spooled event.
-
-    ``seq`` is the order of acceptance, ``accepted_at`` Unix time in seconds, ``size`` the bytes
-    that it counts against ``max_bytes``, ``tries`` how often it was retried after a refusal. When
-    the row is damaged, ``unreadable`` says how, and the message is what is left of it.
-    """
-
-    seq: int
-    accepted_at: float
-    size: int
-    tries: int
-    message: Message
-    unreadable: str = ""
-
-    @property
-    def endpoint(self) -> str:
-        """Return the name of the endpoint that accepted the event."""
-        return str(self.message.headers.get("endpoint", "unknown"))
 
 
 Stored = Callable[[Row, SpoolFull | None], None]
@@ -82,6 +55,9 @@ class Spool:
         self._path = path
         self._loop = asyncio.get_running_loop()
         self.damaged = asyncio.Event()
+        self.damage = ""
+        """What is wrong with the spool, in words, once ``damaged`` is set."""
+        self._is_gone = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="spool-reader")
         self._reading = asyncio.Lock()
         self._deleting: set[int] = set()
@@ -115,14 +91,12 @@ class Spool:
         """Hand an event over; it is safe when ``stored`` is called. Raises ``SpoolFull``."""
         if self.damaged.is_set():
             raise SpoolFull("the spool is damaged")
-        meta = _meta(message)
-        size = len(message.body) + len(meta) + len(message.routing_key) + _ROW_BYTES
-        if self.bytes + size > self._max_bytes:
+        row, meta = row_to_store(self._last_seq + 1, time.time(), tries, message)
+        if self.bytes + row.size > self._max_bytes:
             raise SpoolFull(f"the spool holds {self.bytes} bytes: max_bytes is {self._max_bytes}")
         self._last_seq += 1
-        row = Row(self._last_seq, time.time(), size, tries, message)
-        self._count(1, size)
-        self._writer.put(Append(_values(row, meta), partial(self._note_stored, row, stored)))
+        self._count(1, row.size)
+        self._writer.put(Append(values(row, meta), partial(self._note_stored, row, stored)))
         return row
 
     def delete(self, row: Row) -> None:
@@ -176,15 +150,30 @@ class Spool:
         if not is_damage(error) or self.damaged.is_set():
             return
         log.error("spool_damaged", error=str(error))
-        with suppress(OSError):
-            suspicion(self._path).touch()
+        suspect(self._path)
+        self._end(f"damaged: {error}")
+
+    def note_gone(self, what: str) -> None:
+        """Take note that the files are not where they were; from any thread."""
+        log.error("spool_gone", detail=what)
+        self._is_gone = True
+        self._end(what)
+
+    def _end(self, damage: str) -> None:
+        self.damage = self.damage or damage
         with suppress(RuntimeError):  # the loop is closed already
             self._loop.call_soon_threadsafe(self.damaged.set)
 
     def close(self) -> None:
-        """Write what is left and close the files."""
+        """Write what is left and close the files; of files that are gone, first copy what is there.
+
+        ``events`` then says how many are on the disk.
+        """
         self._writer.close()
         self._thread.shutdown()
+        if self._is_gone:
+            rows = self._reader.execute(f"{SELECT} ORDER BY seq")
+            self.events = rescue(self._path, rows)
         self._reader.close()
 
     def _note_stored(self, row: Row, stored: Stored, refusal: SpoolFull | None) -> None:
@@ -211,33 +200,6 @@ class Spool:
         return [row_of(columns) for columns in found]
 
 
-def _meta(message: Message) -> bytes:
-    return orjson.dumps(
-        [
-            message.content_type,
-            message.type,
-            message.timestamp,
-            message.headers,
-            message.record,
-        ]
-    )
-
-
-def _values(row: Row, meta: bytes) -> tuple[object, ...]:
-    message = row.message
-    return (
-        row.seq,
-        row.accepted_at,
-        row.size,
-        row.tries,
-        message.exchange,
-        message.routing_key,
-        message.message_id,
-        meta,
-        message.body,
-    )
-
-
 def _fetch(reader: sqlite3.Connection, sql: str, parameters: tuple[int | str, ...]) -> list[Any]:
     """Return what a query finds, or only the start of it when the bodies are large."""
     cursor, found, size = reader.execute(sql, parameters), [], 0
@@ -245,56 +207,3 @@ def _fetch(reader: sqlite3.Connection, sql: str, parameters: tuple[int | str, ..
         found += page
         size += sum(len(columns[-1] or b"") for columns in page)
     return found
-
-
-def row_of(columns: Sequence[Any]) -> Row:
-    """Build a row from what ``SELECT`` returns; one that is no event any more is unreadable."""
-    try:
-        return _readable(columns)
-    except (ValueError, TypeError) as error:
-        return _unreadable(*columns, error=str(error))
-
-
-def _readable(columns: Sequence[Any]) -> Row:
-    seq, accepted_at, size, tries, exchange, routing_key, message_id, meta, body = columns
-    content_type, kind, timestamp, headers, record = orjson.loads(meta)
-    message = Message(
-        exchange=exchange,
-        routing_key=routing_key,
-        body=body,
-        content_type=content_type,
-        message_id=message_id,
-        type=kind,
-        timestamp=timestamp,
-        headers=headers,
-        record=tuple(record) if record else None,
-    )
-    return Row(seq, accepted_at, size, tries, message)
-
-
-def _unreadable(
-    seq: int, accepted_at: Any, size: Any, tries: Any, *columns: Any, error: str
-) -> Row:
-    """Return what is left of a row, in a form that can be parked."""
-    exchange, routing_key, message_id, _, stored = columns
-    body = stored if isinstance(stored, bytes) else _text(stored).encode()
-    message = Message(
-        exchange=_text(exchange),
-        routing_key=_text(routing_key),
-        body=body,
-        content_type="application/octet-stream",
-        message_id=_text(message_id) or body_id(body),
-        type="com.superoffice.parked",
-        timestamp=0,
-        headers={"endpoint": "unknown"},
-    )
-    numbers = (
-        value if isinstance(value, float | int) else 0 for value in (accepted_at, size, tries)
-    )
-    accepted, counted, tried = map(int, numbers)
-    return Row(seq, accepted, counted, tried, message, unreadable=error or "damaged")
-
-
-def _text(value: Any) -> str:
-    """Return a column's text, cut to what AMQP can carry."""
-    return bounded(value if isinstance(value, str) else "")

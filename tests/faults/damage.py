@@ -10,9 +10,11 @@ import struct
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
 
 _LEAVES = (10, 13)  # of an index, of a table
+_ABOVE = (2, 5)  # interior pages of an index, of a table: no row is on them
 _HEADER_BYTES = 100
 
 LARGE = 80 * 1024 * 1024
@@ -47,6 +49,42 @@ def header(path: Path) -> list[Part]:
     return [Part(0, _HEADER_BYTES, 0)]
 
 
+def root(path: Path) -> list[Part]:
+    """Return the page that leads to all rows; none is on it."""
+    number, size = _root(path, "event")
+    return [Part((number - 1) * size, size, 0)]
+
+
+def rows_on(path: Path, pages: list[int]) -> set[int]:
+    """Return the rows with something on one of these pages, which are counted from 0.
+
+    SQLite itself says so: each page is taken away in turn, and each row is asked for.
+    """
+    _, size = _root(path, "event")
+    with closing(sqlite3.connect(path)) as database:
+        rows = database.execute("SELECT * FROM event").fetchall()
+    lost: set[int] = set()
+    for page in pages:
+        with TemporaryDirectory() as directory:
+            copy = Path(directory) / "copy.db"
+            content = bytearray(path.read_bytes())
+            kind = content[page * size]
+            if kind not in _ABOVE:
+                content[page * size : (page + 1) * size] = b"\xa5" * size
+            copy.write_bytes(content)
+            with closing(sqlite3.connect(copy)) as database:
+                lost |= {row[0] for row in rows if not _is_there(database, row)}
+    return lost
+
+
+def _is_there(database: sqlite3.Connection, row: tuple[Any, ...]) -> bool:
+    try:
+        found = database.execute("SELECT * FROM event NOT INDEXED WHERE seq = ?", row[:1])
+        return bool(found.fetchone() == row)
+    except sqlite3.DatabaseError:
+        return False
+
+
 def overwrite(path: Path, parts: list[Part]) -> int:
     """Overwrite parts of a file with what SQLite never writes; return how many rows that costs."""
     with path.open("r+b") as file:
@@ -79,10 +117,16 @@ def spoil_metadata(path: Path) -> None:
 
 def _leaves(path: Path, name: str = "event") -> list[Part]:
     """Return the pages that hold the rows of a table or an index, in their order."""
+    root, size = _root(path, name)
+    return list(_leaves_below(path.read_bytes(), root, size))
+
+
+def _root(path: Path, name: str) -> tuple[int, int]:
+    """Return the first page of a table or an index, counted from 1, and the size of pages."""
     with closing(sqlite3.connect(path)) as database:
         [(root,)] = database.execute("SELECT rootpage FROM sqlite_schema WHERE name = ?", (name,))
         [(size,)] = database.execute("PRAGMA page_size")
-    return list(_leaves_below(path.read_bytes(), root, size))
+    return root, size
 
 
 def _leaves_below(file: bytes, number: int, size: int) -> Iterator[Part]:

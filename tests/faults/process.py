@@ -117,6 +117,10 @@ class BridgeProcess:
     async def run_to_the_end(self) -> int:
         """Start it, and return its exit code when it has ended by itself."""
         self._spawn()
+        return await self.ended()
+
+    async def ended(self) -> int:
+        """Return its exit code when it has ended by itself."""
         assert self._process is not None
         assert self._reader is not None
         async with asyncio.timeout(PATIENCE):

@@ -1,6 +1,7 @@
 """The disk of the spool is full, or what is on it is damaged."""
 
 import asyncio
+import shutil
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -113,7 +114,7 @@ async def test_start_on_a_full_disk(world, node, tmp_path, end):
         assert counts.is_clean
 
 
-@pytest.mark.parametrize("where", [damage.middle, damage.end, damage.header])
+@pytest.mark.parametrize("where", [damage.middle, damage.end, damage.header, damage.root])
 async def test_corrupt_spool(world, node, where):
     """The bridge starts with what can be read of a corrupt spool, and says how much cannot."""
     async with world() as row:
@@ -128,7 +129,7 @@ async def test_corrupt_spool(world, node, where):
         assert found["set_aside"] in map(str, row.bridge.spool.parent.iterdir())
         missing = waiting - found["events"]
         assert cost == missing
-        assert bool(missing) == bool(found["unreadable"])
+        assert (missing, False) == (found["unreadable"], found["at_least"])
         assert counts.lost <= missing
         assert (0, 0) == (counts.violations, counts.mixed)
         assert senders.never_failed
@@ -168,7 +169,7 @@ async def test_no_room_to_salvage(world, node, tmp_path):
                 await row.accepts(50)
             counts = await row.counts("no room to salvage, then some")
 
-        assert 78 == code
+        assert 75 == code
         assert "full" in said
         assert f"takes up to {found['spool.db'] / 1e6:,.1f} MB" in said
         assert (left.pop("filler"), left.pop("spool.db.damaged"), left) == (ANY, 0, found)
@@ -198,6 +199,50 @@ async def test_damage_in_a_large_spool(world, node):
         assert counts.lost <= cost
         assert (0, 0) == (counts.violations, counts.mixed)
         assert senders.never_failed
+
+
+def removed(spool):
+    """Remove the database."""
+    spool.unlink()
+
+
+def replaced(spool):
+    """Put an older copy of the database in its place."""
+    copy = spool.with_name("copy")
+    shutil.copy(spool, copy)
+    copy.rename(spool)
+
+
+def log_removed(spool):
+    """Remove the write-ahead log."""
+    spool.with_name(f"{spool.name}-wal").unlink()
+
+
+def unmounted(spool):
+    """Take away the file system."""
+    disks.unmount(spool.parent)
+
+
+@ONLY_REAL
+@pytest.mark.parametrize("happens", [removed, replaced, log_removed, unmounted])
+async def test_spool_is_gone(world, node, tmp_path, happens):
+    """A bridge whose spool is gone takes nothing more, and its next start has all that was there."""
+    with tmpfs(tmp_path) as (directory, _):
+        async with world(BRIDGE_SPOOL__PATH=f"{directory / 'spool.db'}") as row:
+            await asyncio.to_thread(node.freeze)
+            async with row.senders():
+                await row.spools(100)
+                await asyncio.to_thread(happens, row.bridge.spool)
+                code = await row.bridge.ended()
+                await row.bridge.start()
+                await row.accepts(50)
+                await asyncio.to_thread(node.thaw)
+            counts = await row.counts(f"spool {happens.__name__.replace('_', ' ')} while running")
+
+        assert 75 == code
+        assert counts.is_clean
+        assert 1 == row.bridge.log.counts["spool_gone"]
+        assert row.bridge.log.latest["spool_rescued"]["events"] >= 100
 
 
 def untouched(spool):

@@ -1,13 +1,24 @@
 """What is done at a start, when what is there may be large, or damaged."""
 
 import asyncio
+import os
+import resource
 import sqlite3
 import threading
-from contextlib import closing
+from contextlib import closing, suppress
 
 import pytest
 
-from bridge.spool import Spool, SpoolFull, SpoolLocked, SpoolUnusable, files, opened, opening
+from bridge.spool import (
+    Spool,
+    SpoolFull,
+    SpoolLocked,
+    SpoolUnavailable,
+    SpoolUnusable,
+    files,
+    opened,
+    opening,
+)
 from bridge.spool.files import is_damage, suspicion
 from bridge.spool.store import TOTALS
 from bridge.spool.writer import Append, Delete, _commit, connect
@@ -95,22 +106,29 @@ async def test_who_is_cancelled_keeps_the_lock_to_the_end(spool, monkeypatch, ow
     assert first.cancelled()
 
 
-async def test_a_lock_that_cannot_be_signed(spool, tmp_path):
+def test_a_lock_that_cannot_be_signed(tmp_path):
     """Who has it is told to people only: a full disk that does not take that keeps nobody out."""
-    (tmp_path / "spool.db.lock").symlink_to("/dev/full")
+    lock = files.Lock(tmp_path / "spool.db")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        lock.acquire(wait_seconds=0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    held = (tmp_path / "spool.db.lock").read_text()
+    lock.release()
 
-    async with spool() as opened_all_the_same:
-        assert 0 == opened_all_the_same.events
+    assert "" == held
 
 
 async def test_a_reserve_that_cannot_be_given_up(spool, tmp_path, monkeypatch):
     """A spool that cannot be opened is not tried again for room that was not made."""
-    (tmp_path / "spool.db").mkdir()
+    (tmp_path / "spool.db-wal").mkdir()
     reserve = tmp_path / "spool.db.reserve"
     reserve.mkdir()
     monkeypatch.setattr(files, "RESERVE_BYTES", reserve.stat().st_size)
 
-    with pytest.raises(SpoolUnusable, match="unable to open"):
+    with pytest.raises(SpoolUnavailable, match="disk I/O error"):
         async with spool():
             pass
 
@@ -186,3 +204,139 @@ def test_a_commit_is_on_the_disk(path, deletions):
 def test_what_counts_as_damage(error, damaged):
     """A disk that is full, or gone, says nothing about the file."""
     assert is_damage(error) is damaged
+
+
+async def test_private_files(spool, path):
+    """Nobody but the owner reads customers' data; what was open to others is closed to them."""
+    path.chmod(0o644)
+    async with spool() as opened_again:
+        opened_again.append(message(1), stored=stored)
+        await opened_again.flush()
+        modes = {file.name: file.stat().st_mode & 0o777 for file in path.parent.glob("spool.db*")}
+
+    assert {"spool.db", "spool.db-wal", "spool.db-shm", "spool.db.lock", "spool.db.reserve"} == set(
+        modes
+    )
+    assert {0o600} == set(modes.values())
+
+
+async def test_a_directory_of_its_own_is_private(tmp_path):
+    """A directory that is made for the spool lets nobody else in."""
+    path = tmp_path / "new" / "spool.db"
+    async with opened(path, max_bytes=1 << 20, lock_wait=0):
+        assert 0o700 == path.parent.stat().st_mode & 0o777
+
+
+@pytest.mark.parametrize("suffix", ["", "-wal", ".lock", ".damaged", ".reserve", ".salvaging"])
+async def test_links_are_not_followed(spool, path, suffix, tmp_path):
+    """What another user of the machine has linked to is neither written to nor made."""
+    elsewhere = tmp_path / "elsewhere"
+    (tmp_path / f"spool.db{suffix}").unlink(missing_ok=True)
+    (tmp_path / f"spool.db{suffix}").symlink_to(elsewhere)
+    with suppress(SpoolUnusable):
+        async with spool() as linked:
+            linked.note_error(sqlite3.DatabaseError("damage"))
+
+    assert not elsewhere.exists()
+
+
+async def test_a_link_is_refused(spool, path, tmp_path):
+    """Two names of one file would be two locks, and two write-ahead logs."""
+    path.rename(tmp_path / "real.db")
+    path.symlink_to("real.db")
+
+    with pytest.raises(SpoolUnusable, match="is a link: name the file itself"):
+        async with spool():
+            pass
+
+
+async def test_another_name_of_the_same_file(spool, path, tmp_path):
+    """A second name of the file does not let a second process in."""
+    os.link(path, tmp_path / "other.db")
+    async with spool():
+        with pytest.raises(SpoolLocked, match="under this name or another one"):
+            async with opened(tmp_path / "other.db", max_bytes=1 << 20, lock_wait=0):
+                pass
+
+
+async def test_a_lock_whose_file_was_removed(spool, path):
+    """The database is locked itself: without the lock file, too, nobody else gets in."""
+    async with spool():
+        path.with_name("spool.db.lock").unlink()
+        with pytest.raises(SpoolLocked, match="in use by another process"):
+            async with spool():
+                pass
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["ALTER TABLE event ADD COLUMN more TEXT", "ALTER TABLE event DROP COLUMN tries"],
+)
+async def test_another_schema_of_the_same_version(spool, path, change):
+    """A table with other columns is refused at the start, not with the first event."""
+    with closing(sqlite3.connect(path)) as database:
+        database.execute(change)
+
+    with pytest.raises(SpoolUnusable, match="its table has other columns"):
+        async with spool():
+            pass
+
+
+async def test_the_database_of_another_program(spool, tmp_path):
+    """A database that is no spool gets no table of ours."""
+    with closing(sqlite3.connect(tmp_path / "spool.db")) as database:
+        database.execute("CREATE TABLE customer (name TEXT)")
+
+    with pytest.raises(SpoolUnusable, match="it has a table 'customer'"):
+        async with spool():
+            pass
+
+
+def gone(path):
+    """Remove the database."""
+    path.unlink()
+
+
+def replaced(path):
+    """Put another file in its place."""
+    other = path.with_name("other")
+    other.write_bytes(b"")
+    other.rename(path)
+
+
+def wal_gone(path):
+    """Remove the write-ahead log."""
+    path.with_name("spool.db-wal").unlink()
+
+
+def moved(path):
+    """Rename the database."""
+    path.rename(path.with_name("elsewhere.db"))
+
+
+@pytest.mark.parametrize("happen", [gone, replaced, wal_gone, moved])
+async def test_files_that_are_gone(spool, path, happen):
+    """What the open file still has goes on at the next start; nothing more is taken meanwhile."""
+    async with spool() as losing:
+        losing.append(message(1000), stored=stored)
+        await losing.flush()
+        await asyncio.sleep(1.1)  # the watch has seen the log once
+        happen(path)
+        await is_damaged(losing)
+        with pytest.raises(SpoolFull):
+            losing.append(message(1001), stored=stored)
+    async with spool() as rescued:
+        rows = await rescued.read(after=0, limit=1000)
+
+    assert 301 == losing.events == rescued.events
+    assert [*range(1, 302)] == [row.seq for row in rows]
+
+
+async def test_a_file_that_is_gone_and_held_nothing(spool, tmp_path):
+    """An empty spool that was removed leaves nothing behind."""
+    async with spool() as empty:
+        (tmp_path / "spool.db").unlink()
+        await is_damaged(empty)
+    async with spool() as again:
+        assert 0 == again.events
+    assert not [file.name for file in tmp_path.iterdir() if ".corrupt" in file.name]
