@@ -15,9 +15,15 @@ def main() -> None:
     if sys.argv[1:2] == ["serve"]:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _leave)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup leaves it
+            signal.signal(signal.SIGHUP, _go_on)
     from bridge.cli.app import main as run  # not before that: it is what takes the time
 
     run()
+
+
+def _go_on(*_: object) -> None:
+    """Do nothing: the configuration that is asked for has yet to be read for the first time."""
 
 
 def _leave(*_: object) -> None:

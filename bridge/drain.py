@@ -279,7 +279,6 @@ class Drain:
             log.info("event_confirmed_late", event_id=row.message.message_id)
         if self._backlog == 0:
             log.info("spool_drained", held_records=self.held_records)
-            self._spool.compact()
 
     def _call_next(self, row: Row) -> None:
         """Let the next in line behind a row that is done have its turn."""

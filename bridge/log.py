@@ -7,11 +7,16 @@ line, or reorder what is seen of it.
 
 from __future__ import annotations
 
+import atexit
 import json
 import logging
+import os
 import sys
+import threading
+import time
 from collections.abc import MutableMapping
 from contextlib import suppress
+from queue import SimpleQueue
 from typing import Any, Literal, TextIO, cast
 
 import orjson
@@ -30,9 +35,15 @@ def configure(
     level: Literal["debug", "info", "warning", "error"],
     format: Literal["json", "console"],
     stream: TextIO | None = None,
+    waits: bool = True,
 ) -> None:
-    """Set up logging for the process; ``stream`` is the standard error stream if not given."""
+    """Set up logging for the process; ``stream`` is the standard error stream if not given.
+
+    Unless it ``waits``, who logs never waits for the reader of the stream: a thread writes, and
+    lines beyond a bound are dropped and counted.
+    """
     stream = stream or sys.stderr
+    target = _Unfailing(stream) if waits or not _is_file(stream) else _Beside(stream)
     for name in NOISY_LIBRARIES:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     logging.basicConfig(level=logging.WARNING, handlers=[_Forward()])
@@ -45,7 +56,7 @@ def configure(
             _console if format == "console" else _json,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
-        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Unfailing(stream))),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", target)),
         cache_logger_on_first_use=False,
     )
 
@@ -79,6 +90,66 @@ class _Unfailing:
     def flush(self) -> None:
         with suppress(OSError, ValueError):
             self._stream.flush()
+
+
+_QUEUED_BYTES = 1024 * 1024
+"""Maximum size in characters of lines that wait for the reader of the log."""
+
+_LAST_SECONDS = 1.0
+"""How long the end of the process waits for lines that are still to be written."""
+
+
+def _is_file(stream: TextIO) -> bool:
+    try:
+        return stream.fileno() >= 0
+    except (OSError, ValueError):
+        return False
+
+
+class _Beside:
+    """Writes on a thread of its own: a reader that stands still must not hold up the event loop."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._file = stream.fileno()
+        self._lines: SimpleQueue[str] = SimpleQueue()
+        self._size = 0
+        self._dropped = 0
+        self._lock = threading.Lock()
+        threading.Thread(target=self._run, name="log", daemon=True).start()
+        atexit.register(self._wait_for_the_last)
+
+    def write(self, text: str) -> None:
+        """Hand a part of a line over, or drop it."""
+        if text == "\n":  # print() writes it by itself, behind each line
+            return
+        with self._lock:
+            dropped = self._dropped if self._size < _QUEUED_BYTES // 2 else 0
+            if self._size >= _QUEUED_BYTES:
+                self._dropped += 1
+                return
+            self._dropped -= dropped
+            self._size += len(text)
+        self._lines.put(text)
+        if dropped:
+            log.warning("log_lines_dropped", lines=dropped)
+
+    def flush(self) -> None:
+        """Do nothing: the thread writes at once."""
+
+    def _run(self) -> None:
+        while True:
+            text = self._lines.get()
+            with suppress(OSError):
+                left = f"{text}\n".encode(errors="backslashreplace")
+                while left:
+                    left = left[os.write(self._file, left) :]
+            with self._lock:
+                self._size -= len(text)
+
+    def _wait_for_the_last(self) -> None:
+        end = time.monotonic() + _LAST_SECONDS
+        while self._size and time.monotonic() < end:
+            time.sleep(0.005)
 
 
 def _json(logger: object, method: str, record: MutableMapping[str, Any]) -> str:

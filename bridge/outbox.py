@@ -24,6 +24,12 @@ _PRESSURE_FROM = 0.1
 
 _PRESSURE_FULL = 0.5
 
+_PAUSE_SECONDS = 1.0
+"""Maximum time by which an answer is slowed."""
+
+_COMMIT_SECONDS = 0.5
+"""How long the disk may take beyond a message's deadline, until its sender is told to try again."""
+
 
 class Store(Protocol):
     """The part of a spool that takes messages in."""
@@ -74,6 +80,9 @@ class Outbox:
         self._pending: dict[_Ticket, None] = {}
         """Those with neither outcome nor place on disk, in the order of their deadlines."""
         self._timer: asyncio.TimerHandle | None = None
+        self._storing: dict[_Ticket, None] = {}
+        """Those that were handed to the disk, which has not answered yet."""
+        self._look: asyncio.TimerHandle | None = None
 
     async def deliver(self, message: Message) -> Outcome:
         """Return when the message is confirmed, or on disk, or (``AWAY``) neither can take it.
@@ -141,8 +150,22 @@ class Outbox:
             ticket.settle(Outcome.AWAY)
             return
         self._drain.take(row, ticket.publish)
+        self._storing[ticket] = None
+        if self._look is None:
+            self._look = self._loop.call_later(_COMMIT_SECONDS, self._give_up_on_the_disk)
+
+    def _give_up_on_the_disk(self) -> None:
+        """Answer who has waited too long; what the disk takes later is delivered all the same."""
+        late = self._loop.time() - _COMMIT_SECONDS
+        for ticket in [each for each in self._storing if each.due <= late]:
+            del self._storing[ticket]
+            ticket.settle(ticket.confirmed or Outcome.AWAY)
+        self._look = None
+        if self._storing:
+            self._look = self._loop.call_later(_COMMIT_SECONDS / 2, self._give_up_on_the_disk)
 
     def _stored(self, ticket: _Ticket, row: Row, refusal: SpoolFull | None) -> None:
+        self._storing.pop(ticket, None)
         if refusal is not None:
             self._drain.drop(row)
             ticket.settle(ticket.confirmed or Outcome.AWAY)
@@ -158,4 +181,5 @@ class Outbox:
         if not self._sender.is_up:
             return 0.0
         pressure = (self._spool.fullness - _PRESSURE_FROM) / (_PRESSURE_FULL - _PRESSURE_FROM)
-        return (ticket.due - self._loop.time()) * 0.9 * min(max(pressure, 0.0), 1.0)
+        longest = min((ticket.due - self._loop.time()) * 0.9, _PAUSE_SECONDS)
+        return longest * min(max(pressure, 0.0), 1.0)

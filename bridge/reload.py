@@ -51,7 +51,8 @@ class Reloader:
     async def _reload(self, stamps: dict[Path, _Stamp | None], *, asked: bool) -> None:
         try:
             loaded = await asyncio.to_thread(self._load)
-            renewed = self._service.renew_certificate(loaded.settings.server)
+            server = loaded.settings.server
+            renewed = await asyncio.to_thread(self._service.renew_certificate, server)
         except (ConfigInvalid, CertificateUnusable) as error:
             self._stamps = stamps
             self._refuse(error, asked=asked)

@@ -94,7 +94,8 @@ class Service:
 
     def status(self) -> Mapping[str, Any]:
         """Return the members of ``/readyz``; ready means that a 200 can be earned."""
-        can_keep = self.publisher.is_ready or self.spool.accepts
+        goes_directly = self.publisher.is_ready and self.drain.backlog == 0
+        can_keep = goes_directly or self.spool.accepts
         return {
             "ready": can_keep and self.listener.is_open,
             "broker": self.publisher.broker,

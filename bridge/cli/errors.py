@@ -11,7 +11,7 @@ from bridge.core.errors import (
     ConfigInvalid,
     TopologyMismatch,
 )
-from bridge.spool import SpoolDamaged, SpoolLocked, SpoolUnavailable, SpoolUnusable
+from bridge.spool import SpoolDamaged, SpoolHung, SpoolLocked, SpoolUnavailable, SpoolUnusable
 from bridge.testing.rabbitmq import RabbitMQFailed, RabbitMQNotInstalled
 from bridge.topology import Mismatch
 
@@ -54,7 +54,7 @@ def exit_code(error: BridgeError) -> int:
     match error:
         case ConfigInvalid() | CertificateUnusable() | SpoolUnusable():
             return CONFIG
-        case SpoolLocked() | SpoolDamaged() | SpoolUnavailable():
+        case SpoolLocked() | SpoolDamaged() | SpoolHung() | SpoolUnavailable():
             return AGAIN
         case BrokerUnreachable() | Unavailable() | RabbitMQNotInstalled() | RabbitMQFailed():
             return UNAVAILABLE

@@ -42,14 +42,18 @@ def run(main: _Main[_Result]) -> _Result:
 
 
 def run_until_stopped(
-    main: _Main[_Result], *, on_hangup: Callable[[], None] | None = None, stopped: int = 0
+    main: _Main[_Result],
+    *,
+    on_hangup: Callable[[], None] | None = None,
+    stopped: int = 0,
+    unread_ends: bool = True,
 ) -> _Result | None:
     """Run the coroutine, or cancel it and return None once INT, TERM or HUP arrives.
 
-    It is stopped as well when standard output is a pipe that nobody reads any more, and then
-    ``OutputClosed`` is raised. Whatever comes while it cleans up changes nothing. With
-    ``on_hangup`` HUP calls that instead, unless it was our terminal that hung up. ``stopped`` is
-    the exit code that the command has when it is stopped.
+    It is stopped as well when standard output is a pipe that nobody reads any more, unless
+    ``unread_ends`` is false, and then ``OutputClosed`` is raised. Whatever comes while it cleans up
+    changes nothing. With ``on_hangup`` HUP calls that instead, unless it was our terminal that hung
+    up. ``stopped`` is the exit code that the command has when it is stopped.
     """
     with ExitStack() as stack:
 
@@ -59,7 +63,7 @@ def run_until_stopped(
             exit_anyway.start()
             stack.callback(exit_anyway.cancel)
 
-        return run(_until_stopped(main, on_hangup, ended))
+        return run(_until_stopped(main, on_hangup, ended, unread_ends))
 
 
 def _leave(error: BaseException | None, stopped: int) -> None:
@@ -75,12 +79,14 @@ async def _until_stopped(
     main: _Main[_Result],
     on_hangup: Callable[[], None] | None,
     ended: Callable[[BaseException | None], None],
+    unread_ends: bool,
 ) -> _Result | None:
     signalled, closed = asyncio.Event(), asyncio.Event()
     _on_signals(signalled.set)
     if on_hangup is not None:
         _on_hangup(on_hangup, signalled.set)
-    _on_closed_output(closed.set)
+    if unread_ends:
+        _on_closed_output(closed.set)
     task = asyncio.create_task(main)
     stops = {asyncio.create_task(event.wait()) for event in (signalled, closed)}
     await asyncio.wait({task, *stops}, return_when=asyncio.FIRST_COMPLETED)

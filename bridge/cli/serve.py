@@ -29,17 +29,17 @@ def serve(config: ConfigOption = None) -> None:
 
     HUP, or a change of the files that the configuration was read from, makes it read them again:
     secrets, contexts, log level and certificate change without a restart. It logs to standard
-    output, and starts whether or not RabbitMQ is there. When it is told to stop it takes no new
-    requests and finishes those it has.
+    output, whether or not anybody reads it, and starts whether or not RabbitMQ is there. When it is
+    told to stop it takes no new requests and finishes those it has.
     """
     read = partial(load, config, os.environ)
     loaded = read()
     wanted = loaded.settings.log
-    log.configure(level=wanted.level, format=wanted.format, stream=sys.stdout)
+    log.configure(level=wanted.level, format=wanted.format, stream=sys.stdout, waits=False)
     for warning in loaded.warnings:
         structlog.get_logger().warning("config_warning", detail=warning)
     hangup = asyncio.Event()
-    run_until_stopped(_serve(loaded, read, hangup), on_hangup=hangup.set)
+    run_until_stopped(_serve(loaded, read, hangup), on_hangup=hangup.set, unread_ends=False)
 
 
 async def _serve(loaded: Loaded, read: Callable[[], Loaded], hangup: asyncio.Event) -> None:

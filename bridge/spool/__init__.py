@@ -8,6 +8,7 @@ event loop counts what it hands over and what is deleted, and never asks the dat
 from bridge.spool.errors import (
     SpoolDamaged,
     SpoolFull,
+    SpoolHung,
     SpoolLocked,
     SpoolUnavailable,
     SpoolUnusable,
@@ -22,6 +23,7 @@ __all__ = [
     "Spool",
     "SpoolDamaged",
     "SpoolFull",
+    "SpoolHung",
     "SpoolLocked",
     "SpoolUnavailable",
     "SpoolUnusable",

@@ -19,5 +19,9 @@ class SpoolUnusable(BridgeError):
     """The spool cannot be opened or made at its path."""
 
 
+class SpoolHung(BridgeError):
+    """The disk does not answer."""
+
+
 class SpoolUnavailable(BridgeError):
     """The disk does not let the spool be opened now; it may do so later."""

@@ -45,11 +45,12 @@ class Reserve:
         """Allocate the reserve if it is not held and the disk has plenty."""
         if self._held:
             return
-        disk = os.statvfs(self._path.parent)
-        if disk.f_bavail * disk.f_frsize < _SPARE_FACTOR * RESERVE_BYTES:
-            return
-        with suppress(OSError), private(self._path, "wb") as file:
-            os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
+        with suppress(OSError):
+            disk = os.statvfs(self._path.parent)
+            if disk.f_bavail * disk.f_frsize < _SPARE_FACTOR * RESERVE_BYTES:
+                return
+            with private(self._path, "wb") as file:
+                os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
             self._held = True
 
     def release(self) -> bool:
@@ -179,7 +180,7 @@ def suspect(database: Path) -> None:
         private(suspicion(database), "ab").close()
 
 
-def is_damage(error: sqlite3.Error) -> bool:
+def is_damage(error: Exception) -> bool:
     """Return whether the file is to blame, not the disk's room, a lock, or the system."""
     operational = isinstance(error, sqlite3.OperationalError)
     return isinstance(error, sqlite3.DatabaseError) and (

@@ -16,7 +16,7 @@ import structlog
 from bridge.spool.errors import SpoolUnavailable, SpoolUnusable
 from bridge.spool.files import Identity, Lock, Reserve, is_damage, private, suspicion, sync
 from bridge.spool.salvage import put_in_place, salvage
-from bridge.spool.schema import VERSION, complete, foreign, version_of
+from bridge.spool.schema import VERSION, complete, foreign, let_it_shrink, version_of
 from bridge.spool.store import TOTALS, Spool
 from bridge.spool.watch import watching
 from bridge.spool.writer import connect
@@ -196,7 +196,8 @@ def _check(path: Path) -> bool:
         if whole:
             _check_pages(database)
         complete(database)
-        database.execute(TOTALS).fetchall()  # the service cannot do without them
+        if not database.execute(TOTALS).fetchall():  # the service cannot do without them
+            let_it_shrink(database)
     return whole
 
 
@@ -213,7 +214,8 @@ def _check_beside(spool: Spool, path: Path) -> None:
         try:
             with closing(sqlite3.connect(path)) as database:
                 _check_pages(database)
-        except sqlite3.Error as error:
+        except Exception as error:
+            log.warning("spool_unchecked", error=f"{type(error).__name__}: {error}")
             spool.note_error(error)
 
     threading.Thread(target=check, name="spool-check", daemon=True).start()

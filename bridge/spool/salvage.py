@@ -20,7 +20,7 @@ import structlog
 from bridge.spool.errors import SpoolUnavailable
 from bridge.spool.files import private, suspect, sync
 from bridge.spool.pages import Columns, Pages
-from bridge.spool.schema import INDEX, complete
+from bridge.spool.schema import INDEX, SHRINKS, complete
 from bridge.spool.writer import insert
 
 _KEEP = insert(1, "INSERT OR IGNORE")
@@ -148,6 +148,7 @@ def _filling(copy: Path) -> Iterator[sqlite3.Connection]:
     copy.unlink(missing_ok=True)
     private(copy, "xb").close()
     with closing(sqlite3.connect(copy, isolation_level=None)) as target:
+        target.execute(SHRINKS)
         target.execute("PRAGMA journal_mode = OFF")
         target.execute("PRAGMA synchronous = OFF")
         complete(target)

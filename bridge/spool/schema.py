@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import suppress
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS event (
@@ -25,6 +26,10 @@ VERSION = 1
 """Of the table, kept as ``user_version``."""
 
 
+SHRINKS = "PRAGMA auto_vacuum = INCREMENTAL"
+"""Statement for an empty database: its free pages can be given back, some at a time."""
+
+
 def version_of(database: sqlite3.Connection) -> int:
     """Return the version that a database has, 0 for a new one."""
     [(version,)] = database.execute("PRAGMA user_version")
@@ -42,6 +47,15 @@ _COLUMNS = (
     ("meta", "BLOB"),
     ("body", "BLOB"),
 )
+
+
+def let_it_shrink(database: sqlite3.Connection) -> None:
+    """Make an old database one whose free pages can be given back; only for one without events."""
+    [(mode,)] = database.execute("PRAGMA auto_vacuum")
+    if not mode:
+        with suppress(sqlite3.Error):  # there is no room for it; it will do as it is
+            database.execute(SHRINKS)
+            database.execute("VACUUM")
 
 
 def foreign(database: sqlite3.Connection) -> str | None:

@@ -16,7 +16,7 @@ import orjson
 import structlog
 
 from bridge.core.message import Message
-from bridge.spool.errors import SpoolFull
+from bridge.spool.errors import SpoolFull, SpoolHung
 from bridge.spool.files import is_damage, suspect
 from bridge.spool.rows import SELECT, Row, row_of, row_to_store, values
 from bridge.spool.salvage import rescue
@@ -39,9 +39,9 @@ Stored = Callable[[Row, SpoolFull | None], None]
 class Spool:
     """The open spool of this process; made by ``bridge.spool.opened``.
 
-    ``events`` and ``bytes`` are counted when something is handed over or deleted. ``exchanges`` are
-    the names that the events found at the start need. Once ``damaged`` is set it takes nothing
-    more: who uses it should end, for the next start salvages what can be read.
+    ``events`` are those on the disk; ``bytes`` count from when something is handed over.
+    ``exchanges`` are the names that the events found at the start need. Once ``damaged`` is set it
+    takes nothing more: who uses it should end, for the next start salvages what can be read.
     """
 
     def __init__(self, path: Path, *, max_bytes: int) -> None:
@@ -63,7 +63,11 @@ class Spool:
         self._deleting: set[int] = set()
         self._deleted: set[int] = set()
         self._writer = Writer(
-            path, self._loop, deleted=self._deleted.update, failed=self.note_error
+            path,
+            self._loop,
+            deleted=self._deleted.update,
+            failed=self.note_error,
+            ended=self._note_end,
         )
 
     def __repr__(self) -> str:
@@ -91,27 +95,26 @@ class Spool:
         """Hand an event over; it is safe when ``stored`` is called. Raises ``SpoolFull``."""
         if self.damaged.is_set():
             raise SpoolFull("the spool is damaged")
+        if self._writer.is_hung:
+            raise SpoolFull("the disk does not answer")
         row, meta = row_to_store(self._last_seq + 1, time.time(), tries, message)
         if self.bytes + row.size > self._max_bytes:
             raise SpoolFull(f"the spool holds {self.bytes} bytes: max_bytes is {self._max_bytes}")
         self._last_seq += 1
-        self._count(1, row.size)
+        self.bytes += row.size
         self._writer.put(Append(values(row, meta), partial(self._note_stored, row, stored)))
         return row
 
     def delete(self, row: Row) -> None:
         """Delete an event that somebody else is now responsible for; retried until it is done."""
-        self._count(-1, -row.size)
+        self.events -= 1
+        self.bytes -= row.size
         self._deleting.add(row.seq)
         self._writer.put(Delete(row.seq))
 
     def note_tries(self, row: Row, tries: int) -> None:
         """Remember across restarts how often an event was refused."""
         self._writer.put(NoteTries(row.seq, tries))
-
-    def compact(self) -> None:
-        """Give the space of deleted events back to the file system."""
-        self._writer.call("compact")
 
     async def read(self, *, after: int, limit: int) -> list[Row]:
         """Return the next events in the order of acceptance.
@@ -143,10 +146,10 @@ class Spool:
 
     async def flush(self) -> None:
         """Return when everything handed over so far is on disk."""
-        await self._writer.call("flush")
+        await self._writer.flush()
 
-    def note_error(self, error: sqlite3.Error) -> None:
-        """Remember an error that means damage, here and for the next start; from any thread."""
+    def note_error(self, error: Exception) -> None:
+        """Remember an error that means damage, here and for the next start; not on the loop."""
         if not is_damage(error) or self.damaged.is_set():
             return
         log.error("spool_damaged", error=str(error))
@@ -159,6 +162,11 @@ class Spool:
         self._is_gone = True
         self._end(what)
 
+    def _note_end(self, error: BaseException) -> None:
+        """Take note that nothing is written any more: only a new start helps."""
+        log.error("spool_thread_failed", exc_info=error)
+        self._end(f"its thread has ended: {type(error).__name__}: {error}")
+
     def _end(self, damage: str) -> None:
         self.damage = self.damage or damage
         with suppress(RuntimeError):  # the loop is closed already
@@ -167,9 +175,13 @@ class Spool:
     def close(self) -> None:
         """Write what is left and close the files; of files that are gone, first copy what is there.
 
-        ``events`` then says how many are on the disk.
+        ``events`` then says how many are on the disk. Raises ``SpoolHung``.
         """
-        self._writer.close()
+        try:
+            self._writer.close()
+        except SpoolHung:
+            self._thread.shutdown(wait=False)
+            raise
         self._thread.shutdown()
         if self._is_gone:
             rows = self._reader.execute(f"{SELECT} ORDER BY seq")
@@ -177,13 +189,11 @@ class Spool:
         self._reader.close()
 
     def _note_stored(self, row: Row, stored: Stored, refusal: SpoolFull | None) -> None:
-        if refusal is not None:
-            self._count(-1, -row.size)
+        if refusal is None:
+            self.events += 1
+        else:
+            self.bytes -= row.size
         stored(row, refusal)
-
-    def _count(self, events: int, size: int) -> None:
-        self.events += events
-        self.bytes += size
 
     async def _select(self, sql: str, *parameters: int | str) -> list[Row]:
         loop = asyncio.get_running_loop()
@@ -195,7 +205,7 @@ class Spool:
                     self._thread, _fetch, self._reader, sql, parameters
                 )
             except sqlite3.Error as error:
-                self.note_error(error)
+                await loop.run_in_executor(self._thread, self.note_error, error)
                 raise
         return [row_of(columns) for columns in found]
 

@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -23,14 +24,33 @@ from typing import NamedTuple
 import orjson
 import structlog
 
-from bridge.spool.errors import SpoolFull
+from bridge.spool.errors import SpoolFull, SpoolHung
 from bridge.spool.files import Reserve
+from bridge.spool.schema import SHRINKS
 
 _COLUMNS = 9
 _ROWS_PER_STATEMENT = 256
 _OPERATIONS_PER_COMMIT = 1024
 _OPERATIONS_TO_GATHER = 16
 _RETRY_SECONDS = 0.5
+
+_BUSY_SECONDS = 0.3
+"""How long a commit waits for another program that has locked the database."""
+
+HUNG_SECONDS = 1.0
+"""How long the disk may be at one commit until it counts as hung."""
+
+_END_SECONDS = 5.0
+"""How long the end waits for the disk to take what is left."""
+
+_STEP_PAGES = 64
+"""How many free pages are given back to the disk at a time: some milliseconds of work."""
+
+_WAL_BYTES = 8 * 1024 * 1024
+"""Size that the write-ahead log is cut to, after it was larger."""
+
+_FREE_PAGES = 256
+"""How many free pages are kept for the next events."""
 
 log = structlog.get_logger()
 
@@ -56,9 +76,8 @@ class NoteTries(NamedTuple):
 
 
 class Call(NamedTuple):
-    """Do something else on the thread, outside any transaction: ``compact`` or ``flush``."""
+    """Tell when everything before it is done."""
 
-    action: str
     done: asyncio.Future[None]
 
 
@@ -77,27 +96,41 @@ class Writer:
         loop: asyncio.AbstractEventLoop,
         *,
         deleted: Callable[[Collection[int]], None],
-        failed: Callable[[sqlite3.Error], None],
+        failed: Callable[[Exception], None],
+        ended: Callable[[BaseException], None],
     ) -> None:
         """Start the thread.
 
-        ``deleted`` is told on the loop which rows are gone from the disk, ``failed`` on the thread
-        why a commit was not done.
+        ``deleted`` is told on the loop which rows are gone from the disk; on the thread ``failed``
+        why a commit was not done, and ``ended`` what the thread itself has died of.
         """
         self._path = path
         self._loop = loop
         self._deleted = deleted
         self._failed = failed
+        self._ended = ended
+        self._began: float | None = None
         self._gathered: list[Operation] = []
         self._seen = 0
         self._looking = False
         self._operations: SimpleQueue[list[Operation] | None] = SimpleQueue()
         self._owed: list[Delete | NoteTries] = []
-        self.takes = True
-        """Whether the disk takes events, as far as is known; read on the loop."""
+        self._shrinks = False
+        self._takes = True
         self._reserve = Reserve(path)
         self._thread = threading.Thread(target=self._run, name="spool", daemon=True)
         self._thread.start()
+
+    @property
+    def takes(self) -> bool:
+        """Return whether the disk takes events, as far as is known."""
+        return self._takes and not self.is_hung
+
+    @property
+    def is_hung(self) -> bool:
+        """Return whether the disk has been at one commit for too long."""
+        began = self._began
+        return began is not None and time.monotonic() - began >= HUNG_SECONDS
 
     def put(self, operation: Append | Delete | NoteTries) -> None:
         """Queue an operation; deletions and tries are repeated until they are done."""
@@ -108,18 +141,23 @@ class Writer:
             self._looking = True
             self._loop.call_soon(self._look)
 
-    def call(self, action: str) -> asyncio.Future[None]:
-        """Queue ``compact`` or ``flush``; the future is done after all that came before."""
+    def flush(self) -> asyncio.Future[None]:
+        """Return what is done after all that came before."""
         done: asyncio.Future[None] = self._loop.create_future()
-        self._gathered.append(Call(action, done))
+        self._gathered.append(Call(done))
         self._hand_over()
         return done
 
     def close(self) -> None:
-        """Write what is queued and end the thread."""
+        """Write what is queued and end the thread; raises ``SpoolHung`` if the disk does not."""
         self._hand_over()
         self._operations.put(None)
-        self._thread.join()
+        self._thread.join(_END_SECONDS)
+        if self._thread.is_alive():
+            raise SpoolHung(
+                f"{self._path}: the disk has not answered for {_END_SECONDS:g} s, and may lack what"
+                " was to be written last, none of which was answered 200: mend it, and start again"
+            )
 
     def _look(self) -> None:
         """Hand over what was gathered if the latest turn of the loop brought nothing."""
@@ -140,11 +178,15 @@ class Writer:
     # What follows runs on the thread.
 
     def _run(self) -> None:
-        database = connect(self._path)
-        self._reserve.take()
-        while (batch := self._next_batch()) is not None:
-            self._write(database, batch)
-        database.close()
+        try:
+            with contextlib.closing(connect(self._path)) as database:
+                self._reserve.take()
+                while (batch := self._next_batch()) is not None:
+                    self._began = time.monotonic()
+                    self._write(database, batch)
+                    self._began = None
+        except BaseException as error:
+            self._ended(error)
 
     def _next_batch(self) -> list[Operation] | None:
         """Wait for operations and return all that are queued; None is the end.
@@ -152,9 +194,10 @@ class Writer:
         What is owed, or to be found out, does not wait for something new.
         """
         batch: list[Operation] = []
-        waits = self.takes and not self._owed
+        waits = self._takes and not self._owed
+        pause = 0.01 if self._shrinks else None if waits else _RETRY_SECONDS
         with contextlib.suppress(Empty):
-            found = self._operations.get(timeout=None if waits else _RETRY_SECONDS)
+            found = self._operations.get(timeout=pause)
             while found is not None:
                 batch += found
                 if len(batch) >= _OPERATIONS_PER_COMMIT:
@@ -171,17 +214,19 @@ class Writer:
         error = _commit(database, appends, self._owed)
         if error is None:
             self._paid()
-            self.takes = self.takes or bool(appends) or (not batch and self._try(database))
+            self._takes = self._takes or bool(appends) or (not batch and self._try(database))
             self._reserve.take()
         else:
             log.error("spool_write_failed", error=str(error), events=len(appends))
             self._failed(error)
-            self.takes = self.takes and not appends
+            self._takes = self._takes and not appends
             self._settle_debts(database)
         self._tell(appends, error)
         for operation in batch:
             if isinstance(operation, Call):
-                self._do(database, operation)
+                self._loop.call_soon_threadsafe(_resolve, operation.done)
+        if not batch and self._shrinks:
+            self._shrinks = error is None and _shrink(database)
 
     def _try(self, database: sqlite3.Connection) -> bool:
         """Return whether the disk takes an event; none comes while nobody believes that it does.
@@ -201,15 +246,16 @@ class Writer:
         if _commit(database, (), self._owed) is None:
             self._paid()
             with contextlib.suppress(sqlite3.Error):
-                database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                database.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # within the busy time
 
     def _paid(self) -> None:
         gone = [change.seq for change in self._owed if isinstance(change, Delete)]
         self._owed = []
         if gone:
+            self._shrinks = True
             self._loop.call_soon_threadsafe(self._deleted, gone)
 
-    def _tell(self, appends: Sequence[Append], error: sqlite3.Error | None) -> None:
+    def _tell(self, appends: Sequence[Append], error: Exception | None) -> None:
         if appends:
             refusal = None if error is None else SpoolFull(f"the disk does not take it: {error}")
             self._loop.call_soon_threadsafe(self._settle, appends, refusal)
@@ -218,23 +264,23 @@ class Writer:
         for append in appends:  # each in a call of its own: an error is of one, not of all
             self._loop.call_soon(append.stored, refusal)
 
-    def _do(self, database: sqlite3.Connection, call: Call) -> None:
-        if call.action == "compact":
-            with contextlib.suppress(sqlite3.Error):  # tried again after the next drain
-                database.execute("VACUUM")
-                database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        self._loop.call_soon_threadsafe(_resolve, call.done)
-
 
 def connect(path: Path) -> sqlite3.Connection:
     """Open the database for writing, in autocommit mode: transactions are spelled out."""
     database = sqlite3.connect(
-        path, isolation_level=None, check_same_thread=False, cached_statements=512, timeout=30
+        path,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=512,
+        timeout=_BUSY_SECONDS,
     )
     try:
+        # Before anything else: only a database that is empty still takes it.
+        database.execute(SHRINKS)
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = FULL")
         database.execute("PRAGMA secure_delete = OFF")
+        database.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES}")
     except sqlite3.Error:
         database.close()
         raise
@@ -243,27 +289,41 @@ def connect(path: Path) -> sqlite3.Connection:
 
 def _commit(
     database: sqlite3.Connection, appends: Sequence[Append], changes: Sequence[Delete | NoteTries]
-) -> sqlite3.Error | None:
-    """Do all of it in one transaction and return the error if none of it was done.
+) -> Exception | None:
+    """Do all of it in one transaction and return the error, of whatever kind, if none was done.
 
     Every statement waits for the interpreter once more, which the event loop seldom leaves alone.
     """
     if not appends and not changes:
         return None
-    statements = [*_insertions(appends), *_changes(changes)]
-    alone = len(statements) == 1  # a transaction by itself
     try:
+        statements = [*_insertions(appends), *_changes(changes)]
+        alone = len(statements) == 1  # a transaction by itself
         if not alone:
             database.execute("BEGIN IMMEDIATE")
         for sql, values in statements:
             database.execute(sql, values)
         if not alone:
             database.execute("COMMIT")
-    except sqlite3.Error as error:
+    except Exception as error:
         with contextlib.suppress(sqlite3.Error):
             database.execute("ROLLBACK")
         return error
     return None
+
+
+def _shrink(database: sqlite3.Connection) -> bool:
+    """Give some free pages back to the disk; return whether there are more.
+
+    Events may come at any time, and must not wait for it.
+    """
+    with contextlib.suppress(sqlite3.Error):
+        [(free,)] = database.execute("PRAGMA freelist_count")
+        if free > _FREE_PAGES:
+            database.execute(f"PRAGMA incremental_vacuum({_STEP_PAGES})").fetchall()
+            [(left,)] = database.execute("PRAGMA freelist_count")
+            return bool(_FREE_PAGES < left < free)
+    return False
 
 
 def _insertions(appends: Sequence[Append]) -> Iterator[tuple[str, Sequence[object]]]:

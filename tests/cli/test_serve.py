@@ -9,6 +9,8 @@ import socket
 import subprocess
 import sys
 import termios
+import urllib.error
+import urllib.request
 from functools import partial
 
 import pytest
@@ -120,14 +122,54 @@ def test_a_terminal_that_hangs_up_ends_it(directory):
         process.wait()
 
 
-def test_a_log_that_nobody_reads_ends_it(directory):
-    """It stops as it does for a signal, but with a code for which it is started again."""
+def test_a_log_whose_reader_has_ended(directory):
+    """It goes on: what it takes is worth more than what it says."""
     with running("serve", cwd=directory, **SECRET, **NO_BROKER) as command:
         until_started(command)
+        url = json.loads(command.lines[-1])["url"]
         command.stdout.close()
+        for _ in range(5):
+            assert 404 == status(url)
+        command.process.send_signal(signal.SIGTERM)
 
-        assert 141 == command.process.wait(timeout=30)
+        assert 0 == command.process.wait(timeout=30)
         assert "" == command.stderr.read()
+
+
+def status(url):
+    """Ask for a page that is not there; return the status of the answer."""
+    try:
+        urllib.request.urlopen(f"{url}/nothing", timeout=5)  # noqa: S310  # it is http
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def test_a_log_that_nobody_reads(directory):
+    """A pipe that is full holds up neither answers nor the end; what did not fit is counted."""
+    with running("serve", cwd=directory, **SECRET, **NO_BROKER) as command:
+        until_started(command)
+        url = json.loads(command.lines[-1])["url"]
+        for _ in range(500):  # far more than a pipe holds
+            assert 404 == status(url)
+        command.process.send_signal(signal.SIGTERM)
+
+        assert 0 == command.process.wait(timeout=30)
+
+
+def test_hup_while_it_loads(directory):
+    """Asked to read its configuration again before it has read it, it goes on."""
+    (directory / "typer.py").write_text(
+        "print('loading', flush=True)\nimport sys\nsys.stdin.read(1)\n"
+        "sys.path.pop(0)\ndel sys.modules['typer']\nfrom typer import *\nimport typer"
+    )
+    with running("serve", cwd=directory, stdin=subprocess.PIPE, **SECRET, **NO_BROKER) as command:
+        command.read_until("loading")
+        command.process.send_signal(signal.SIGHUP)
+        command.process.stdin.write("x")
+        command.process.stdin.flush()
+
+        until_started(command)
+        assert (0, "") == command.end()
 
 
 def test_a_busy_port_is_69(directory):

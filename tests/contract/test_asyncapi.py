@@ -29,7 +29,7 @@ from bridge.core.message import (
 from bridge.core.routing import Route, Router, Target
 from bridge.deployed import deployment_of, with_examples
 from bridge.settings import load
-from bridge.spool.store import row_of
+from bridge.spool.rows import row_of
 from bridge.superoffice.catalogue import ENTITIES
 from tests.contract.generated import examples
 from tests.properties.webhooks import delivered

@@ -79,6 +79,48 @@ def unmount(directory: Path) -> None:
     subprocess.run(["umount", "--lazy", str(directory)], check=True)
 
 
+class Freezable:
+    """A file system that can be frozen: whatever writes to it waits, and cannot even be killed."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Freeze it for the length of the block."""
+        subprocess.run(["fsfreeze", "--freeze", str(self.directory)], check=True)
+        try:
+            yield
+        finally:
+            subprocess.run(["fsfreeze", "--unfreeze", str(self.directory)], check=True)
+
+
+@contextmanager
+def freezable(directory: Path) -> Iterator[Freezable]:
+    """Mount a file system from a file; raises CalledProcessError and OSError."""
+    directory.mkdir(exist_ok=True)
+    image = directory.with_name(f"{directory.name}.img")
+    with image.open("wb") as file:
+        file.truncate(_DISK_BYTES)
+    subprocess.run(["mkfs.ext4", "-q", str(image)], check=True, capture_output=True)
+    mount = ["mount", "-o", "loop", str(image), str(directory)]
+    subprocess.run(mount, check=True, capture_output=True)
+    try:
+        yield Freezable(directory)
+    finally:
+        unmount(directory)
+        image.unlink()
+
+
+def can_freeze(directory: Path) -> bool:
+    """Return whether this process may mount a file, and freeze what it has mounted."""
+    with suppress(OSError, subprocess.CalledProcessError):
+        with freezable(directory) as disk, disk.frozen():
+            pass
+        return True
+    return False
+
+
 def can_mount(directory: Path) -> bool:
     """Return whether this process may mount."""
     with suppress(OSError, subprocess.CalledProcessError), mounted(directory):

@@ -2,8 +2,9 @@
 
 import asyncio
 import shutil
+import sqlite3
 import tempfile
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from unittest.mock import ANY
 
@@ -12,7 +13,7 @@ import pytest
 from bridge.core.message import PARKED
 from tests.faults import damage, disks
 from tests.faults.process import until
-from tests.faults.world import FULL, ROW_LIMIT, size
+from tests.faults.world import FULL, PATIENT, ROW_LIMIT, size
 
 pytestmark = ROW_LIMIT
 
@@ -201,6 +202,79 @@ async def test_damage_in_a_large_spool(world, node):
         assert senders.never_failed
 
 
+def can_freeze():
+    """Return whether a file system can be frozen here."""
+    with tempfile.TemporaryDirectory() as directory:
+        return disks.can_freeze(Path(directory) / "disk")
+
+
+@pytest.mark.skipif(not can_freeze(), reason="may not mount and freeze a file system")
+async def test_disk_hangs(world, node, tmp_path):
+    """While a commit does not return, the sender is told to try again within its time."""
+    with disks.freezable(tmp_path / "disk") as disk:
+        async with world(BRIDGE_SPOOL__PATH=f"{disk.directory / 'spool.db'}") as row:
+            await asyncio.to_thread(node.freeze)
+            async with row.senders() as senders:
+                await row.spools(50)
+                with disk.frozen():
+                    await row.counts_to("rejected_total", 20)
+                    await until(lambda: is_not_ready(row), what="not ready", seconds=2)
+                    on_disk = await row.total("spool_events")
+                    await asyncio.sleep(0.5)
+                    still_on_disk = await row.total("spool_events")
+                await until(row.is_ready, what="the bridge is ready")
+                await row.accepts(50)
+                await asyncio.to_thread(node.thaw)
+            counts = await row.counts("a disk that hangs in an outage")
+
+        assert counts.is_clean
+        assert senders.statuses["503"] >= 20
+        assert 0 == senders.statuses["0"]
+        assert on_disk == still_on_disk
+        assert senders.slowest < 0.5 + 1
+
+
+@pytest.mark.skipif(not can_freeze(), reason="may not mount and freeze a file system")
+async def test_disk_hangs_and_the_broker_is_up(world, tmp_path):
+    """A disk that hangs does not concern what goes to RabbitMQ directly."""
+    with disks.freezable(tmp_path / "disk") as disk:
+        async with world(BRIDGE_SPOOL__PATH=f"{disk.directory / 'spool.db'}", **PATIENT) as row:
+            with disk.frozen():
+                async with row.senders() as senders:
+                    await row.accepts(200)
+            counts = await row.counts("a disk that hangs while the broker is up")
+
+        assert counts.is_clean
+        assert {"published"} == set(senders.statuses)
+
+
+async def is_not_ready(row):
+    """Return whether the bridge says that it takes no events."""
+    return not await row.is_ready()
+
+
+async def test_locked_by_another_program(world, node):
+    """Who writes to the database with a tool keeps nobody waiting for an answer."""
+    async with world() as row:
+        await asyncio.to_thread(node.freeze)
+        async with row.senders() as senders:
+            await row.spools(50)
+            with closing(sqlite3.connect(row.bridge.spool, isolation_level=None)) as tool:
+                tool.execute("BEGIN IMMEDIATE")
+                await row.counts_to("rejected_total", 20)
+                refusing = await row.bridge.status()
+                tool.execute("ROLLBACK")
+            await until(row.is_ready, what="the bridge is ready")
+            await row.accepts(50)
+            await asyncio.to_thread(node.thaw)
+        counts = await row.counts("the spool locked by another program in an outage")
+
+        assert counts.is_clean
+        assert not refusing["ready"]
+        assert 0 == senders.statuses["0"]
+        assert senders.slowest < 0.5 + 1
+
+
 def removed(spool):
     """Remove the database."""
     spool.unlink()
@@ -226,7 +300,7 @@ def unmounted(spool):
 @ONLY_REAL
 @pytest.mark.parametrize("happens", [removed, replaced, log_removed, unmounted])
 async def test_spool_is_gone(world, node, tmp_path, happens):
-    """A bridge whose spool is gone takes nothing more, and its next start has all that was there."""
+    """A bridge whose spool is gone takes nothing more; its next start has all that was there."""
     with tmpfs(tmp_path) as (directory, _):
         async with world(BRIDGE_SPOOL__PATH=f"{directory / 'spool.db'}") as row:
             await asyncio.to_thread(node.freeze)

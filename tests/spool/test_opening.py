@@ -18,6 +18,7 @@ from bridge.spool import (
     files,
     opened,
     opening,
+    writer,
 )
 from bridge.spool.files import is_damage, suspicion
 from bridge.spool.store import TOTALS
@@ -340,3 +341,84 @@ async def test_a_file_that_is_gone_and_held_nothing(spool, tmp_path):
     async with spool() as again:
         assert 0 == again.events
     assert not [file.name for file in tmp_path.iterdir() if ".corrupt" in file.name]
+
+
+async def test_an_error_of_the_thread_is_answered(spool, monkeypatch):
+    """Whatever a commit fails of, who waits for it is told, and the next one is tried."""
+    refusals = []
+    async with spool() as failing:
+        with monkeypatch.context() as patch:
+            patch.setattr(writer, "_insertions", raises(MemoryError("none left")))
+            failing.append(message(1), stored=lambda row, refusal: refusals.append(refusal))
+            await eventually(lambda: refusals)
+        await eventually(lambda: failing.accepts)
+        failing.append(message(2), stored=stored)
+        await failing.flush()
+        kept = (failing.events, failing.bytes > 0)
+
+    assert "none left" in str(refusals[0])
+    assert (1, True) == kept
+
+
+async def test_a_thread_that_ends_is_no_secret(spool, monkeypatch):
+    """A spool whose thread has died takes nothing more, and says so."""
+    async with spool() as dying:
+        monkeypatch.setattr(files.Reserve, "take", raises(RuntimeError("a defect")))
+        dying.append(message(1), stored=stored)
+        await is_damaged(dying)
+        with pytest.raises(SpoolFull):
+            dying.append(message(2), stored=stored)
+
+    assert "its thread has ended: RuntimeError: a defect" == dying.damage
+
+
+def raises(error):
+    """Return a function that raises an error."""
+
+    def fail(*arguments):
+        raise error
+
+    return fail
+
+
+async def test_free_pages_are_given_back_in_steps(spool, tmp_path, monkeypatch):
+    """The file shrinks after a drain, a few pages at a time, and events come in between."""
+    steps = 0
+    real = writer._shrink
+
+    def counted(database):
+        nonlocal steps
+        steps += 1
+        return real(database)
+
+    monkeypatch.setattr(writer, "_shrink", counted)
+    file = tmp_path / "spool.db"
+    async with spool() as drained:
+        for number in range(300):
+            drained.append(message(number, body=b"x" * 20_000), stored=stored)
+        await drained.flush()
+        large = pages(file)
+        for row in await all_rows(drained):
+            drained.delete(row)
+        await eventually(lambda: pages(file) <= writer._FREE_PAGES + 20)
+        drained.append(message(1), stored=stored)
+        await drained.flush()
+
+    assert large > 1400
+    assert steps >= (large - writer._FREE_PAGES) // writer._STEP_PAGES
+
+
+async def all_rows(spool):
+    """Read all rows, however many reads that takes."""
+    found, after = [], 0
+    while rows := await spool.read(after=after, limit=1000):
+        found += rows
+        after = rows[-1].seq
+    return found
+
+
+def pages(file):
+    """Return how many pages a database has."""
+    with closing(sqlite3.connect(file)) as database:
+        [(count,)] = database.execute("PRAGMA page_count")
+    return count
