@@ -12,8 +12,12 @@ from collections import OrderedDict
 from collections.abc import Callable
 from types import TracebackType
 
-Key = tuple[str | None, ...]
-"""(endpoint, context, WebhookName, Event, EventId): registrations may share an EventId."""
+Key = tuple[str, bytes]
+"""Endpoint, and a digest of the body: all that identifies an event is in it, and as long as may be.
+
+Context, WebhookName, Event, EventId and record must agree, for registrations may share an EventId,
+and the attempts of one event have the same body to the last byte.
+"""
 
 
 class Claim:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import sha256
 from time import perf_counter
 from typing import NamedTuple
 
@@ -110,8 +111,7 @@ class Pipeline:
         if payload.event == "test" and not endpoint.publish_test_events:
             return Answer("ignored", event_id)
         _check_context(endpoint, payload, event_id)
-        context, name = payload.context_identifier, payload.webhook_name
-        key = (endpoint.name, context, name, payload.event, event_id)
+        key = (endpoint.name, sha256(delivery.body).digest())
         if self._dedup.was_accepted(key):
             return Answer("duplicate", event_id)
         if (first := self._dedup.under_way(key)) is not None:

@@ -8,6 +8,7 @@ headers, the memory of duplicates and the metrics are the bridge's own modules; 
 from __future__ import annotations
 
 import time
+from hashlib import sha256
 
 import aio_pika
 import uvloop
@@ -62,8 +63,7 @@ class Webhook:
         return web.json_response({"status": status, "id": payload.event_id})
 
     async def _accept(self, delivery: Delivery, payload: Payload) -> str:
-        context, name = payload.context_identifier, payload.webhook_name
-        key = (ENDPOINT, context, name, payload.event, payload.event_id)
+        key = (ENDPOINT, sha256(delivery.body).digest())
         if self._dedup.was_accepted(key):
             return "duplicate"
         if (first := self._dedup.under_way(key)) is not None:

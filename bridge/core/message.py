@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -171,7 +170,11 @@ def event_type(name: str) -> str:
     return shorten(f"com.superoffice.{encode(name)}")
 
 
-@lru_cache(maxsize=1024)
 def source_uri(context: str | None) -> str:
     """Return the CloudEvents ``source`` of an installation, ``unknown`` if it does not say."""
-    return f"/superoffice/{quote(context or 'unknown', safe='')}"
+    return _source_of(context or "unknown")
+
+
+@remembered
+def _source_of(context: str) -> str:
+    return f"/superoffice/{quote(context, safe='')}"

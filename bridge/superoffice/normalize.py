@@ -40,8 +40,9 @@ ODDITIES: Final = (
 )
 """All that ``Normalized.oddities`` can say. What is ``..._unused`` was left in ``properties``."""
 
-_ACRONYM: Final = re.compile(r"([A-Z]+)([A-Z][a-z])")
-_WORD: Final = re.compile(r"([a-z0-9])([A-Z])")
+# Places between two letters, not runs of them, which would be looked through again and again.
+_ACRONYM: Final = re.compile(r"(?<=[A-Z])(?=[A-Z][a-z])")
+_WORD: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _ASCII_LOWER: Final = str.maketrans(ascii_uppercase, ascii_lowercase)
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -117,7 +118,7 @@ def snake_case(name: str) -> str:
     Dots stay, and so do letters outside ASCII: ``chatSession.topicId`` ->
     ``chat_session.topic_id``.
     """
-    words = _WORD.sub(r"\1_\2", _ACRONYM.sub(r"\1_\2", name))
+    words = _WORD.sub("_", _ACRONYM.sub("_", name))
     return words.translate(_ASCII_LOWER)
 
 

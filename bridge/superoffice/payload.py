@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import datetime
+from string import hexdigits
 from typing import Any, Final
 
 import orjson
@@ -148,8 +149,21 @@ def _take(
 
 
 def _is_id(text: str) -> bool:
-    """An AMQP short string has 255 bytes; some are left for what surrounds the id."""
-    return bool(text.strip()) and (len(text) <= 50 or len(text.encode()) <= 200)
+    """Return whether a text can tell one event from others, and fits into an AMQP short string.
+
+    That has 255 bytes; some are left for what surrounds the id. Zeros, as in the nil UUID, and one
+    digit as in the max UUID of RFC 9562 are what programs send that have no id.
+    """
+    if len(text) > 50:
+        return len(text.encode()) <= 200 and bool(text.strip())
+    digits = set(text).difference("{-} \t\r\n")
+    if len(digits) > 1:
+        return True
+    return bool(digits - {"0"}) and bool(text.strip()) and not _is_one_digit(text)
+
+
+def _is_one_digit(text: str) -> bool:
+    return len(text) >= 32 and text.strip("{}")[0] in hexdigits
 
 
 def _are_strings(items: list[Any]) -> bool:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
 
+import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -182,3 +184,30 @@ def test_a_raw_route_keeps_the_bytes(delivery, source):
     assert delivery.body == message.body
     assert ("parked" == answer.status) == (PARKED == message.exchange)
     assert is_key(message.routing_key)
+
+
+@pytest.mark.parametrize("event_id", ["00000000-0000-0000-0000-000000000000", "0b7e5b0c", None])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"PrimaryKey": 2},
+        {"Event": "contact.changed"},
+        {"WebhookName": "another"},
+        {"ContextIdentifier": "Cust2"},
+        {"Changes": ["name"]},
+    ],
+)
+def test_two_events_are_not_one(event_id, changes):
+    """Whatever id two events share, both are taken: one difference is enough."""
+    event = {"EventId": event_id, "Event": "contact.created", "PrimaryKey": 1}
+    bodies = [json.dumps(each).encode() for each in (event, {**event, **changes}, event)]
+    outbox = Memory(Outcome.CONFIRMED, Outcome.CONFIRMED)
+    found = answers(
+        Endpoint("superoffice", secrets=[SECRET]),
+        outbox,
+        *((Delivery("superoffice", body, 0), [sign(body, secret=SECRET)]) for body in bodies),
+    )
+
+    statuses = [answer.status for answer in found if isinstance(answer, Answer)]
+    assert ["published", "published", "duplicate"] == statuses
+    assert 2 == len(outbox.messages)

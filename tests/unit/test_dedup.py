@@ -6,7 +6,7 @@ import pytest
 
 from bridge.dedup import Dedup
 
-KEY = ("superoffice", "Cust20001", "crm-sync", "contact.created", "id-1")
+KEY = ("superoffice", b"digest")
 
 
 class Clock:
@@ -41,12 +41,11 @@ def test_accepted_event_is_remembered(clock):
     assert memory.was_accepted(KEY)
 
 
-@pytest.mark.parametrize("position", range(5))
-def test_every_part_of_the_key_counts(clock, position):
-    """Another endpoint, context, webhook, event or id is another event."""
+@pytest.mark.parametrize("other", [("other", b"digest"), ("superoffice", b"other")])
+def test_every_part_of_the_key_counts(clock, other):
+    """Another endpoint or another body is another event."""
     memory = dedup(clock)
     accept(memory, KEY)
-    other = tuple("other" if i == position else part for i, part in enumerate(KEY))
 
     assert not memory.was_accepted(other)
 
@@ -94,10 +93,10 @@ def test_memory_is_bounded(clock):
     """Beyond max_events the oldest is forgotten first."""
     memory = dedup(clock, max_events=3)
     for number in range(5):
-        accept(memory, (*KEY, str(number)))
+        accept(memory, ("superoffice", b"%d" % number))
 
     assert len(memory) == 3
-    assert [memory.was_accepted((*KEY, str(number))) for number in range(5)] == [
+    assert [memory.was_accepted(("superoffice", b"%d" % number)) for number in range(5)] == [
         False,
         False,
         True,
@@ -110,7 +109,7 @@ def test_old_events_make_room(clock):
     """What is past the window does not stay in memory until the bound is reached."""
     memory = dedup(clock, max_events=100)
     for number in range(50):
-        accept(memory, (*KEY, str(number)))
+        accept(memory, ("superoffice", b"%d" % number))
     clock.now += 600
     accept(memory, KEY)
 

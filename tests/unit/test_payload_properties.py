@@ -79,6 +79,23 @@ def test_primary_key_beyond_64_bits():
     assert (None, {"PrimaryKey": 2.0**64}) == (payload.primary_key, payload.properties)
 
 
+@pytest.mark.parametrize(
+    "event_id",
+    [
+        "0",
+        "0000",
+        "00000000-0000-0000-0000-000000000000",
+        "{00000000-0000-0000-0000-000000000000}",
+        "ffffffff-ffff-ffff-ffff-ffffffffffff",
+    ],
+)
+def test_trivial_event_id(event_id):
+    """What programs send that have no id would make one event of many."""
+    payload = read(EventId=event_id)
+
+    assert (None, {"EventId": event_id}) == (payload.event_id, payload.properties)
+
+
 @pytest.mark.parametrize("event_id", ["a", "x" * 200, "ø" * 100, " a ", "0b7e5b0c\n"])
 def test_event_id(event_id):
     """Any text of up to 200 bytes is an id."""

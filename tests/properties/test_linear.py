@@ -1,0 +1,125 @@
+"""No pattern, loop or conversion takes more than linear time in what comes from outside.
+
+Each worst case is read, normalized and made a message twice, once with an eighth of a megabyte and
+once with a megabyte: linear work takes eight times as long, quadratic work sixty-four times.
+"""
+
+import gc
+import time
+import tracemalloc
+
+import orjson
+import pytest
+
+from bridge.core.event import Delivery
+from bridge.core.message import event_message, source_uri
+from bridge.core.routing import Route, Router
+from bridge.superoffice.normalize import normalize
+from bridge.superoffice.payload import parse
+
+SIZE = 125_000
+TIMES = 8
+MOST = 24.0
+"""Ratio between that of linear and that of quadratic work: the machine is shared."""
+
+ROUTER = Router(
+    [Route("*.created.#.x", "crm", routing_key="{context}.{entity}.{primary_key}")], exchange="e"
+)
+
+
+def named(text):
+    """Use a text as the name of a column, of an entity known and unknown."""
+    return {"FieldValues": {text: 1}, "Changes": [text], "Values": {text: text}}
+
+
+WORST = {
+    "capitals": lambda size: named("A" * size),
+    "capitals and small letters": lambda size: named("Aa" * (size // 2)),
+    "small letters": lambda size: named("a" * size),
+    "digits and capitals": lambda size: named("1A" * (size // 2)),
+    "underscores": lambda size: named("_" * size),
+    "event": lambda size: {"Event": "A" * size + "." + "." * 9},
+    "dots": lambda size: {"Event": "a." * (size // 2) + "created"},
+    "percent": lambda size: {"Event": "%" * (size // 8) + ".created"},
+    "state event": lambda size: {"Event": "webhook" + "1" * size + ".errors"},
+    "context": lambda size: {"ContextIdentifier": "æ" * (size // 2)},
+    "name": lambda size: {"WebhookName": "x" * size},
+    "id": lambda size: {"EventId": "0" * size},
+    "key": lambda size: {"PrimaryKey": "9" * size},
+    "timestamp": lambda size: {"Timestamp": "2026-03-02T09:15:27." + "9" * size + "+01:00"},
+    "date": lambda size: {"FieldValues": {"deleted_date": "0001-01-01T00:00:00." + "0" * size}},
+    "zoned date": lambda size: {
+        "FieldValues": {"deletedDate": "2026-03-02T09:15:27." + "9" * size + "+01:00"}
+    },
+    "integer": lambda size: {"FieldValues": {"x_i": f"[I:{'9' * size}]"}},
+    "float": lambda size: {"FieldValues": {"x_f": f"[F:{'9' * size}.{'9' * 9}]"}},
+    "small float": lambda size: {"FieldValues": {"x_f": f"[F:0.{'0' * size}1]"}},
+    "brackets": lambda size: {"FieldValues": {"x_d": "[DT:" * (size // 4)}},
+    "many names": lambda size: {"FieldValues": {f"Name{n}": n for n in range(size // 20)}},
+    "colliding names": lambda size: {
+        "FieldValues": {name: 1 for n in range(size // 30) for name in (f"aB{n}", f"a_b{n}")}
+    },
+    "many properties": lambda size: {f"p{n}": n for n in range(size // 20)},
+    "lists": lambda size: {"FieldValues": {"a": [[]] * (size // 4)}},
+    "escapes": lambda size: {"WebhookName": "\u0001" * (size // 6)},
+}
+
+
+@pytest.mark.parametrize("entity", ["contact", "y_rental"])
+@pytest.mark.parametrize("worst", WORST)
+def test_linear(worst, entity):
+    """Eight times as much takes at most some eight times as long."""
+    small, large = (body(worst, entity, size) for size in (SIZE, TIMES * SIZE))
+    took = [min(seconds(each) for _ in range(3)) for each in (small, large)]
+
+    assert took[1] < MOST * max(took[0], 0.002)
+
+
+def body(worst, entity, size):
+    """Return the bytes of a webhook with the worst of some kind."""
+    event = {"Event": f"{entity}.created", "EventId": "e-1", "PrimaryKey": 7}
+    return orjson.dumps({**event, **WORST[worst](size)})
+
+
+def seconds(body):
+    """Return how long it takes from the bytes to the message, without what others left behind."""
+    gc.collect()
+    gc.disable()
+    try:
+        return spent(body)
+    finally:
+        gc.enable()
+
+
+def spent(body):
+    """Return how long it takes from the bytes to the message."""
+    delivery = Delivery("superoffice", body, 1_772_442_927_000_000_000)
+    began = time.perf_counter()
+    event, _ = normalize(parse(body), delivery=delivery)
+    source = source_uri(event.context)
+    event_message(event, delivery=delivery, target=ROUTER.target(event), source=source)
+    return time.perf_counter() - began
+
+
+def test_memory_of_long_texts():
+    """What is remembered of events is bounded in bytes: long texts leave nothing behind."""
+    tracemalloc.start()
+    try:
+        for number in range(3):
+            use(number)
+        before = tracemalloc.get_traced_memory()[0]
+        for number in range(100):
+            use(1000 + number)
+        grown = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+
+    assert grown < 2_000_000
+
+
+def use(number):
+    """Read an event whose texts are all long, and its own."""
+    long = f"{number}" + "x" * 50_000
+    texts = dict.fromkeys(("ContextIdentifier", "WebhookName", "PrimaryKey"), long)
+    event = {"Event": f"{long}.{long}", **texts, **named(long)}
+    seconds(orjson.dumps(event))
