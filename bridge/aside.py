@@ -1,32 +1,44 @@
-"""Spooled rows that wait for something else than their turn.
+"""Spooled rows that wait for something else than their turn (docs/decisions/0026).
 
-*Held*: the broker refused (``basic.nack``) the first row of a record, or closed the channel because
-of it. It is tried again after growing pauses, the rows of its record wait behind it, and after the
-last try it is parked. *Gone*: the exchange is not there; after a while its rows are parked too.
+*Held*: a row that the broker refused, or that may be why a channel was closed. It is remembered by
+number, tried alone after growing pauses, and after the last try it is parked. Its record waits.
+*Passed over*: every other row of a place that is set aside, or of a record with a row that waits.
+Nothing is kept of those but the record, and that in bounded memory: they lie on the disk, where a
+*sweep* reads them again, in the order of acceptance, as soon as one of them may go on.
 """
 
 from __future__ import annotations
 
 import asyncio
 import heapq
-from collections import deque
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import count
-from typing import Protocol, TypeVar
 
 import structlog
 
 from bridge.core.backoff import refusal_pause
-from bridge.core.event import Record
 from bridge.core.message import Message, refused_message
+from bridge.core.places import Aside, Places, Why
+from bridge.core.records import Records
 from bridge.metrics import Metrics
 from bridge.ports import Outcome, Publish, Sender
 from bridge.spool import Row, Spool
 
 GONE_SECONDS = 600.0
 """For how long events wait for an exchange that is not there, until they are parked."""
+
+HELD_OF_A_PLACE = 100
+HELD = 1000
+"""Maximum numbers of rows that are held one by one; beyond them their place is set aside."""
+
+TRIALS = 8
+"""Maximum number of rows that are tried at a time, each alone on a channel."""
+
+_STRIKES = 4
+"""Number of refusals in a run after which a place that was recovering is set aside again."""
 
 _AGAIN_SECONDS = 1.0
 """The pause after a retry that could not be made."""
@@ -41,37 +53,21 @@ Key = Hashable
 log = structlog.get_logger()
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Held:
-    """Rows by number, in order; the first is retried.
+    """A row by number, and what it is held with: its record, or itself.
 
     ``park_as`` is the reason to park it, once there is one, and ``parkings`` how often that was
     refused; ``gone_since`` is when its exchange was found missing.
     """
 
-    seqs: deque[int]
+    seq: int
+    key: Key
+    place: tuple[str, str]
     tries: int = 0
     park_as: str | None = None
     parkings: int = 0
     gone_since: float | None = None
-
-
-@dataclass(slots=True)
-class Gone:
-    """Rows by number, in any order, and the records that they are of."""
-
-    since: float
-    seqs: deque[int] = field(default_factory=deque)
-    records: set[Record | None] = field(default_factory=set)
-
-
-class _Place(Protocol):
-    @property
-    def seqs(self) -> deque[int]: ...
-
-
-P = TypeVar("P", bound=_Place)
-K = TypeVar("K", bound=Hashable)
 
 
 def key_of(row: Row) -> Key:
@@ -79,8 +75,18 @@ def key_of(row: Row) -> Key:
     return row.message.record or ("row", row.seq)
 
 
+def parked(message: Message, reason: str) -> Message:
+    """Return the copy of a message for ``superoffice.parked``."""
+    time = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    return refused_message(message, reason=reason, time=time)
+
+
 class Shelf:
-    """What is set aside, and when it is tried again."""
+    """What is set aside, and when it is tried again.
+
+    ``wants_sweep`` is set when something that was passed over may go on. ``unresolved`` are rows
+    whose publish may still be confirmed: none of them is published again before.
+    """
 
     def __init__(
         self,
@@ -90,147 +96,217 @@ class Shelf:
         *,
         refused_tries: int,
         answered: Callable[[], None],
+        is_taken: Callable[[int], bool],
+        books: Callable[[int], list[Records]],
     ) -> None:
-        """Call ``answered`` whenever the broker took or refused a retry."""
+        """Call ``answered`` whenever the broker took or refused a retry.
+
+        ``is_taken`` says whether a row is being published otherwise, ``books`` where it is
+        written down that the record of a row waits.
+        """
         self._spool = spool
         self._sender = sender
         self._metrics = metrics
         self._refused_tries = refused_tries
         self._answered = answered
+        self._is_taken = is_taken
+        self._books = books
         self._loop = asyncio.get_running_loop()
         self._held: dict[Key, Held] = {}
-        self._gone: dict[str, Gone] = {}
-        self._seqs: set[int] = set()
-        self._suspects: set[Key] = set()
-        self._due: list[tuple[float, int, Key, Held]] = []
+        self._held_at: dict[int, Held] = {}
+        self._held_of: Counter[tuple[str, str]] = Counter()
+        self.places = Places()
+        self.passed = Records()
+        self._due: list[tuple[float, int, Held | Aside]] = []
         self._order = count()
+        self.unresolved: set[int] = set()
+        self.wants_sweep = False
         self.under_way = 0
 
     def __repr__(self) -> str:
         """Show how much is set aside."""
-        return f"held records {len(self._held)}, gone exchanges {len(self._gone)}"
-
-    def __contains__(self, row: Row) -> bool:
-        """Return whether a row is set aside."""
-        return row.seq in self._seqs
-
-    def holds_up(self, message: Message) -> bool:
-        """Return whether a new message must go behind something that is set aside."""
-        if not self._seqs:
-            return False
-        record = message.record
-        return (
-            message.exchange in self._gone
-            or record in self._held
-            or (record is not None and any(record in gone.records for gone in self._gone.values()))
-        )
-
-    @property
-    def has_suspects(self) -> bool:
-        """Return whether a retry was in flight with others when the broker closed the channel."""
-        return bool(self._suspects)
+        return f"held {len(self._held)}, places {len(self.places)}, records {len(self.passed)}"
 
     @property
     def records(self) -> int:
-        """Return how many records (and rows without one) are held."""
-        return len(self._held)
+        """Return how many records (and rows without one) wait, about."""
+        return len(self.passed) + sum(key not in self.passed for key in self._held)
 
-    def put(self, row: Row) -> bool:
-        """Take in a row that belongs here; return False if it can be published."""
-        if row.unreadable:
-            log.error("spool_row_unreadable", seq=row.seq, error=row.unreadable)
-            self._park(row.seq, "spool_unreadable")
-            return True
-        gone, held = self._gone_exchange(row), self._held.get(key_of(row))
-        if gone is not None:
-            gone.seqs.append(row.seq)
-            gone.records.add(row.message.record)
-        elif held is not None:
-            held.seqs.append(row.seq)
-        else:
-            return False
-        self._seqs.add(row.seq)
-        return True
+    @property
+    def is_clear(self) -> bool:
+        """Return whether there is nothing (any more) that others would have to wait for."""
+        return not (self._held or self.places or self.unresolved)
 
-    def hold(self, row: Row, followers: Sequence[int] = ()) -> None:
-        """Hold a refused row, and with it those in line behind it: its record."""
-        key = key_of(row)
-        self._held[key] = held = Held(deque([row.seq, *followers]), row.tries)
-        self._seqs.update(held.seqs)
-        self._plan_retry(key, held, row)
-
-    def remove(self, row: Row) -> bool:
-        """Forget a row that was never stored; return whether it was here."""
-        self._seqs.discard(row.seq)
+    def holds_up(self, message: Message) -> bool:
+        """Return whether a message must go behind something that is set aside."""
         return (
-            _take_out(self._held, key_of(row), row.seq)
-            or _take_out(self._held, ("row", row.seq), row.seq)
-            or _take_out(self._gone, row.message.exchange, row.seq)
+            self.places.of(message) is not None
+            or self.holds(message)
+            or message.record in self.passed
         )
 
-    def released(self) -> Iterator[deque[int]]:
-        """Take out and yield the rows whose exchange is there again; park those of long ago."""
-        now = self._loop.time()
-        for exchange, gone in list(self._gone.items()):
-            if self._sender.takes(exchange):
-                del self._gone[exchange]
-                self._seqs.difference_update(gone.seqs)
-                yield gone.seqs
-            elif now - gone.since >= GONE_SECONDS:
-                del self._gone[exchange]
-                self._give_up(gone)
+    def holds(self, message: Message) -> bool:
+        """Return whether the first row of a message's record is held."""
+        return message.record is not None and message.record in self._held
 
-    async def retry_due(self, limit: int) -> bool:
+    def has(self, seq: int) -> bool:
+        """Return whether a row is held, or may still be confirmed."""
+        return seq in self._held_at or seq in self.unresolved
+
+    def misses(self, message: Message) -> bool:
+        """Return whether a message's exchange is not there, and set that aside if it is not."""
+        exchange = message.exchange
+        if not self._sender.is_up or self._sender.takes(exchange):
+            return False
+        if not self.places.is_gone(exchange):
+            log.warning("exchange_gone", exchange=exchange, parked_in_seconds=GONE_SECONDS)
+            self.places.gone(exchange, now=self._loop.time())
+        return True
+
+    def pass_over(self, row: Row, *books: Records, behind: bool = False) -> None:
+        """Leave a row on the disk until the next sweep, and write down that its record waits."""
+        message = row.message
+        aside = self.places.of(message)
+        behind = behind or self.holds(message) or message.record in books[0]
+        if aside is not None:
+            aside.rows += 1
+            if not behind:
+                aside.offer(row.seq)
+        if message.record is not None:
+            for book in books:
+                book.add(message.record)
+
+    def heard_of(self, row: Row, publish: Publish) -> None:
+        """Take the outcome of a publish that was given up."""
+        self.unresolved.discard(row.seq)
+        self.wants_sweep = True
+        outcome = publish.outcome
+        if outcome is not None and outcome.accepted:
+            self._spool.delete(row)
+            self._drop_head(row)
+            self.confirmed(row.message)
+        elif outcome is Outcome.REFUSED or publish.suspect:
+            self.hold(row, suspect=publish.suspect)
+
+    def begin_sweep(self) -> None:
+        """Note which places recover from its beginning to its end."""
+        self.wants_sweep = False
+        for aside in self.places:
+            aside.swept, aside.rows = aside.recovering, 0
+
+    def end_sweep(self, passed: Records) -> None:
+        """Trust the places again that recovered, and those of which nothing waits."""
+        self.passed = passed
+        for aside in self.places:
+            gone = aside.why == "gone" and not aside.recovering
+            if (aside.swept and aside.recovering) or (aside.rows == 0 and not gone):
+                self.places.forget(aside)
+            self.wants_sweep = self.wants_sweep or (aside.recovering and not aside.swept)
+
+    def _drop_head(self, row: Row) -> None:
+        if (aside := self.places.of(row.message)) is not None:
+            aside.drop(row.seq)
+
+    def hold(self, row: Row, *, suspect: bool = False, park_as: str | None = None) -> None:
+        """Hold a row that was refused, or may have been the reason for the loss of a channel."""
+        message = row.message
+        place = (message.exchange, message.routing_key)
+        crowded = self._held_of[place] >= HELD_OF_A_PLACE or len(self._held) >= HELD
+        if not (suspect or park_as) and (crowded or self._strikes_out(message)):
+            self.blame(message, "refused")
+            if crowded:
+                self.pass_over(row, *self._books(row.seq))
+                return
+        key = ("row", row.seq) if row.unreadable else key_of(row)
+        held = Held(row.seq, key, place, row.tries, park_as)
+        self._held[key] = self._held_at[row.seq] = held
+        self._held_of[place] += 1
+        if suspect or park_as:
+            self._schedule(held, 0)
+        else:
+            self._plan_retry(held, row)
+
+    def blame(self, message: Message, why: Why) -> None:
+        """Set the place of a message aside."""
+        known = self.places.of(message)
+        aside = self.places.blame(message, why, now=self._loop.time())
+        if known is None:
+            exchange, key, kind = aside.place
+            log.warning("place_set_aside", exchange=exchange, key=key or kind, why=why)
+        if not aside.trying:
+            aside.trying = True
+            self._schedule(aside, aside.pause())
+
+    def confirmed(self, message: Message) -> None:
+        """Take note of a confirm: the place of the message takes something."""
+        aside = self.places.of(message)
+        if aside is None or aside.why == "gone":
+            return
+        aside.confirmed += 1
+        aside.strikes = 0
+        if not aside.recovering:
+            aside.recovering = self.wants_sweep = True
+
+    def remove(self, row: Row) -> None:
+        """Forget a row that was never stored."""
+        self.unresolved.discard(row.seq)
+        self.wants_sweep = True
+        if (held := self._held_at.get(row.seq)) is not None:
+            self._let_go(held)
+
+    def look_at_exchanges(self) -> None:
+        """Let the rows of an exchange that is there again go on; give up those of long ago."""
+        now = self._loop.time()
+        for aside in self.places:
+            if aside.why != "gone" or aside.recovering:
+                continue
+            if self._sender.is_up and self._sender.takes(aside.place[0]):
+                aside.recovering = self.wants_sweep = True
+            elif now - aside.since >= GONE_SECONDS:
+                aside.park_as = "exchange_gone"
+                aside.recovering = self.wants_sweep = True
+
+    async def try_due(self, limit: int) -> bool:
         """Try again what is due, up to a limit; return whether anything was."""
         tried = False
         connection = self._sender.connection
         while limit > 0 and self._due and self._due[0][0] <= self._loop.time():
-            _, _, key, held = heapq.heappop(self._due)
-            if self._held.get(key) is held:
-                await self._retry(key, held)
-                tried = True
-                limit = limit - 1 if self._sender.connection == connection else 0
+            _, _, it = heapq.heappop(self._due)
+            if isinstance(it, Held):
+                await self._retry(it)
+            else:
+                await self._try_place(it)
+            tried = True
+            limit = limit - 1 if self._sender.connection == connection else 0
         return tried
 
-    def _gone_exchange(self, row: Row) -> Gone | None:
-        exchange = row.message.exchange
-        missing = self._sender.is_up and not self._sender.takes(exchange)
-        if missing and exchange not in self._gone:
-            log.warning("exchange_gone", exchange=exchange, parked_in_seconds=GONE_SECONDS)
-            self._gone[exchange] = Gone(self._loop.time())
-        return self._gone.get(exchange)
+    def _strikes_out(self, message: Message) -> bool:
+        aside = self.places.of(message)
+        if aside is None or not aside.recovering:
+            return False
+        aside.strikes += 1
+        return aside.strikes >= _STRIKES
 
-    def _schedule(self, key: Key, held: Held, seconds: float) -> None:
-        heapq.heappush(self._due, (self._loop.time() + seconds, next(self._order), key, held))
+    def _schedule(self, it: Held | Aside, seconds: float) -> None:
+        heapq.heappush(self._due, (self._loop.time() + seconds, next(self._order), it))
 
-    def _give_up(self, gone: Gone) -> None:
-        for seq in gone.seqs:
-            self._park(seq, "exchange_gone")
+    # Rows that are held
 
-    def _park(self, seq: int, reason: str) -> None:
-        key = ("row", seq)
-        self._held[key] = held = Held(deque([seq]), park_as=reason)
-        self._seqs.add(seq)
-        self._schedule(key, held, 0)
-
-    async def _retry(self, key: Key, held: Held) -> None:
+    async def _retry(self, held: Held) -> None:
         connection = self._sender.connection
-        row = await self._spool.get(held.seqs[0])
-        if self._held.get(key) is not held:  # the disk did not take it in the end
+        row = await self._spool.get(held.seq)
+        if self._held_at.get(held.seq) is not held:  # the disk did not take it in the end
             return
         if row is None or connection != self._sender.connection:
             # Not on disk yet, or what may be in flight on a new connection is to be asked first.
-            self._schedule(key, held, _AGAIN_SECONDS if row is None else 0)
+            self._schedule(held, _AGAIN_SECONDS if row is None else 0)
             return
         if held.park_as is None and self._is_given_up(held, row.message.exchange):
             held.park_as = "exchange_gone"
-        message = row.message
-        if held.park_as is not None:
-            time = datetime.now(UTC).isoformat().replace("+00:00", "Z")
-            message = refused_message(message, reason=held.park_as, time=time)
+        message = parked(row.message, held.park_as) if held.park_as else row.message
         self.under_way += 1
-        publish = self._sender.submit(message)
-        publish.on_settled(lambda settled: self._retried(key, held, row, settled))
+        publish = self._sender.try_alone(message)
+        publish.on_settled(lambda settled: self._retried(held, row, settled))
 
     def _is_given_up(self, held: Held, exchange: str) -> bool:
         """Return whether a held row's exchange, too, is gone for too long."""
@@ -241,41 +317,32 @@ class Shelf:
             held.gone_since = now
         return held.gone_since is not None and now - held.gone_since >= GONE_SECONDS
 
-    def _retried(self, key: Key, held: Held, row: Row, publish: Publish) -> None:
-        self.under_way -= 1
-        outcome = publish.outcome
-        if publish.suspect:
-            self._suspects.add(key)
-        elif outcome is not Outcome.UNKNOWN:
-            self._suspects.discard(key)
+    def _retried(self, held: Held, row: Row, publish: Publish) -> None:
+        outcome = self._tried(publish)
         if outcome is not None and outcome.accepted:
-            self._done(key, held, row, outcome)
-        elif outcome is not Outcome.REFUSED:  # being away counts no try
-            self._schedule(key, held, 0 if publish.suspect else _AGAIN_SECONDS)
-        elif held.park_as is not None:
-            self._plan_parking(key, held, row)
-        else:
+            self._let_go(held)
+            self._finish(row, outcome, held.park_as)
+        elif outcome is Outcome.REFUSED and held.park_as is None:
             held.tries += 1
             self._spool.note_tries(row, held.tries)
-            self._plan_retry(key, held, row)
-        if outcome in (Outcome.CONFIRMED, Outcome.UNROUTED, Outcome.REFUSED):
-            self._answered()
+            self._plan_retry(held, row)
+        elif outcome is Outcome.REFUSED or (held.park_as and self._is_silent(outcome)):
+            self._plan_parking(held, row)
+        elif self._is_silent(outcome):
+            self._let_go(held)
+            self.blame(row.message, "silent")
+            self.pass_over(row, *self._books(row.seq))
+        else:  # being away counts no try
+            self._schedule(held, _AGAIN_SECONDS)
 
-    def _done(self, key: Key, held: Held, row: Row, outcome: Outcome) -> None:
-        if held.park_as is not None:
-            self._metrics.parked.labels(row.endpoint, held.park_as).inc()
-            log.warning("event_parked", event_id=row.message.message_id, reason=held.park_as)
-        else:
-            self._metrics.count_drained(row.endpoint, unrouted=outcome is Outcome.UNROUTED)
-        self._spool.delete(row)
-        self._seqs.discard(held.seqs.popleft())
-        held.tries, held.park_as, held.parkings = 0, None, 0
-        if held.seqs:
-            self._schedule(key, held, 0)
-        else:
-            del self._held[key]
+    def _let_go(self, held: Held) -> None:
+        del self._held[held.key], self._held_at[held.seq]
+        self._held_of[held.place] -= 1
+        if self._held_of[held.place] == 0:
+            del self._held_of[held.place]
+        self.wants_sweep = self.wants_sweep or held.key in self.passed
 
-    def _plan_parking(self, key: Key, held: Held, row: Row) -> None:
+    def _plan_parking(self, held: Held, row: Row) -> None:
         pause = min(_PARK_AGAIN_SECONDS * 2**held.parkings, _PARK_AGAIN_AT_MOST)
         held.parkings = min(held.parkings + 1, 16)
         log.error(
@@ -285,22 +352,84 @@ class Shelf:
             again_in_seconds=pause,
             remedy="make room in superoffice.parked, or raise RabbitMQ's max_message_size",
         )
-        self._schedule(key, held, pause)
+        self._schedule(held, pause)
 
-    def _plan_retry(self, key: Key, held: Held, row: Row) -> None:
+    def _plan_retry(self, held: Held, row: Row) -> None:
         log.warning("event_refused", event_id=row.message.message_id, tries=held.tries)
         if held.tries >= self._refused_tries:
             held.park_as = "refused"
-            self._schedule(key, held, 0)
+            self._schedule(held, 0)
         else:
-            self._schedule(key, held, refusal_pause(held.tries))
+            self._schedule(held, refusal_pause(held.tries))
 
+    # Places that are set aside
 
-def _take_out(places: dict[K, P], key: K, seq: int) -> bool:
-    place = places.get(key)
-    if place is None or seq not in place.seqs:
-        return False
-    place.seqs.remove(seq)
-    if not place.seqs:
-        del places[key]
-    return True
+    async def _try_place(self, aside: Aside) -> None:
+        """Try the next of the rows that take turns."""
+        aside.trying = False
+        if aside.recovering or aside not in self.places:
+            return
+        aside.heads.rotate(-1)
+        free = [seq for seq in aside.heads if not (self.has(seq) or self._is_taken(seq))]
+        connection = self._sender.connection
+        row = await self._spool.get(free[-1]) if free else None
+        if not aside.is_at_rest():
+            return
+        aside.trying = True
+        if row is not None and (self.has(row.seq) or self._is_taken(row.seq)):
+            row = None
+        if row is None or connection != self._sender.connection:
+            if free and row is None:  # confirmed late, or not on disk yet: a sweep will tell
+                aside.drop(free[-1])
+            if not aside.heads:
+                self.wants_sweep = True
+            self._schedule(aside, _AGAIN_SECONDS)
+            return
+        self.under_way += 1
+        self.unresolved.add(row.seq)
+        publish = self._sender.try_alone(row.message)
+        publish.on_settled(lambda settled: self._place_tried(aside, row, settled))
+
+    def _place_tried(self, aside: Aside, row: Row, publish: Publish) -> None:
+        outcome = self._tried(publish)
+        aside.trying = False
+        self.unresolved.discard(row.seq)
+        self.wants_sweep |= aside.recovering or aside not in self.places
+        if outcome is not None and outcome.accepted:
+            aside.drop(row.seq)
+            self.wants_sweep = True
+            self._finish(row, outcome, None)
+            return
+        if outcome is Outcome.REFUSED:
+            self._spool.note_tries(row, row.tries + 1)
+            if row.tries + 1 >= self._refused_tries:
+                aside.drop(row.seq)
+                self.hold(row, park_as="refused")
+        if outcome is Outcome.REFUSED or self._is_silent(outcome):
+            aside.failures += 1
+            pause = aside.pause()
+            log.warning("place_tried", place=aside.place, outcome=outcome, again_in_seconds=pause)
+        else:
+            pause = _AGAIN_SECONDS
+        aside.trying = True
+        self._schedule(aside, pause)
+
+    # Both
+
+    def _tried(self, publish: Publish) -> Outcome | None:
+        self.under_way -= 1
+        if publish.outcome in (Outcome.CONFIRMED, Outcome.UNROUTED, Outcome.REFUSED):
+            self._answered()
+        return publish.outcome
+
+    def _is_silent(self, outcome: Outcome | None) -> bool:
+        return outcome is Outcome.UNKNOWN and self._sender.is_up
+
+    def _finish(self, row: Row, outcome: Outcome, park_as: str | None) -> None:
+        self._spool.delete(row)
+        if park_as is None:
+            self._metrics.count_drained(row.endpoint, unrouted=outcome is Outcome.UNROUTED)
+            self.confirmed(row.message)
+        else:
+            self._metrics.parked.labels(row.endpoint, park_as).inc()
+            log.warning("event_parked", event_id=row.message.message_id, reason=park_as)

@@ -39,6 +39,8 @@ WINDOW_BYTES = 16 * 1024 * 1024
 _PLACES = 10_000
 """Pairs of exchange and routing key, at the most, that are remembered: the keys are a sender's."""
 
+_ANOMALY = "protocol anomaly"
+
 log = structlog.get_logger()
 
 
@@ -88,6 +90,10 @@ class ConfirmChannel:
         self._outgoing: list[bytes] = []
         self._return: _Return | None = None
         self._quiet_since = 0.0
+        self._looks: deque[tuple[float, int]] = deque()
+        self._overdue_up_to = 0
+        self.overdue = 0
+        """Number of publishes that have waited too long: they take no place of the window."""
         self._taken: set[tuple[str, str]] = set()
         self._refused_since: dict[tuple[str, str], float] = {}
         self.refused_for = 0.0
@@ -106,9 +112,34 @@ class ConfirmChannel:
         """Return how many publishes are unresolved."""
         return len(self._in_flight) + len(self._queued)
 
+    @property
+    def is_idle(self) -> bool:
+        """Return whether nothing is unresolved but what waits too long already."""
+        return self.in_flight == self.overdue
+
     def quiet_for(self) -> float:
         """Return for how many seconds publishes have waited while nothing was settled."""
         return self._loop.time() - self._quiet_since if self._in_flight else 0.0
+
+    def note_answer(self) -> None:
+        """Take note that the broker answers on this connection, if not to the publishes."""
+        self._quiet_since = self._loop.time()
+
+    def note_overdue(self, patience: float) -> None:
+        """Let what was sent so many seconds ago take no place of the window any more.
+
+        Called every moment: what has been sent until then is as old as the call.
+        """
+        now = self._loop.time()
+        self._looks.append((now, self._tag))
+        while self._looks[0][0] <= now - patience:
+            _, up_to = self._looks.popleft()
+            for tag in range(self._overdue_up_to + 1, up_to + 1):
+                if (publish := self._in_flight.get(tag)) is not None:
+                    self.overdue += 1
+                    self._in_flight_bytes -= len(publish.message.body)
+            self._overdue_up_to = max(self._overdue_up_to, up_to)
+        self._fill_up()
 
     def send(self, publish: Publish) -> None:
         """Put a message on the wire, or in line for it while the window is full.
@@ -122,7 +153,9 @@ class ConfirmChannel:
             self._send(publish)
 
     def _is_full(self) -> bool:
-        return len(self._in_flight) >= WINDOW or self._in_flight_bytes >= WINDOW_BYTES
+        return (
+            len(self._in_flight) - self.overdue >= WINDOW or self._in_flight_bytes >= WINDOW_BYTES
+        )
 
     def _send(self, publish: Publish) -> None:
         message = unrouted_message(publish.message) if publish.rerouted else publish.message
@@ -144,19 +177,21 @@ class ConfirmChannel:
     def abandon(self, reason: str, *, by_broker: bool = False) -> None:
         """Settle everything in flight as unknown: nothing more will be heard of it.
 
-        When the broker closes a channel, one of the messages in flight is the reason. A single
-        one is refused by that; among several each is suspect.
+        When the broker closes a channel, or we do because of what it says, one of the messages in
+        flight is the reason. A single one is refused by that; among several each is suspect.
         """
         if self.is_closed:
             return
         self.is_closed = True
         lost, queued = list(self._in_flight.values()), list(self._queued)
         self._in_flight.clear()
+        self.overdue = 0
         self._queued.clear()
         self._outgoing.clear()
-        culprit = by_broker and len(lost) == 1
+        blamed = by_broker or reason.startswith(_ANOMALY)
+        culprit = blamed and len(lost) == 1
         for publish in lost:
-            publish.suspect = by_broker and not culprit
+            publish.suspect = blamed and not culprit
             publish.settle(Outcome.REFUSED if culprit else Outcome.UNKNOWN)
         for publish in queued:
             publish.settle(Outcome.AWAY)
@@ -195,6 +230,9 @@ class ConfirmChannel:
             self._settled_up_to = max(self._settled_up_to, tag)
         if not self._settle_one(tag, outcome) and not self.is_closed:
             self._anomaly(f"confirm for unknown delivery tag {tag}")
+        self._fill_up()
+
+    def _fill_up(self) -> None:
         while self._queued and not self._is_full():
             self._send(self._queued.popleft())
 
@@ -203,7 +241,10 @@ class ConfirmChannel:
         publish = self._in_flight.pop(tag, None)
         if publish is None:
             return False
-        self._in_flight_bytes -= len(publish.message.body)
+        if tag <= self._overdue_up_to:
+            self.overdue -= 1
+        else:
+            self._in_flight_bytes -= len(publish.message.body)
         if publish.returned:
             self._returned(publish)
             return True
@@ -243,7 +284,7 @@ class ConfirmChannel:
 
     def _anomaly(self, what: str) -> None:
         """Throw the channel away: after a wrong confirm no later one can be trusted."""
-        self.abandon(f"protocol anomaly: {what}")
+        self.abandon(f"{_ANOMALY}: {what}")
 
     def _on_closing(self, closing: asyncio.Future[Any]) -> None:
         cause = None if closing.cancelled() else closing.exception()

@@ -1,30 +1,31 @@
 """From the spool to the broker, in the order of acceptance per record, until nothing waits.
 
-``backlog`` counts the rows that new events must queue behind. Two kinds of rows do not count, for
-they hold up nobody but themselves: those of a record whose first row the broker refuses (*held*),
-and those of an exchange that is not there (*gone*). They are set aside by number and stay on disk.
+``backlog`` counts the rows that new events must queue behind. What waits for something else than
+its turn is passed over (``bridge.aside``) and does not count: it holds up nobody but itself.
 
-A pass reads rows by ascending number and starts over when the connection is lost; what it meets a
-second time it recognizes. Who waits behind another row of its record does so by number too, and is
-read again when its turn has come: a record with many events takes neither memory nor the others'
-places. A row leaves the disk when the broker has confirmed it.
+The *pass* reads each row once, by ascending number. A *sweep* reads again what was passed over, up
+to where the pass is, beside it and in the same order, and publishes few rows at first. Whose record
+is being served waits in line behind it by number, and is read again when its turn has come. A row
+leaves the disk when the broker has confirmed it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import islice
 
 import structlog
 
-from bridge.aside import Shelf
+from bridge.aside import TRIALS, Shelf, parked
 from bridge.core.event import Record
 from bridge.core.message import Message
 from bridge.core.order import Lines
+from bridge.core.records import Records
 from bridge.metrics import Metrics
 from bridge.ports import Outcome, Publish, Sender
 from bridge.spool import Row, Spool
+from bridge.sweep import Pace, Sweep
 
 WINDOW = 256
 """Rows in flight at a time."""
@@ -41,32 +42,65 @@ _LOOK_SECONDS = 1.0
 log = structlog.get_logger()
 
 
+@dataclass(slots=True)
+class _Taken:
+    """A row that has its place: in line behind its record, called to be read again, or in flight.
+
+    ``counted`` is whether it is of the backlog, ``park_as`` why its message is parked, if it is.
+    """
+
+    record: Record | None
+    counted: bool
+    park_as: str | None = None
+
+
 class Drain:
     """Empties the spool while the broker takes its rows."""
 
     def __init__(
-        self, spool: Spool, sender: Sender, metrics: Metrics, *, refused_tries: int
+        self,
+        spool: Spool,
+        sender: Sender,
+        metrics: Metrics,
+        *,
+        refused_tries: int,
+        patience: float = 2.0,
     ) -> None:
-        """Take how often a refused event is retried before it is parked."""
+        """Take how often a refused event is retried before it is parked.
+
+        ``patience``: after so many seconds a publish that is not confirmed is *silent*.
+        """
         self._spool = spool
         self._sender = sender
         self._metrics = metrics
+        self._patience = patience
         self._shelf = Shelf(
-            spool, sender, metrics, refused_tries=refused_tries, answered=self._answered
+            spool,
+            sender,
+            metrics,
+            refused_tries=refused_tries,
+            answered=self._answered,
+            is_taken=self._is_taken,
+            books=self._books,
         )
+        self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
         self._backlog = spool.events
         self._cursor = 0
         self._lines: Lines[Record, int] = Lines()
-        self._active: set[int] = set()
-        self._in_flight = 0
-        self._in_flight_bytes = 0
-        self._called: dict[int, Record] = {}
-        self._waiting: set[int] = set()
+        self._taken: dict[int, _Taken] = {}
+        self._called: dict[int, None] = {}
+        self._wire: dict[int, tuple[Row, Publish, float]] = {}
+        """Published here and not settled, with the time of it, in its order."""
+        self._wire_bytes = 0
         self._attached: dict[int, Publish] = {}
-        self._suspects: set[int] = set()
+        self._unstored: dict[int, bool] = {}
+        """Handed to the disk, which has not answered; and whether they are of the backlog."""
+        self._ahead: set[int] = set()
+        """Not read yet, and accounted for already."""
+        self._sweep: Sweep | None = None
+        self._pace = Pace()
         self._connection = 0
-        self._interrupted = False
         self._probing = True
         self._looked_at = 0.0
         self.oldest_seconds = 0.0
@@ -82,50 +116,65 @@ class Drain:
 
     @property
     def held_records(self) -> int:
-        """Return how many records wait because the broker refuses their first row."""
+        """Return how many records wait for something else than their turn, about."""
         return self._shelf.records
+
+    @property
+    def places_aside(self) -> int:
+        """Return how many places (exchange and routing key) are set aside."""
+        return len(self._shelf.places)
+
+    @property
+    def is_sweeping(self) -> bool:
+        """Return whether something that was passed over may go on, and is about to."""
+        return self._sweep is not None or self._shelf.wants_sweep or bool(self._taken)
 
     def comes_first(self, message: Message) -> bool:
         """Return whether a new message must go through the spool."""
         return (
             self._backlog > 0
-            or self._shelf.has_suspects
             or not self._sender.is_up
+            or message.record in self._lines
             or self._shelf.holds_up(message)
             or not self._sender.takes(message.exchange)
         )
 
     def take(self, row: Row, publish: Publish | None) -> None:
         """Take over a row that was just handed to the spool, with its publish if there was one."""
+        alone = self._backlog == 0  # nothing unread lies before it, so its place is known
         self._backlog += 1
+        self._unstored[row.seq] = True
         if publish is None or publish.outcome is Outcome.AWAY:
-            if self._backlog == 1:  # nothing unread lies before it, so its place is known
-                self._set_aside(row)
+            if alone and self._waits(row.message):
+                self._cursor = row.seq
+                self._ahead.clear()
+                self._pass_over(row)
         elif publish.outcome is None:
             self._attached[row.seq] = publish
-        elif publish.outcome is Outcome.REFUSED:
-            self._hold(row)
-        elif publish.suspect:
-            self._suspects.add(row.seq)
+            if self._sender.is_up:
+                self._silence(row)
+        elif publish.outcome is Outcome.REFUSED or publish.suspect:
+            self._leave_backlog(row.seq)
+            self._shelf.hold(row, suspect=publish.suspect)
         self._wake.set()
 
     def stored(self, row: Row) -> None:
         """Take note that a row is on disk: the outcome of its publish counts from now on."""
+        self._unstored.pop(row.seq, None)
         publish = self._attached.get(row.seq)
         if publish is not None:
-            publish.on_settled(lambda settled: self._conclude(row, settled))
+            publish.on_settled(lambda settled: self._settled(row, settled))
         self._wake.set()
 
     def drop(self, row: Row) -> None:
         """Forget a row that the disk did not take."""
         self._attached.pop(row.seq, None)
-        self._suspects.discard(row.seq)
-        if not self._shelf.remove(row):
-            self._backlog -= 1
+        self._ahead.discard(row.seq)
+        self._backlog -= self._unstored.pop(row.seq)
+        self._shelf.remove(row)
 
     async def run(self) -> None:
-        """Drain until cancelled; after an error it may be called again, and then looks anew."""
-        self._interrupted = True
+        """Drain until cancelled; after an error it may be called again."""
         while True:
             await self._look()
             if not self._sender.is_up:
@@ -136,44 +185,73 @@ class Drain:
 
     async def _step(self) -> bool:
         """Do what can be done now; return whether there was anything."""
-        if self._is_cut_off():
-            self._start_over()
-        self._release()
-        half = (self._free() + 1) // 2
-        retried = not self._suspects and await self._shelf.retry_due(half)
+        self._note_connection()
+        self._silence_overdue()
+        self._shelf.look_at_exchanges()
+        tried = await self._shelf.try_due(self._room_for_trials())
         called = await self._serve_called()
-        return await self._read_on() or called or retried
+        swept = await self._sweep_on()
+        return await self._read_on() or called or tried or swept
 
     async def _read_on(self) -> bool:
         """Take the next rows from the disk; return whether there were any."""
         room = self._free() - len(self._called)
-        exhausted = self._cursor >= self._spool.last_seq or len(self._waiting) >= LOOKAHEAD
+        exhausted = self._cursor >= self._spool.last_seq or len(self._taken) >= LOOKAHEAD
         if room <= 0 or exhausted or self._is_busy(room):
             return False
         rows = await self._spool.read(after=self._cursor, limit=room)
         for row in rows:
-            if self._is_cut_off():
+            if self._note_connection():
                 break
-            self._cursor = row.seq
-            self._dispatch(row)
+            if row.seq > self._cursor:
+                self._cursor = row.seq
+                self._dispatch(row)
         return bool(rows)
+
+    async def _sweep_on(self) -> bool:
+        """Read again what was passed over; return whether anything was read."""
+        sweep = self._sweep = self._sweep or self._pace.begin(self._shelf, self._loop.time())
+        if sweep is None:
+            return False
+        end = min([self._cursor, *(seq - 1 for seq in self._unstored)])
+        if sweep.cursor >= end:
+            if end == self._cursor and not self._ahead:
+                self._sweep = None
+                self._pace.end(sweep, self._shelf, self._loop.time())
+            return self._sweep is None
+        if self._room_for(sweep) <= 0:
+            return False
+        begun, before = self._loop.time(), sweep.cursor
+        rows = await self._spool.read(after=sweep.cursor, limit=WINDOW)
+        for row in rows:
+            if row.seq > end or self._note_connection() or not self._sweep_over(row, sweep):
+                break
+            sweep.cursor = row.seq
+        if not rows or rows[0].seq > end:
+            sweep.cursor = end
+        sweep.busy += self._loop.time() - begun
+        return sweep.cursor > before
 
     async def _serve_called(self) -> bool:
         """Publish rows whose turn in line has come; return whether there were any."""
         turn = list(islice(self._called, max(0, self._free())))
-        if self._is_cut_off() or not turn:
+        if not turn:
             return False
-        rows = await self._spool.get_all(turn)
-        for row in rows:
-            if self._is_cut_off():
+        for row in await self._spool.get_all(turn):
+            if self._note_connection():
                 break
-            if self._called.pop(row.seq, None) is not None:
-                self._publish(row)
-        return bool(rows)
+            if row.seq in self._called:
+                del self._called[row.seq]
+                taken = self._taken[row.seq]
+                if taken.park_as is None and self._is_aside(row.message):
+                    self._pass_over(row)
+                else:
+                    self._publish(row, taken)
+        return True
 
     async def _look(self) -> None:
         """Note the age of the oldest event, for those who watch."""
-        now = asyncio.get_running_loop().time()
+        now = self._loop.time()
         if now - self._looked_at >= _LOOK_SECONDS:
             self._looked_at = now
             self.oldest_seconds = await self._spool.oldest_seconds()
@@ -188,128 +266,191 @@ class Drain:
         self._wake.clear()
 
     def _free(self) -> int:
-        """Return how many rows may be published: after trouble only one at a time."""
-        if self._in_flight_bytes >= WINDOW_BYTES:
+        """Return how many rows may be published: on a new connection one, until it answers."""
+        if self._wire_bytes >= WINDOW_BYTES:
             return 0
-        trouble = self._probing or self._suspects or self._shelf.has_suspects
-        return (1 if trouble else WINDOW) - self._in_flight - self._shelf.under_way
+        if self._probing:
+            return 1 - len(self._wire) - self._shelf.under_way
+        return WINDOW - len(self._wire)
+
+    def _room_for_trials(self) -> int:
+        return self._free() if self._probing else TRIALS - self._shelf.under_way
+
+    def _room_for(self, sweep: Sweep) -> int:
+        return min(self._free(), sweep.window - sweep.in_flight)
 
     def _is_busy(self, room: int) -> bool:
         """Return whether to wait before reading: few large reads are cheaper than many small."""
-        return room < WINDOW // 2 and self._in_flight >= WINDOW // 4
+        return room < WINDOW // 2 and len(self._wire) >= WINDOW // 4
 
-    def _is_cut_off(self) -> bool:
-        """Return whether to start over: a publish was lost, or the connection is another one."""
-        if self._sender.connection != self._connection:
-            self._connection = self._sender.connection
-            self._interrupted = True
-        return self._interrupted
+    def _is_taken(self, seq: int) -> bool:
+        return seq in self._taken
 
-    def _start_over(self) -> None:
-        """Read from the first row again, except what is in flight on a live channel."""
-        for seq, record in self._called.items():
-            self._active.discard(seq)
-            self._lines.close(record)
-        self._called.clear()
-        self._lines.drop_waiting()
-        self._waiting.clear()
-        self._cursor = 0
-        self._probing = True
-        self._interrupted = False
+    def _is_aside(self, message: Message) -> bool:
+        aside = self._shelf.places.of(message)
+        return (aside is not None and not aside.recovering) or self._shelf.misses(message)
 
-    def _release(self) -> None:
-        """Give rows whose exchange is there again back to the backlog."""
-        for seqs in self._shelf.released():
-            self._backlog += len(seqs)
-            self._cursor = min(self._cursor, min(seqs) - 1)
+    def _waits(self, message: Message) -> bool:
+        return self._shelf.holds_up(message) or self._shelf.misses(message)
+
+    def _note_connection(self) -> bool:
+        """Return whether the connection is another one, which is tried with one row at first."""
+        changed = self._sender.connection != self._connection
+        self._connection = self._sender.connection
+        self._probing = self._probing or changed
+        return changed
 
     def _dispatch(self, row: Row) -> None:
-        if row.seq in self._active or row.seq in self._waiting or row in self._shelf:
-            return
-        if row.seq not in self._attached and self._set_aside(row):
-            return
-        record = row.message.record
-        if record is not None and not self._lines.enter(record, row.seq):
-            self._waiting.add(row.seq)
-            return
-        self._active.add(row.seq)
-        if row.seq not in self._attached:
-            self._publish(row)
+        """Give a row that is read for the first time its place."""
+        if row.seq in self._ahead:
+            self._ahead.discard(row.seq)
+        elif row.seq not in self._attached and self._waits(row.message):
+            self._pass_over(row)
+        else:
+            self._enter(row, _Taken(row.message.record, counted=True))
 
-    def _publish(self, row: Row) -> None:
-        self._in_flight += 1
-        self._in_flight_bytes += row.size
-        publish = self._sender.submit(row.message)
-        publish.on_settled(lambda settled: self._returned(row, settled))
+    def _sweep_over(self, row: Row, sweep: Sweep) -> bool:
+        """Give a row that was passed over its place; return False if there is no room for it."""
+        message = row.message
+        if row.seq in self._taken or row.seq in self._attached or self._shelf.has(row.seq):
+            if row.seq in self._shelf.unresolved:
+                self._shelf.pass_over(row, sweep.passed, behind=message.record in self._lines)
+            return True
+        aside = self._shelf.places.of(message)
+        park_as = aside.park_as if aside is not None else None
+        behind = self._shelf.holds(message) or message.record in sweep.passed
+        if behind or (park_as is None and self._is_aside(message)):
+            self._shelf.pass_over(row, sweep.passed, behind=message.record in self._lines)
+        elif self._room_for(sweep) <= 0:
+            return False
+        else:
+            self._enter(row, _Taken(message.record, counted=False, park_as=park_as))
+        return True
 
-    def _returned(self, row: Row, publish: Publish) -> None:
-        """Take the outcome of a row that was published from the spool."""
-        self._in_flight -= 1
-        self._in_flight_bytes -= row.size
-        self._conclude(row, publish)
+    def _enter(self, row: Row, taken: _Taken) -> None:
+        """Let a row enter the line of its record, and publish it if it is the first."""
+        if row.unreadable:
+            log.error("spool_row_unreadable", seq=row.seq, error=row.unreadable)
+            taken.park_as = "spool_unreadable"
+        self._taken[row.seq] = taken
+        first = taken.record is None or self._lines.enter(taken.record, row.seq)
+        if first and row.seq not in self._attached:
+            self._publish(row, taken)
 
-    def _conclude(self, row: Row, publish: Publish) -> None:
+    def _publish(self, row: Row, taken: _Taken) -> None:
+        message = parked(row.message, taken.park_as) if taken.park_as else row.message
+        publish = self._sender.submit(message)
+        self._wire[row.seq] = (row, publish, self._loop.time())
+        self._wire_bytes += row.size
+        if self._sweep is not None and not taken.counted:
+            self._sweep.in_flight += 1
+            sweep = self._sweep
+            publish.on_settled(lambda settled: self._swept(row, settled, sweep))
+        else:
+            publish.on_settled(lambda settled: self._settled(row, settled))
+
+    def _swept(self, row: Row, publish: Publish, sweep: Sweep) -> None:
+        sweep.note(publish)
+        self._settled(row, publish)
+
+    def _settled(self, row: Row, publish: Publish) -> None:
         """Take the outcome of a row that is in flight, or was before it was spooled."""
         late = self._attached.pop(row.seq, None) is not None
-        in_line = row.seq in self._active and row.message.record is not None
-        self._active.discard(row.seq)
+        if self._wire.pop(row.seq, None) is not None:
+            self._wire_bytes -= row.size
         outcome = publish.outcome
-        if outcome is not None and outcome.accepted:
-            self._finish(row, outcome, late=late)
-            if in_line:
-                self._call_next(row)
-        elif outcome is Outcome.REFUSED:
-            self._hold(row, self._leave_line(row) if in_line else ())
+        taken = self._taken.get(row.seq)
+        if row.seq in self._shelf.unresolved:
+            self._shelf.heard_of(row, publish)
+            self._count(row, outcome, None, late=True)
+        elif outcome is not None and outcome.accepted:
+            self._finish(row, outcome, taken, late=late)
+        elif outcome is Outcome.REFUSED or publish.suspect or (taken and taken.park_as):
+            self._probing = False if outcome is Outcome.REFUSED else self._probing
+            self._leave_line(row)
+            park_as = taken.park_as if taken else None
+            self._shelf.hold(row, suspect=publish.suspect, park_as=park_as)
         else:
-            self._interrupted = True
-            if in_line:
-                self._leave_line(row)
-            if publish.suspect:
-                self._suspects.add(row.seq)
+            self._probing = True
+            if taken is not None:
+                self._called[row.seq] = None
         self._wake.set()
 
-    def _finish(self, row: Row, outcome: Outcome, *, late: bool) -> None:
-        self._spool.delete(row)
-        self._suspects.discard(row.seq)
+    def _finish(self, row: Row, outcome: Outcome, taken: _Taken | None, *, late: bool) -> None:
         self._probing = False
-        self._backlog -= 1
-        self._metrics.count_drained(row.endpoint, unrouted=outcome is Outcome.UNROUTED)
+        self._spool.delete(row)
+        self._taken.pop(row.seq, None)
+        counted = taken is None or taken.counted
+        self._backlog -= counted
+        if taken is not None and taken.record is not None:
+            following = self._lines.next(taken.record)
+            if following is not None:
+                self._called[following] = None
+        park_as = taken.park_as if taken else None
+        if park_as is None:
+            self._shelf.confirmed(row.message)
+        self._count(row, outcome, park_as, late=late)
+        if self._backlog == 0 and (counted or self._spool.events == 0):
+            log.info("spool_drained", held_records=self.held_records)
+
+    def _count(self, row: Row, outcome: Outcome | None, park_as: str | None, *, late: bool) -> None:
+        if outcome is None or not outcome.accepted:
+            return
+        if park_as is None:
+            self._metrics.count_drained(row.endpoint, unrouted=outcome is Outcome.UNROUTED)
+        else:
+            self._metrics.parked.labels(row.endpoint, park_as).inc()
+            log.warning("event_parked", event_id=row.message.message_id, reason=park_as)
         if late:
             self._metrics.late_confirms.inc()
             log.info("event_confirmed_late", event_id=row.message.message_id)
-        if self._backlog == 0:
-            log.info("spool_drained", held_records=self.held_records)
 
-    def _call_next(self, row: Row) -> None:
-        """Let the next in line behind a row that is done have its turn."""
-        record = row.message.record
-        assert record is not None  # noqa: S101  # only records have lines
-        following = self._lines.next(record)
-        if following is not None:
-            self._waiting.discard(following)
-            self._active.add(following)
-            self._called[following] = record
+    def _silence_overdue(self) -> None:
+        """Set the places aside whose rows are not confirmed while the broker answers."""
+        end = self._loop.time() - self._patience
+        while self._wire and self._sender.is_up:
+            row, _, since = next(iter(self._wire.values()))
+            if since > end:
+                return
+            del self._wire[row.seq]
+            self._wire_bytes -= row.size
+            self._probing = False
+            self._silence(row)
 
-    def _leave_line(self, row: Row) -> list[int]:
-        """End the line behind a row and return the numbers of those who waited in it."""
-        assert row.message.record is not None  # noqa: S101  # only records have lines
-        followers = self._lines.close(row.message.record)
-        self._waiting.difference_update(followers)
-        return followers
+    def _silence(self, row: Row) -> None:
+        self._shelf.unresolved.add(row.seq)
+        self._shelf.blame(row.message, "silent")
+        self._pass_over(row)
 
-    def _hold(self, row: Row, followers: Sequence[int] = ()) -> None:
-        """Hold the record of a refused row back, and nobody else."""
-        self._shelf.hold(row, followers)
-        self._probing = False
+    def _pass_over(self, row: Row) -> None:
+        """Leave a row on the disk, and all that wait in line behind it."""
+        taken = self._taken.get(row.seq)
+        behind = taken is None and row.message.record in self._lines
+        self._shelf.pass_over(row, *self._books(row.seq), behind=behind)
+        if taken is None:
+            self._leave_backlog(row.seq)
+        else:
+            self._leave_line(row)
+
+    def _leave_line(self, row: Row) -> None:
+        """Take a row out of its place, and with it those who wait behind it."""
+        taken = self._taken.get(row.seq)
+        if taken is None:
+            self._leave_backlog(row.seq)
+            return
+        followers = self._lines.close(taken.record) if taken.record is not None else []
         for seq in (row.seq, *followers):
-            self._leave_backlog(seq)
+            self._called.pop(seq, None)
+            self._backlog -= self._taken.pop(seq).counted
+        for seq in followers:
+            for book in self._books(seq):
+                book.add(taken.record)
 
-    def _set_aside(self, row: Row) -> bool:
-        """Put a row on the shelf if it belongs there; return whether it does."""
-        if not self._shelf.put(row):
-            return False
-        self._leave_backlog(row.seq)
-        return True
+    def _books(self, seq: int) -> list[Records]:
+        """Return where the record of a row that is passed over is written down."""
+        sweep = self._sweep
+        behind = sweep is not None and seq <= sweep.cursor
+        return [self._shelf.passed, sweep.passed] if sweep and behind else [self._shelf.passed]
 
     def _answered(self) -> None:
         """Take note that the broker answers."""
@@ -318,4 +459,7 @@ class Drain:
 
     def _leave_backlog(self, seq: int) -> None:
         self._backlog -= 1
-        self._suspects.discard(seq)
+        if seq in self._unstored:
+            self._unstored[seq] = False
+        if seq > self._cursor:
+            self._ahead.add(seq)

@@ -94,6 +94,14 @@ class Sender(Protocol):
         """Put a message on the wire; one that cannot go now is settled as ``AWAY`` at once."""
         ...
 
+    def try_alone(self, message: Message) -> Publish:
+        """Put a message under suspicion on a channel of its own, where it harms no other one.
+
+        Settled as ``REFUSED`` also when the channel is closed because of it, and as ``UNKNOWN``
+        when it is not confirmed in time.
+        """
+        ...
+
 
 class Outbox(Protocol):
     """Takes responsibility for messages."""

@@ -16,6 +16,7 @@ import aiormq
 import structlog
 
 from bridge import topology
+from bridge.alone import Trials, answers
 from bridge.confirms import ConfirmChannel
 from bridge.connection import HEARTBEAT, Connection, broker_errors, connect, connected, safe_url
 from bridge.core.backoff import delay
@@ -35,6 +36,10 @@ _REFUSING_AT_MOST = 600.0
 _ELECTION_SECONDS = 1.0
 """At most so long, and at least half of it, is waited after a connection: if its node died, the
 others elect new leaders for its queues now, and a channel that comes too early only refuses."""
+
+_OVERDUE_AT_MOST = 16
+"""Maximum number of publishes on a channel that are not confirmed in time, until it is renewed: a
+quorum queue without a majority stops RabbitMQ from reading the connection (from 32 on)."""
 
 _TICK_SECONDS = 0.1
 _DEAF_SECONDS = 2 * HEARTBEAT
@@ -68,6 +73,9 @@ class Publisher:
         self._blocked = False
         self._renewing = False
         self._renewals = 0
+        self._connection: Connection | None = None
+        self._asking: asyncio.Task[None] | None = None
+        self._trials = Trials(self._reroute, patience=confirm_deadline)
         self.connection = 0
 
     def __repr__(self) -> str:
@@ -128,6 +136,14 @@ class Publisher:
             publish.settle(Outcome.AWAY)
         return publish
 
+    def try_alone(self, message: Message) -> Publish:
+        """Put a message under suspicion on a channel of its own, which is closed afterwards."""
+        if self._connection is not None and self.is_up and self.takes(message.exchange):
+            return self._trials.begin(message, self._connection)
+        publish = Publish(message)
+        publish.settle(Outcome.AWAY)
+        return publish
+
     async def run(self) -> None:
         """Keep connected until cancelled.
 
@@ -150,14 +166,15 @@ class Publisher:
         assert self._channel is not None  # noqa: S101  # the caller has looked
         self._channel.send(publish)
 
-    def _reroute(self, publish: Publish) -> None:
+    def _reroute(self, publish: Publish, channel: ConfirmChannel | None = None) -> None:
         """Send the copy of a returned message to ``superoffice.unrouted``."""
-        if publish.rerouted or not self.takes(UNROUTED) or self._channel is None:
+        channel = channel or self._channel
+        if publish.rerouted or not self.takes(UNROUTED) or channel is None:
             log.error("unrouted_refused", event_id=publish.message.message_id, exchange=UNROUTED)
             publish.settle(Outcome.REFUSED)
             return
         publish.returned, publish.rerouted = False, True
-        self._send(publish)
+        channel.send(publish)
 
     async def _serve(self, url: str) -> bool:
         """Serve on one connection until it is gone; return whether it ever served."""
@@ -170,6 +187,7 @@ class Publisher:
         try:
             with broker_errors(url):
                 self._open(await connection.channel(), connection.write)
+                self._connection = connection
                 log.info("broker_connected", url=safe_url(url), topology=self.topology)
                 await self._watch(connection, url)
         except BrokerError as error:
@@ -177,6 +195,8 @@ class Publisher:
         finally:
             if not self._renewing:
                 self._renewals = 0
+            self._connection = None
+            self._trials.end()
             self._close()
             await connection.close()
         return True
@@ -204,6 +224,8 @@ class Publisher:
         while not await self._gone_within(_TICK_SECONDS):
             self._note_blocked(connection.is_blocked)
             assert self._channel is not None  # noqa: S101  # it is until _close
+            self._channel.note_overdue(self._deadline)
+            self._ask(connection)
             if not self._blocked and self._channel.quiet_for() >= _DEAF_SECONDS:
                 log.warning("broker_silent", seconds=_DEAF_SECONDS, in_flight=self.in_flight)
                 connection.abort()
@@ -211,6 +233,10 @@ class Publisher:
             if self._channel.refused_for >= self._patience:
                 seconds = round(self._channel.refused_for, 1)
                 log.warning("connection_renewed", refused_for_seconds=seconds)
+                await self._retire()
+                return
+            if self._channel.overdue >= _OVERDUE_AT_MOST and self.is_up:
+                log.warning("connection_renewed", overdue=self._channel.overdue)
                 await self._retire()
                 return
             await self._recheck_topology(url)
@@ -233,9 +259,24 @@ class Publisher:
         self._renewals += 1
         loop = asyncio.get_running_loop()
         end = loop.time() + self._deadline
-        while self.in_flight and loop.time() < end:
+        while self._channel and not self._channel.is_idle and loop.time() < end:
             if await self._gone_within(_TICK_SECONDS):
                 return
+
+    def _ask(self, connection: Connection) -> None:
+        """Ask the broker for a sign of life when nothing was confirmed for half the deadline.
+
+        A queue that never confirms looks like a broker that is deaf, but only to its publishers.
+        """
+        channel = self._channel
+        quiet = channel is not None and channel.quiet_for() >= self._deadline / 2
+        if quiet and (self._asking is None or self._asking.done()):
+            self._asking = asyncio.create_task(self._hear(connection, self.connection))
+
+    async def _hear(self, connection: Connection, number: int) -> None:
+        heard = await answers(connection)
+        if heard and self._channel is not None and self.connection == number:
+            self._channel.note_answer()
 
     async def _gone_within(self, seconds: float) -> bool:
         try:

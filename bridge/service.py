@@ -59,6 +59,7 @@ class Service:
             traces.sender(self.publisher) if traces else self.publisher,
             self.metrics,
             refused_tries=settings.spool.refused_tries,
+            patience=settings.broker.confirm_deadline_seconds,
         )
         self.outbox = Outbox(
             self.publisher,

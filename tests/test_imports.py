@@ -44,8 +44,10 @@ LAYERS = (
     {"pipeline", "http", "deployed"},
     {"outbox"},
     {"drain"},
+    {"sweep"},
     {"aside"},
     {"publisher"},
+    {"alone"},
     {"confirms", "topology", "dedup", "failures", "limits"}
     | {"metrics", "log", "settings", "spool", "tasks", "testing"},
     {"connection"},

@@ -187,8 +187,14 @@ class _TracedSender:
         return self._sender.takes(exchange)
 
     def submit(self, message: Message) -> Publish:
-        traced = Publish(message)  # one of its own, because a publish calls only one back
-        self._sender.submit(message).on_settled(partial(self._settled, time_ns(), traced))
+        return self._traced(self._sender.submit(message))
+
+    def try_alone(self, message: Message) -> Publish:
+        return self._traced(self._sender.try_alone(message))
+
+    def _traced(self, publish: Publish) -> Publish:
+        traced = Publish(publish.message)  # one of its own, because a publish calls only one back
+        publish.on_settled(partial(self._settled, time_ns(), traced))
         return traced
 
     def _settled(self, started: int, traced: Publish, publish: Publish) -> None:

@@ -61,6 +61,7 @@ class Bridge:
     def start(self):
         """Begin a process, not connected."""
         self.loop = SteppedLoop()
+        self.broker.now = self.loop.time
         self.disk = SteppedSpool(self.loop, self._path, max_bytes=self._max_bytes)
         self.spool = self.disk.spool
         self._watch_appends()
@@ -102,6 +103,7 @@ class Bridge:
         self.loop.settle()
         self.broker.confirm_all()
         self.loop.advance(seconds)
+        self.broker.expire()
 
     def quiesce(self, *, jump=0.0, rounds=400):
         """Live on until nothing waits any more, jumping ahead before every round."""
@@ -112,7 +114,9 @@ class Bridge:
                 return
 
     async def _build(self):
-        self.drain = Drain(self.spool, self.broker, METRICS, refused_tries=REFUSED_TRIES)
+        self.drain = Drain(
+            self.spool, self.broker, METRICS, refused_tries=REFUSED_TRIES, patience=DEADLINE
+        )
         self.outbox = Outbox(self.broker, self.spool, self.drain, deadline=DEADLINE)
         self.running = self.loop.create_task(self.drain.run())
 

@@ -9,8 +9,10 @@ from bridge.ports import Outcome, Publish
 class Flight:
     """One publish on the channel; ``fate`` is what the broker did with it, once it has."""
 
-    def __init__(self, publish, *, from_spool):
+    def __init__(self, publish, *, from_spool, alone, at):
         self.publish = publish
+        self.alone = alone
+        self.at = at
         self.from_spool = from_spool
         self.fate = None
 
@@ -50,6 +52,9 @@ class ScriptedBroker:
         self.refusals: Counter[str] = Counter()
         self.broken = []
         self.connection = 0
+        self.patience = 2.0
+        self.now = float
+        """The clock; replaced by the one of the test."""
         self.new_process()
 
     def new_process(self):
@@ -63,7 +68,7 @@ class ScriptedBroker:
         self._begin()
 
     def _begin(self):
-        self._verdicts = self._from_spool = 0
+        self._verdicts = 0
 
     # What the bridge sees
 
@@ -76,13 +81,18 @@ class ScriptedBroker:
         """Return whether an exchange is there."""
         return exchange in self.exchanges
 
-    def submit(self, message):
+    def try_alone(self, message):
+        """Take a message onto a channel of its own."""
+        return self.submit(message, alone=True)
+
+    def submit(self, message, *, alone=False):
         """Take a message onto the wire."""
         publish = Publish(message)
         if not (self.is_up and self.takes(message.exchange)):
             publish.settle(Outcome.AWAY)
             return publish
-        flight = Flight(publish, from_spool=message.message_id in self.spooled)
+        spooled = message.message_id in self.spooled
+        flight = Flight(publish, from_spool=spooled, alone=alone, at=self.now())
         self._check(flight)
         self.in_flight.append(flight)
         return publish
@@ -103,13 +113,14 @@ class ScriptedBroker:
         self._abandon(by_broker=False)
 
     def close_channel(self):
-        """Close the channel because of something in flight."""
-        self._abandon(by_broker=True)
+        """Close the channel because of something in flight; a trial's if there is no other."""
+        alone = all(flight.alone for flight in self.in_flight)
+        self._abandon(by_broker=True, alone=self.in_flight[0] if self.in_flight and alone else None)
 
     def process(self, count):
         """Work on what is on the wire, in its order, up to the given place."""
         for flight in self.in_flight[:count]:
-            if flight.fate is None and not self._work_on(flight):
+            if flight.fate is None and not self._work_on(flight) and not self.connected:
                 return
 
     def confirm(self, index):
@@ -143,7 +154,7 @@ class ScriptedBroker:
         message = flight.message
         to_parked = message.exchange == PARKED
         if flight.id in self.poison and not to_parked:
-            self._abandon(by_broker=True)
+            self._abandon(by_broker=True, alone=flight if flight.alone else None)
             return False
         if message.record in self.full and not to_parked:
             flight.fate = "refused"
@@ -175,15 +186,32 @@ class ScriptedBroker:
     def _note_refused(self, flight):
         self.refusals[flight.id] += 1
 
-    def _abandon(self, *, by_broker):
+    def _abandon(self, *, by_broker, alone=None):
+        """Close a trial's channel, or the common one, and with that the connection."""
+        if alone is not None:
+            self.in_flight.remove(alone)
+            self._lose([alone], blamed=True)
+            return
         lost, self.in_flight = self.in_flight, []
         self.connected = False
-        culprit = by_broker and len(lost) == 1
+        self._lose([flight for flight in lost if not flight.alone], blamed=by_broker)
+        self._lose([flight for flight in lost if flight.alone], blamed=False)
+
+    def _lose(self, lost, *, blamed):
+        culprit = blamed and len(lost) == 1
+        self._verdicts += culprit
         for flight in lost:
-            self._note_lost(flight, culprit=culprit, suspect=by_broker and not culprit)
+            self._note_lost(flight, culprit=culprit, suspect=blamed and not culprit)
         for flight in lost:
-            flight.publish.suspect = by_broker and not culprit
+            flight.publish.suspect = blamed and not culprit
             flight.publish.settle(Outcome.REFUSED if culprit else Outcome.UNKNOWN)
+
+    def expire(self):
+        """End the trials that took too long: their channels are closed."""
+        late = [f for f in self.in_flight if f.alone and f.at + self.patience <= self.now()]
+        self.in_flight = [flight for flight in self.in_flight if flight not in late]
+        self._verdicts += bool(late)
+        self._lose(late, blamed=False)
 
     def _note_lost(self, flight, *, culprit, suspect):
         if culprit:
@@ -203,9 +231,13 @@ class ScriptedBroker:
             self.broken.append(f"{flight} is unresolved and published again")
         if flight.id in self.confirmed:
             self.broken.append(f"{flight} was confirmed and is published again")
-        self._from_spool += flight.from_spool
-        if flight.from_spool and not self._verdicts and self._from_spool > 1:
+        if flight.from_spool and not self._verdicts and self._asked():
             self.broken.append(f"{flight}: more than one before the connection proved itself")
+
+    def _asked(self):
+        """Return whether something from the spool waits for its answer, and none too long."""
+        asked = [other.at for other in self.in_flight if other.from_spool]
+        return bool(asked) and min(asked) > self.now() - self.patience
 
     def _check_record(self, flight, others):
         record = flight.message.record
@@ -215,5 +247,5 @@ class ScriptedBroker:
 
     def _check_suspects(self, flight, others):
         for other in others:
-            if flight.id in self.suspects or other.id in self.suspects:
+            if flight.id in self.suspects and not flight.alone:
                 self.broken.append(f"{flight} and {other}: a suspect is not alone")

@@ -411,6 +411,91 @@ def test_new_connection_between_two_looks(bridge):
     finish(bridge)
 
 
+SALE = {"key": "sale.sold"}
+PATIENCE = 2.0
+
+
+def test_silent_place_stops_nobody_else(bridge):
+    """What is never confirmed goes aside after its deadline; the others are published directly."""
+    first = bridge.send(1, record=RECORD, **SALE)
+    bridge.loop.advance(PATIENCE + 0.2)
+    for number in range(10, 20):
+        bridge.send(number, **SALE)
+    others = [bridge.send(number) for number in range(20, 30)]
+    bridge.loop.settle()
+    published = in_flight(bridge)
+    while len(bridge.broker.in_flight) > 1:
+        bridge.broker.confirm(1)
+    bridge.loop.settle()
+
+    assert Outcome.SPOOLED is first.outcome
+    assert {f"event-{number}" for number in (1, *range(20, 30))} == published
+    assert {Outcome.CONFIRMED} == {other.outcome for other in others}
+    assert 0 == bridge.drain.backlog
+    finish(bridge, jump=20.0)
+
+
+def test_copies_of_a_silent_event_in_a_day(bridge):
+    """The only event of a place that is never confirmed is published at most 20 times a day."""
+    bridge.send(1, record=RECORD, **SALE)
+    bridge.loop.advance(PATIENCE + 0.2)
+    copies = list(bridge.broker.in_flight)
+    bridge.broker.lose()
+    for _ in range(24 * 60):
+        bridge.broker.connect()
+        bridge.loop.jump(60)
+        bridge.loop.advance(0.2)
+        copies += [flight for flight in bridge.broker.in_flight if flight not in copies]
+        bridge.loop.jump(PATIENCE)
+        bridge.broker.expire()
+
+    assert 10 < len(copies) <= 20
+    finish(bridge, jump=7200.0)
+
+
+def test_order_over_two_exchanges(bridge):
+    """A later event of a record does not overtake one that waits for a missing exchange."""
+    bridge.broker.blocked = True
+    bridge.send(1, record=RECORD, exchange="other")
+    bridge.send(2, record=RECORD)
+    bridge.send(3, record=ANOTHER)
+    bridge.loop.settle()
+    bridge.broker.blocked = False
+    bridge.broker.gone("other")
+    for _ in range(5):
+        bridge.live()
+    before = routed(bridge)
+    bridge.heal()
+    finish(bridge)
+
+    assert [3] == before
+    assert [3, 2] == routed(bridge)
+    assert ("other", "event-1") in bridge.broker.routed[:2]
+
+
+def test_many_refused_records_are_set_aside_by_place(bridge):
+    """Of a place that refuses all, a hundred rows are held and the others lie on the disk."""
+    records = [("superoffice", "Cust1", "sale", key) for key in range(400)]
+    bridge.broker.full.update(records)
+    for number, record in enumerate(records):
+        bridge.send(number, record=record, **SALE)
+    for _ in range(5):
+        bridge.live(0)
+    other = bridge.send(1000)
+    bridge.loop.settle()
+
+    assert len(bridge.drain._shelf._held) <= 100
+    assert 400 == bridge.spool.events
+    assert 0 == bridge.drain.backlog
+    assert "event-1000" in in_flight(bridge)
+    bridge.broker.confirm_all()
+    bridge.loop.settle()
+    assert Outcome.CONFIRMED is other.outcome
+    bridge.broker.full.clear()
+    finish(bridge, jump=20.0)
+    assert 401 == len(set(routed(bridge)))
+
+
 def in_flight(bridge):
     """Return the ids of what the broker has not settled."""
     return {flight.id for flight in bridge.broker.in_flight}

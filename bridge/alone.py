@@ -1,0 +1,83 @@
+"""Channels for one thing alone: a message under suspicion, or the question whether anybody answers.
+
+A channel that ends with a single message on it leaves no doubt about the cause, and the messages of
+others go on meanwhile on theirs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+
+import structlog
+
+from bridge.confirms import ConfirmChannel
+from bridge.connection import Connection, broker_errors
+from bridge.core.errors import BrokerError
+from bridge.core.message import Message
+from bridge.ports import Outcome, Publish
+
+Reroute = Callable[[Publish, ConfirmChannel], None]
+
+log = structlog.get_logger()
+
+
+class Trials:
+    """The messages that are published alone now."""
+
+    def __init__(self, reroute: Reroute, *, patience: float) -> None:
+        """Take what sends the copy of a returned message, and the seconds until one is given up."""
+        self._reroute = reroute
+        self._patience = patience
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def begin(self, message: Message, connection: Connection) -> Publish:
+        """Publish a message on a channel of its own, which is closed afterwards."""
+        publish = Publish(message)
+        task = asyncio.create_task(self._run(publish, connection))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return publish
+
+    def end(self) -> None:
+        """End all: their connection is about to be closed."""
+        for task in list(self._tasks):
+            task.cancel()
+
+    async def _run(self, publish: Publish, connection: Connection) -> None:
+        tried = Publish(publish.message)
+        try:
+            with suppress(BrokerError, TimeoutError), broker_errors("a trial"):
+                await self._try(tried, connection)
+        finally:
+            publish.settle(tried.outcome or Outcome.AWAY)
+
+    async def _try(self, tried: Publish, connection: Connection) -> None:
+        channel = await connection.channel()
+        own = ConfirmChannel(
+            channel,
+            write=connection.write,
+            returned=lambda returned: self._reroute(returned, own),
+            closed=lambda reason: log.info("trial_ended", reason=reason),
+        )
+        done = asyncio.Event()
+        tried.on_settled(lambda _: done.set())
+        own.send(tried)
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._patience):
+                    await done.wait()
+        finally:
+            if tried.outcome is None:
+                own.abandon(f"not confirmed within {self._patience:g} s")
+            own.is_closed = True
+        await channel.close()
+
+
+async def answers(connection: Connection) -> bool:
+    """Return whether the broker opens a channel on a connection."""
+    with suppress(BrokerError, TimeoutError), broker_errors("a question"):
+        await (await connection.channel()).close()
+        return True
+    return False

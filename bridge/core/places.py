@@ -1,0 +1,158 @@
+"""Places that misbehave: what is blamed, how long it is left alone, and when it is trusted again.
+
+A *place* is an exchange and a routing key: the narrowest that says which queues a message is for.
+When many keys of one kind of event misbehave, the kind is the place; when an exchange is missing,
+the exchange is. Nothing here does anything, or knows a clock: it keeps books.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+from bridge.core.message import Message
+
+Why = Literal["refused", "silent", "gone"]
+
+KEYS_OF_A_KIND = 100
+"""Maximum number of keys of one kind of event that are set aside one by one."""
+
+_PAUSE_AT_MOST = 7200.0
+"""Maximum seconds between two trials of the same row."""
+
+_TRUSTED_AFTER = 64
+"""Number of rows confirmed in a run after which a place's pauses begin at a second again."""
+
+_HEADS = 8
+"""Number of rows of a place that take turns in being tried: one of them may be the poison."""
+
+Place = tuple[str, str, str]
+"""Exchange, routing key and event type, of which the last one or two may be empty."""
+
+
+@dataclass(slots=True, eq=False)
+class Aside:
+    """A place that is set aside.
+
+    ``heads`` are rows, by number, that nothing but the place holds up; they are tried in turn.
+    ``rows`` counts what the latest pass over the disk met. While it is ``recovering`` its rows are
+    published again, few at first. ``park_as`` is set when its rows are given up.
+    """
+
+    place: Place
+    why: Why
+    since: float
+    failures: int = 0
+    confirmed: int = 0
+    strikes: int = 0
+    rows: int = 0
+    recovering: bool = False
+    trying: bool = False
+    swept: bool = False
+    park_as: str | None = None
+    heads: deque[int] = field(default_factory=lambda: deque(maxlen=_HEADS))
+
+    def pause(self) -> float:
+        """Return after how many seconds it is tried again.
+
+        1 s, then four times as long each time, up to two hours for the same row: with the one that
+        was published first that makes at most 19 copies in a day.
+        """
+        longest = _PAUSE_AT_MOST / max(1, len(self.heads))
+        return min(float(4 ** min(self.failures, 8)), longest)
+
+    def is_at_rest(self) -> bool:
+        """Return whether it neither recovers nor is being tried."""
+        return not (self.recovering or self.trying)
+
+    def offer(self, seq: int) -> None:
+        """Take a row into the turns if there is room."""
+        if len(self.heads) < _HEADS and seq not in self.heads:
+            self.heads.append(seq)
+
+    def drop(self, seq: int) -> None:
+        """Take a row out of the turns."""
+        if seq in self.heads:
+            self.heads.remove(seq)
+
+
+class Places:
+    """Those that are set aside now."""
+
+    def __init__(self) -> None:
+        self._aside: dict[Place, Aside] = {}
+        self._keys: Counter[Place] = Counter()
+
+    def __len__(self) -> int:
+        """Return how many are set aside."""
+        return len(self._aside)
+
+    def __iter__(self) -> Iterator[Aside]:
+        """Yield those that are set aside."""
+        return iter(list(self._aside.values()))
+
+    def __contains__(self, aside: Aside) -> bool:
+        """Return whether this one is set aside still."""
+        return self._aside.get(aside.place) is aside
+
+    def is_gone(self, exchange: str) -> bool:
+        """Return whether a whole exchange is set aside."""
+        return (exchange, "", "") in self._aside
+
+    def of(self, message: Message) -> Aside | None:
+        """Return what a message must wait behind."""
+        if not self._aside:
+            return None
+        for place in (_exchange(message), _kind(message), _key(message)):
+            if (aside := self._aside.get(place)) is not None:
+                return aside
+        return None
+
+    def gone(self, exchange: str, *, now: float) -> Aside:
+        """Set a whole exchange aside: it is not there."""
+        return self._aside.setdefault((exchange, "", ""), Aside((exchange, "", ""), "gone", now))
+
+    def blame(self, message: Message, why: Why, *, now: float) -> Aside:
+        """Set the place of a message aside, or note one failure more if it is already."""
+        aside = self.of(message)
+        if aside is None:
+            place, kind = _key(message), _kind(message)
+            self._keys[kind] += 1
+            if self._keys[kind] > KEYS_OF_A_KIND:
+                place = kind
+                self._forget_keys(kind)
+            aside = self._aside[place] = Aside(place, why, now)
+        elif aside.recovering:
+            failed_soon = aside.confirmed < _TRUSTED_AFTER
+            aside.failures = aside.failures + 1 if failed_soon else 0
+            aside.recovering = aside.swept = False
+            aside.confirmed = aside.strikes = 0
+        return aside
+
+    def forget(self, aside: Aside) -> None:
+        """Trust a place again."""
+        if self._aside.pop(aside.place, None) is not None and aside.place[1]:
+            kind = (aside.place[0], "", aside.place[2])
+            self._keys[kind] -= 1
+            if self._keys[kind] <= 0:
+                del self._keys[kind]
+        elif aside.place[2]:
+            self._keys.pop(aside.place, None)
+
+    def _forget_keys(self, kind: Place) -> None:
+        for place in [p for p in self._aside if p[1] and (p[0], "", p[2]) == kind]:
+            del self._aside[place]
+
+
+def _exchange(message: Message) -> Place:
+    return message.exchange, "", ""
+
+
+def _kind(message: Message) -> Place:
+    return message.exchange, "", message.type
+
+
+def _key(message: Message) -> Place:
+    return message.exchange, message.routing_key or "-", message.type

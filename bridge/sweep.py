@@ -1,0 +1,63 @@
+"""A second look at what was passed over, up to where the pass over the disk is."""
+
+from __future__ import annotations
+
+from bridge.aside import Shelf
+from bridge.core.records import Records
+from bridge.ports import Publish
+
+_WINDOW = 256
+_REST = 9
+"""Number of times as long as a sweep took, until the next: sweeps cost a tenth of the time."""
+
+_REST_AT_MOST = 600.0
+"""Maximum seconds of that."""
+
+_AT_LEAST_EVERY_SECONDS = 3600.0
+"""How often there is a sweep while anything is set aside, for whatever a filter has taken wrongly
+for a record that waits."""
+
+
+class Sweep:
+    """One of them. ``passed`` is what it passes over again, ``cursor`` the last row it has met.
+
+    ``busy`` is how many seconds it has spent on reading, ``window`` how many rows it may have in
+    flight.
+    """
+
+    def __init__(self) -> None:
+        self.busy = 0.0
+        self.cursor = 0
+        self.passed = Records()
+        self.window = 1
+        self.in_flight = 0
+
+    def note(self, publish: Publish) -> None:
+        """Take the outcome of a row: what is taken doubles the window, what is not closes it."""
+        self.in_flight -= 1
+        taken = publish.outcome is not None and publish.outcome.accepted
+        self.window = min(self.window * 2, _WINDOW) if taken else 1
+
+
+class Pace:
+    """When sweeps begin, and what is done when they end."""
+
+    def __init__(self) -> None:
+        self._not_before = 0.0
+        self._ended = 0.0
+
+    def begin(self, shelf: Shelf, now: float) -> Sweep | None:
+        """Return a new sweep if there is a reason and it is time."""
+        overdue = shelf.is_clear or now - self._ended >= _AT_LEAST_EVERY_SECONDS
+        if len(shelf.passed) and overdue:
+            shelf.wants_sweep = True
+        if not shelf.wants_sweep or now < self._not_before:
+            return None
+        shelf.begin_sweep()
+        return Sweep()
+
+    def end(self, sweep: Sweep, shelf: Shelf, now: float) -> None:
+        """Let what was passed over again be all that is."""
+        shelf.end_sweep(sweep.passed)
+        self._ended = now
+        self._not_before = now + min(_REST * sweep.busy, _REST_AT_MOST)
