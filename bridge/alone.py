@@ -46,14 +46,21 @@ class Trials:
             task.cancel()
 
     async def _run(self, publish: Publish, connection: Connection) -> None:
-        tried = Publish(publish.message)
-        try:
-            with suppress(BrokerError, TimeoutError), broker_errors("a trial"):
-                await self._try(tried, connection)
-        finally:
+        tried, settled = Publish(publish.message), asyncio.Event()
+
+        def pass_on(tried: Publish) -> None:
+            settled.set()
             publish.settle(tried.outcome or Outcome.AWAY)
 
-    async def _try(self, tried: Publish, connection: Connection) -> None:
+        tried.on_settled(pass_on)
+        try:
+            with suppress(BrokerError, TimeoutError), broker_errors("a trial"):
+                await self._try(tried, settled, connection)
+        finally:
+            if publish.outcome is None:
+                publish.settle(Outcome.AWAY)
+
+    async def _try(self, tried: Publish, settled: asyncio.Event, connection: Connection) -> None:
         channel = await connection.channel()
         own = ConfirmChannel(
             channel,
@@ -61,13 +68,11 @@ class Trials:
             returned=lambda returned: self._reroute(returned, own),
             closed=lambda reason: log.info("trial_ended", reason=reason),
         )
-        done = asyncio.Event()
-        tried.on_settled(lambda _: done.set())
         own.send(tried)
         try:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._patience):
-                    await done.wait()
+                    await settled.wait()
         finally:
             if tried.outcome is None:
                 own.abandon(f"not confirmed within {self._patience:g} s")

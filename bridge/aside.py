@@ -408,7 +408,12 @@ class Shelf:
         if outcome is Outcome.REFUSED or self._is_silent(outcome):
             aside.failures += 1
             pause = aside.pause()
-            log.warning("place_tried", place=aside.place, outcome=outcome, again_in_seconds=pause)
+            log.warning(
+                "place_tried",
+                place=aside.place,
+                outcome=outcome.value if outcome else None,
+                again_in_seconds=pause,
+            )
         else:
             pause = _AGAIN_SECONDS
         aside.trying = True

@@ -236,8 +236,9 @@ class Publisher:
                 await self._retire()
                 return
             if self._channel.overdue >= _OVERDUE_AT_MOST and self.is_up:
-                log.warning("connection_renewed", overdue=self._channel.overdue)
+                log.warning("connection_replaced", overdue=self._channel.overdue)
                 await self._retire()
+                connection.abort()  # a channel that waits for its queue answers no handshake
                 return
             await self._recheck_topology(url)
 

@@ -141,3 +141,30 @@ async def test_too_large_for_the_broker(world, node):
 def limit_messages(node, size):
     """Let the broker close a channel (406) on which a larger message is published."""
     node.ctl("eval", f"application:set_env(rabbit, max_message_size, {size}).")
+
+
+@pytest.mark.skipif(not FULL, reason="leaves a queue that cannot be used: FAULTS=full")
+async def test_queue_that_never_confirms(world, node):
+    """A quorum queue without a majority stops nobody else, also after hundreds of its events."""
+    async with world(queue=False) as row:
+        await row.bind("contacts", "contact.#", **QUORUM)
+        await row.bind("sales", "sale.#", **QUORUM)
+        row.consume("contacts")
+        await asyncio.to_thread(lose_majority, node, "sales")
+        sales = row.senders(event="sale.changed", first_key=1000)
+        async with row.senders() as contacts, sales:
+            await row.logs("place_set_aside")
+            await row.accepts(size(200, 1000))  # RabbitMQ has stopped reading after some 400
+            direct = await row.total("published_total")
+            await row.accepts(100)
+            await row.counts_to("published_total", direct + 30)
+
+        assert row.bridge.log.counts["broker_silent"] == 0
+        assert {"published", "spooled"} >= set(contacts.statuses)
+        assert {"spooled"} == set(sales.statuses)
+
+
+def lose_majority(node, queue):
+    """Let a quorum queue have a second member, on a node that there is not."""
+    server, ghost = f"{{'%2F_{queue}', node()}}", f"{{'%2F_{queue}', 'rabbit@nowhere'}}"
+    node.ctl("eval", f"ra:add_member({server}, {ghost}, 500).")
