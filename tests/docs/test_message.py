@@ -197,6 +197,7 @@ def test_every_reason_to_park_is_listed() -> None:
 
     assert first_texts("PayloadInvalid", "superoffice/payload.py") == kinds["Not understood"]
     given_up = re.findall(
-        r'(?:park_as ?= ?|_park\(.*, )"(\w+)"', (PACKAGE / "aside.py").read_text()
+        r'(?:park_as ?= ?|_park\(.*, )"(\w+)"',
+        "".join((PACKAGE / name).read_text() for name in ("aside.py", "drain.py")),
     )
     assert set(given_up) == kinds["Not delivered"]

@@ -1,0 +1,13 @@
+"""Very many records in bounded memory."""
+
+from bridge.core.records import Records
+
+
+def test_what_was_added_is_found_and_little_else():
+    """Beyond what is kept exactly, too."""
+    records = Records()
+    added = [("superoffice", "Cust1", "contact", key) for key in range(30_000)]
+    assert sum(records.add(record) for record in added) > 29_990
+    assert all(record in records for record in added)
+    others = [("superoffice", "Cust1", "sale", key) for key in range(30_000)]
+    assert sum(record in records for record in others) < 10
