@@ -1,6 +1,7 @@
 """A broker that does what a test says, and holds the bridge to the rules of the wire."""
 
 from collections import Counter
+from collections.abc import Callable
 
 from bridge.core.message import PARKED
 from bridge.ports import Outcome, Publish
@@ -53,7 +54,7 @@ class ScriptedBroker:
         self.broken = []
         self.connection = 0
         self.patience = 2.0
-        self.now = float
+        self.now: Callable[[], float] = float
         """The clock; replaced by the one of the test."""
         self.new_process()
 
