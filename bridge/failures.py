@@ -33,6 +33,32 @@ class Limited:
     first: bool
 
 
+_LINES = 100
+"""Maximum number of lines of the log about requests refused for one reason in a minute."""
+
+_LINES_SECONDS = 60.0
+
+
+class Sampled:
+    """Lets a bounded number of each kind through in a minute, and counts the rest."""
+
+    def __init__(self, *, clock: Callable[[], float]) -> None:
+        """Take a clock in seconds. The kinds are few, and none is a sender's word."""
+        self._clock = clock
+        self._windows: dict[str, _Window] = {}
+
+    def add(self, kind: str) -> int | None:
+        """Return None for one too many, else how many were too many in the minute before."""
+        now = self._clock()
+        window = self._windows.get(kind)
+        left_out = 0
+        if window is None or now - window.began >= _LINES_SECONDS:
+            left_out = max(0, window.failures - _LINES) if window else 0
+            window = self._windows[kind] = _Window(now)
+        window.failures += 1
+        return left_out if window.failures <= _LINES else None
+
+
 class Failures:
     """Allows each source ``limit`` failures in ``window`` seconds from the first; 0: any number."""
 

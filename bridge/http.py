@@ -12,6 +12,7 @@ import time
 from collections.abc import Awaitable, Callable
 from email.utils import formatdate
 from functools import lru_cache
+from http import HTTPStatus
 from typing import Any, TypeAlias
 
 import orjson
@@ -32,6 +33,9 @@ _MALFORMED = ERROR._replace(version=HttpVersion11)
 
 _LINGER_SECONDS = 10.0
 """How long a body is read that was answered before its end: its sender must see the answer."""
+
+_STRANGER_SECONDS = 5.0
+"""How long a connection may rest between two requests of which none was answered 200."""
 
 log = structlog.get_logger()
 
@@ -72,6 +76,7 @@ class JsonAnswer:
 
     __slots__ = ("_bytes",)
     keep_alive = True
+    status = HTTPStatus.OK
 
     def __init__(self, body: bytes) -> None:
         self._bytes = b"%b%d\r\nDate: %b\r\n\r\n%b" % (_HEAD, len(body), _date(), body)
@@ -142,7 +147,8 @@ class _Protocol(LimitedProtocol):
         try:
             if self._messages or not self.is_stopping:  # it may be told to stop before it begins
                 while not self._force_close and await self._answer(*await self._next()):
-                    self._wait_for_another()
+                    if not await self._goes_on():
+                        break
         except asyncio.CancelledError:
             self.force_close()
             raise
@@ -183,6 +189,7 @@ class _Protocol(LimitedProtocol):
         writer, limit = StreamWriter(self, self._loop), self._max_body
         request = _Request(message, payload, self, writer, task, self._loop, client_max_size=limit)
         answer, gone = await self._handle_request(request, None, handler)
+        self.earned = self.earned or answer.status == HTTPStatus.OK
         if not payload.is_eof():
             await self._linger(payload)
         ends = not payload.is_eof() or gone or self._close or self._server.is_stopping
@@ -197,8 +204,23 @@ class _Protocol(LimitedProtocol):
         except (TimeoutError, web.RequestPayloadError):
             pass
 
+    async def _goes_on(self) -> bool:
+        """Prepare for another request; return whether one may follow.
+
+        When it is there already all others have their turn first: a client may send thousands.
+        """
+        if self.said_all and not self._messages:
+            return False
+        self._wait_for_another()
+        if self._messages:
+            await asyncio.sleep(0)
+        return True
+
     def _wait_for_another(self) -> None:
-        close_at = self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        rest = self._keepalive_timeout
+        self.rests_since = self._loop.time()
+        close_at = self.rests_since + (rest if self.earned else min(rest, _STRANGER_SECONDS))
+        self._next_keepalive_close_time = close_at
         if self._keepalive_handle is None:
             self._keepalive_handle = self._loop.call_at(close_at, self._process_keepalive)
 

@@ -68,17 +68,16 @@ class LimitedServer(web.Server):
         self._look: asyncio.TimerHandle | None = None
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
-        """Take a connection; if there are too many, in place of one that has not asked for a thing.
+        """Take a connection; if there are too many, in place of one that deserves its own least.
 
-        So silent connections keep nobody out, and those that were used are left alone. Only if
-        there are none the new one is refused.
+        Only if every other one has a request under way the new one is refused.
         """
         super().connection_made(handler, transport)
         if self.is_stopping:  # its TLS handshake took until now
             handler.force_close()
             transport.abort()
             return
-        if len(self._connections) > self.limits.connections and not self._closes_slow(handler):
+        if len(self._connections) > self.limits.connections and not self._closes_another(handler):
             self._refused += 1
             transport.write(_BUSY)
             handler.force_close()
@@ -114,13 +113,19 @@ class LimitedServer(web.Server):
     def _protocols(self) -> Iterator[LimitedProtocol]:
         return (one for one in self._connections if isinstance(one, LimitedProtocol))
 
-    def _closes_slow(self, newest: web.RequestHandler) -> bool:
-        """Close the oldest other connection that waits for its head; tell whether there is one."""
+    def _closes_another(self, newest: web.RequestHandler) -> bool:
+        """Close the oldest connection that waits for its head, or else the one that rests longest.
+
+        Of those that rest, one that never earned a 200 goes before one that did.
+        """
         others = (one for one in self._slow(self._loop.time()) if one is not newest)
-        oldest = next(others, None)
-        if oldest is None:
+        given_up = next(others, None)
+        if given_up is None:
+            resting = [one for one in self._protocols() if one.rests and one is not newest]
+            given_up = min(resting, key=lambda one: (one.earned, one.rests_since), default=None)
+        if given_up is None:
             return False
-        self._close(oldest)
+        self._close(given_up)
         return True
 
     def _slow(self, began_before: float) -> Iterator[web.RequestHandler]:
@@ -133,8 +138,11 @@ class LimitedServer(web.Server):
 
     def _look_at_all(self) -> None:
         """Close whoever takes too long for a head; look again as long as anybody is there."""
-        for connection in [*self._slow(self._loop.time() - self.limits.head)]:
+        since = self._loop.time() - self.limits.head
+        for connection in [*self._slow(since)]:
             self._close(connection)
+        for one in [one for one in self._protocols() if one.is_unread(since)]:
+            self._connections[one].abort()
         if self._unfinished:
             log.info("heads_unfinished", connections=self._unfinished)
         if self._refused:
@@ -158,7 +166,15 @@ class LimitedProtocol(web.RequestHandler):
     ``gone`` is done when nothing is left of the connection itself.
     """
 
-    __slots__ = ("gone", "head_began", "work")
+    __slots__ = (
+        "earned",
+        "gone",
+        "head_began",
+        "rests_since",
+        "said_all",
+        "unread_since",
+        "work",
+    )
 
     work: asyncio.Task[None]
 
@@ -174,6 +190,13 @@ class LimitedProtocol(web.RequestHandler):
         )
         self.head_began: float | None = loop.time()  # the first one; None while there is none
         self.gone: asyncio.Future[None] = loop.create_future()
+        self.earned = False
+        """Whether any request was answered 200."""
+        self.said_all = False
+        """Whether the client has said that no more requests follow."""
+        self.rests_since = loop.time()
+        self.unread_since: float | None = None
+        """Since when the client has left so much unread that nothing more is written."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to take requests."""
@@ -191,6 +214,35 @@ class LimitedProtocol(web.RequestHandler):
         super().data_received(data)
         if not self._messages and self._waiter is not None and self.head_began is None:
             self.head_began = self._loop.time()
+
+    def pause_writing(self) -> None:
+        """Take note that the client does not read."""
+        self.unread_since = self._loop.time()
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        """Take note that the client reads again."""
+        self.unread_since = None
+        super().resume_writing()
+
+    def eof_received(self) -> bool | None:  # type: ignore[override]  # what asyncio asks for
+        """Answer what was asked before the client has said that it says no more, then close.
+
+        TLS has no half of a connection that could stay open.
+        """
+        if self.is_idle and not self._messages:
+            return None
+        self.said_all = True
+        return self.transport is not None and self.transport.get_extra_info("sslcontext") is None
+
+    @property
+    def rests(self) -> bool:
+        """Return whether it waits for a request of which nothing is there yet."""
+        return self.is_idle and self.head_began is None and not self._messages
+
+    def is_unread(self, before: float) -> bool:
+        """Return whether the client reads nothing since before that time."""
+        return self.unread_since is not None and self.unread_since <= before
 
     @property
     def is_idle(self) -> bool:

@@ -20,7 +20,7 @@ from aiohttp import hdrs, web
 from bridge.core.answers import REFUSALS
 from bridge.core.errors import ContextRefused, NotAccepted, PayloadInvalid, SignatureInvalid
 from bridge.core.event import Delivery
-from bridge.failures import Failures
+from bridge.failures import Failures, Sampled
 from bridge.http import Answer as HttpAnswer
 from bridge.http import accepted, refuse
 from bridge.metrics import Metrics
@@ -74,6 +74,7 @@ class Receiver:
         self._failures = failures
         self._max_body = max_body
         self._read_timeout = read_timeout
+        self._refusals = Sampled(clock=time.monotonic)
         self._log = log.bind()  # once: a lazy logger looks up its configuration for every record
 
     def renew_log(self) -> None:
@@ -163,7 +164,11 @@ class Receiver:
     def _refuse(self, request: web.BaseRequest, endpoint: str, refused: _Refused) -> web.Response:
         refusal = REFUSALS[refused.reason]
         self._metrics.rejected.labels(endpoint, refused.reason).inc()
-        if refusal.status != 429:  # of those the first had its line, source_limited
+        unlogged = self._refusals.add(refused.reason)
+        if unlogged:
+            log.warning("refusals_unlogged", reason=refused.reason, requests=unlogged)
+        # Of 429 the first had its line, source_limited.
+        if refusal.status != 429 and unlogged is not None:
             log.warning(
                 "request_refused",
                 status=refusal.status,

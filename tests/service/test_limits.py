@@ -76,13 +76,18 @@ async def connect():
 
 
 async def test_one_connection_too_many_is_told_and_closed(serving, connect, records):
-    """Those that are there go on, the log says how many were refused, and a place gets free."""
+    """Requests that are under way go on, the log says how many were refused, a place gets free."""
     async with serving(BRIDGE_SERVER__MAX_CONNECTIONS="2") as client:
         listener = client.service.listener
         held = [await connect(listener) for _ in range(2)]
         first = [await peer.answer(REQUEST) for peer in held]
+        for peer in held:
+            peer.writer.write(HEAD + b"Content-Length: 1\r\n\r\n")
+        await eventually(
+            lambda: not any(one.is_idle for one in listener._runner.server._protocols())
+        )
         refused = [await (await connect(listener)).end() for _ in range(3)]
-        again = [await peer.answer(REQUEST) for peer in held]
+        again = [await peer.answer(b"x") for peer in held]
         await eventually(lambda: refusals(records) == 3)
         await held[0].close()
         await eventually(lambda: len(listener._runner.server.connections) == 1)
@@ -116,11 +121,88 @@ async def test_silent_connections_keep_nobody_out(serving, connect, records):
     assert not logged(records, "connections_refused")
 
 
+async def test_strangers_that_rest_give_way(serving, connect):
+    """Of connections that rest, those that earned no 200 go first, longest at rest first."""
+    async with serving(BRIDGE_SERVER__MAX_CONNECTIONS="3") as client:
+        listener = client.service.listener
+        known = await connect(listener)
+        body = webhook(Event="test")
+        fields = f"X-SuperOffice-Signature: {sign(body)}\r\nContent-Length: {len(body)}\r\n\r\n"
+        signed = HEAD + fields.encode() + body
+        earned = await known.answer(signed)
+        strangers = [await connect(listener) for _ in range(2)]
+        for stranger in strangers:
+            await stranger.answer(REQUEST)
+        answers = [await (await connect(listener)).answer(REQUEST) for _ in range(2)]
+        ended = [await stranger.end() for stranger in strangers]
+        again = await known.answer(signed)
+
+    assert {b"200"} == {earned.split()[1], again.split()[1]}
+    assert {b"401"} == {answer.split()[1] for answer in answers}
+    assert [b"", b""] == ended
+
+
+async def test_thousands_of_requests_in_one_write(serving, connect):
+    """Others have their turn between any two requests of one connection."""
+    async with serving() as client:
+        listener = client.service.listener
+        crowd = await connect(listener)
+        crowd.writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 2000)
+        await eventually(lambda: any(one._messages for one in listener._runner.server._protocols()))
+        answer = await (await connect(listener)).answer(REQUEST)
+        waiting = max(len(one._messages) for one in listener._runner.server._protocols())
+
+    assert b"401" == answer.split()[1]
+    assert waiting > 0
+
+
+async def test_a_client_that_says_no_more(serving, connect):
+    """Half a close behind the requests: all of them are answered, then the connection is closed."""
+    async with serving() as client:
+        peer = await connect(client.service.listener)
+        peer.writer.write(REQUEST * 2)
+        peer.writer.write_eof()
+        found = await peer.end()
+
+    assert 2 == found.count(b"HTTP/1.1 401")
+
+
+async def test_a_client_that_does_not_read(serving, connect):
+    """Answers that nobody reads hold a place no longer than a head may take."""
+    async with serving(BRIDGE_SERVER__READ_TIMEOUT_SECONDS="1") as client:
+        listener = client.service.listener
+        deaf = await connect(listener)
+        deaf.writer.transport.pause_reading()
+        with suppress(ConnectionError):
+            async with asyncio.timeout(20):
+                while listener._runner.server.connections:
+                    deaf.writer.write(REQUEST * 1000)
+                    await asyncio.sleep(0.05)
+        left = len(listener._runner.server.connections)
+
+    assert 0 == left
+
+
+async def test_refusals_are_sampled_in_the_log(serving, connect, records):
+    """Nobody fills a disk with lines: a hundred a minute for each reason, and how many more."""
+    async with serving() as client:
+        peer = await connect(client.service.listener)
+        for _ in range(300):
+            await peer.answer(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+
+    assert 100 == len(logged(records, "request_refused"))
+
+
 async def test_the_admin_listener_has_places_of_its_own(serving, connect):
     """Whoever fills the public one does not keep the operator out."""
     async with serving(BRIDGE_SERVER__MAX_CONNECTIONS="1") as client:
         held = await connect(client.service.listener)
-        await held.answer(REQUEST)
+        held.writer.write(HEAD + b"Content-Length: 1\r\n\r\n")
+        await eventually(
+            lambda: any(
+                not one.is_idle for one in client.service.listener._runner.server._protocols()
+            )
+        )
         refused = await (await connect(client.service.listener)).end()
         status, *_ = await client.get("/healthz")
 
