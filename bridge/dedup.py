@@ -10,14 +10,30 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
+from hashlib import sha256
 from types import TracebackType
 
-Key = tuple[str, bytes]
-"""Endpoint, and a digest of the body: all that identifies an event is in it, and as long as may be.
+import orjson
 
-Context, WebhookName, Event, EventId and record must agree, for registrations may share an EventId,
-and the attempts of one event have the same body to the last byte.
-"""
+from bridge.core.event import Payload
+
+Key = tuple[str, bytes]
+"""Endpoint, and a digest of what else identifies an event; its texts may be as long as a body."""
+
+
+def key_of(endpoint: str, payload: Payload, event_id: str) -> Key:
+    """Return what all attempts of an event have in common, and no other event has.
+
+    Registrations may share an EventId (docs/decisions/0027).
+    """
+    identity = (
+        payload.context_identifier,
+        payload.webhook_name,
+        payload.event,
+        event_id,
+        payload.primary_key,
+    )
+    return endpoint, sha256(orjson.dumps(identity)).digest()
 
 
 class Claim:

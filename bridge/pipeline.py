@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from hashlib import sha256
 from time import perf_counter
 from typing import NamedTuple
 
@@ -17,7 +16,7 @@ from bridge.core.errors import ContextRefused, EndpointUnknown, NotAccepted, Pay
 from bridge.core.event import Delivery, Payload
 from bridge.core.message import Message, body_id, event_message, parked_message, source_uri
 from bridge.core.routing import Router
-from bridge.dedup import Dedup
+from bridge.dedup import Dedup, key_of
 from bridge.metrics import Metrics
 from bridge.ports import Outbox, Outcome
 from bridge.superoffice.normalize import normalize
@@ -111,7 +110,7 @@ class Pipeline:
         if payload.event == "test" and not endpoint.publish_test_events:
             return Answer("ignored", event_id)
         _check_context(endpoint, payload, event_id)
-        key = (endpoint.name, sha256(delivery.body).digest())
+        key = key_of(endpoint.name, payload, event_id)
         if self._dedup.was_accepted(key):
             return Answer("duplicate", event_id)
         if (first := self._dedup.under_way(key)) is not None:

@@ -8,7 +8,6 @@ headers, the memory of duplicates and the metrics are the bridge's own modules; 
 from __future__ import annotations
 
 import time
-from hashlib import sha256
 
 import aio_pika
 import uvloop
@@ -22,7 +21,7 @@ from bridge.core.errors import PayloadInvalid, SignatureInvalid
 from bridge.core.event import Delivery, Payload
 from bridge.core.message import Message, event_message, source_uri
 from bridge.core.routing import Router
-from bridge.dedup import Dedup
+from bridge.dedup import Dedup, key_of
 from bridge.metrics import Metrics
 from bridge.superoffice.normalize import normalize
 from bridge.superoffice.payload import parse
@@ -63,7 +62,7 @@ class Webhook:
         return web.json_response({"status": status, "id": payload.event_id})
 
     async def _accept(self, delivery: Delivery, payload: Payload) -> str:
-        key = (ENDPOINT, sha256(delivery.body).digest())
+        key = key_of(ENDPOINT, payload, payload.event_id or "")
         if self._dedup.was_accepted(key):
             return "duplicate"
         if (first := self._dedup.under_way(key)) is not None:

@@ -194,7 +194,7 @@ def test_a_raw_route_keeps_the_bytes(delivery, source):
         {"Event": "contact.changed"},
         {"WebhookName": "another"},
         {"ContextIdentifier": "Cust2"},
-        {"Changes": ["name"]},
+        {"PrimaryKey": "1x"},
     ],
 )
 def test_two_events_are_not_one(event_id, changes):
