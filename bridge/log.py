@@ -11,6 +11,7 @@ import atexit
 import json
 import logging
 import os
+import select
 import sys
 import threading
 import time
@@ -40,10 +41,13 @@ def configure(
     """Set up logging for the process; ``stream`` is the standard error stream if not given.
 
     Unless it ``waits``, who logs never waits for the reader of the stream: a thread writes, and
-    lines beyond a bound are dropped and counted.
+    lines beyond a bound are dropped and counted. The same holds for whatever the process writes to
+    its standard error stream from then on: warnings, tracebacks, and why it ends.
     """
     stream = stream or sys.stderr
     target = _Unfailing(stream) if waits or not _is_file(stream) else _Beside(stream)
+    if not waits and _is_file(sys.stderr):
+        sys.stderr = cast("TextIO", _Beside(sys.stderr))
     for name in NOISY_LIBRARIES:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     logging.basicConfig(level=logging.WARNING, handlers=[_Forward()])
@@ -99,6 +103,9 @@ _LAST_SECONDS = 1.0
 """How long the end of the process waits for lines that are still to be written."""
 
 
+_beside: list[_Beside] = []
+
+
 def _is_file(stream: TextIO) -> bool:
     try:
         return stream.fileno() >= 0
@@ -106,50 +113,82 @@ def _is_file(stream: TextIO) -> bool:
         return False
 
 
+def wait() -> None:
+    """Wait until all that was logged is written, for a reader that stands still only a moment."""
+    for stream in _beside:
+        stream.wait()
+
+
 class _Beside:
     """Writes on a thread of its own: a reader that stands still must not hold up the event loop."""
+
+    encoding = "utf-8"
 
     def __init__(self, stream: TextIO) -> None:
         self._file = stream.fileno()
         self._lines: SimpleQueue[str] = SimpleQueue()
+        self._begun = ""
         self._size = 0
         self._dropped = 0
         self._lock = threading.Lock()
         threading.Thread(target=self._run, name="log", daemon=True).start()
-        atexit.register(self._wait_for_the_last)
+        atexit.register(self.wait)
+        _beside.append(self)
 
-    def write(self, text: str) -> None:
-        """Hand a part of a line over, or drop it."""
-        if text == "\n":  # print() writes it by itself, behind each line
-            return
+    def write(self, text: str) -> int:
+        """Hand the text over as soon as its line is complete, or drop it."""
         with self._lock:
-            dropped = self._dropped if self._size < _QUEUED_BYTES // 2 else 0
+            self._begun += text
+            if not self._begun.endswith("\n"):
+                return len(text)
+            whole, self._begun = self._begun, ""
             if self._size >= _QUEUED_BYTES:
                 self._dropped += 1
-                return
-            self._dropped -= dropped
-            self._size += len(text)
-        self._lines.put(text)
-        if dropped:
-            log.warning("log_lines_dropped", lines=dropped)
+                return len(text)
+            self._size += len(whole)
+            self._lines.put(whole)
+        return len(text)
 
     def flush(self) -> None:
         """Do nothing: the thread writes at once."""
 
-    def _run(self) -> None:
-        while True:
-            text = self._lines.get()
-            with suppress(OSError):
-                left = f"{text}\n".encode(errors="backslashreplace")
-                while left:
-                    left = left[os.write(self._file, left) :]
-            with self._lock:
-                self._size -= len(text)
+    def isatty(self) -> bool:
+        """Return whether people see it as it comes."""
+        return os.isatty(self._file)
 
-    def _wait_for_the_last(self) -> None:
+    def fileno(self) -> int:
+        """Return the file descriptor."""
+        return self._file
+
+    def wait(self) -> None:
+        """Do as ``wait`` of the module for this stream."""
         end = time.monotonic() + _LAST_SECONDS
         while self._size and time.monotonic() < end:
             time.sleep(0.005)
+
+    def _run(self) -> None:
+        while True:
+            text = self._lines.get()
+            written = _write(self._file, text.encode(errors="backslashreplace"))
+            with self._lock:
+                self._size -= len(text)
+                self._dropped += not written
+                told = self._dropped if written and self._size < _QUEUED_BYTES // 2 else 0
+                self._dropped -= told
+            if told:  # only now is there somebody who reads it
+                log.warning("log_lines_dropped", lines=told)
+
+
+def _write(file: int, left: bytes) -> bool:
+    """Write all of it, however long that takes; return whether that was possible."""
+    while left:
+        try:
+            left = left[os.write(file, left) :]
+        except BlockingIOError:  # somebody else made it so, and whoever shares the file may
+            select.select([], [file], [])
+        except OSError:
+            return False
+    return True
 
 
 def _json(logger: object, method: str, record: MutableMapping[str, Any]) -> str:

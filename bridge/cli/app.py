@@ -17,6 +17,7 @@ from bridge.cli.dev import dev
 from bridge.cli.errors import EXIT_CODES, PIPE_CLOSED, OutputClosed, exit_code, lines
 from bridge.cli.health import health
 from bridge.cli.listen import listen
+from bridge.cli.runtime import end_in_time
 from bridge.cli.send import send
 from bridge.cli.serve import serve
 from bridge.core.errors import BridgeError
@@ -80,6 +81,10 @@ def main() -> None:
         app.rich_markup_mode = None
     try:
         app()
+    except SystemExit as ended:
+        _flush()
+        end_in_time(ended.code if isinstance(ended.code, int) else 0)
+        raise
     finally:
         _flush()
 

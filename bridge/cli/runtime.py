@@ -10,12 +10,13 @@ import stat
 import sys
 import threading
 import warnings
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import uvloop
 
+from bridge import log
 from bridge.cli import output
 from bridge.cli.errors import PIPE_CLOSED, OutputClosed, exit_code, lines
 from bridge.core.errors import BridgeError
@@ -27,6 +28,9 @@ _Main = Coroutine[Any, Any, _Result]
 _END_SECONDS = 2.0
 """For the end of the loop, when all else has ended. Only threads can still hold it up: one looks up
 a name that no server answers for, another reads a file of a disk that hangs."""
+
+_TELL_SECONDS = 1.0
+"""For the last words, which a reader that stands still does not take."""
 
 
 def run(main: _Main[_Result]) -> _Result:
@@ -58,21 +62,42 @@ def run_until_stopped(
     with ExitStack() as stack:
 
         def ended(error: BaseException | None) -> None:
-            exit_anyway = threading.Timer(_END_SECONDS, _leave, (error, stopped))
-            exit_anyway.daemon = True
-            exit_anyway.start()
-            stack.callback(exit_anyway.cancel)
+            stack.callback(_in_time(_leave, error, stopped).cancel)
 
         return run(_until_stopped(main, on_hangup, ended, unread_ends))
+
+
+def end_in_time(code: int) -> None:
+    """Exit soon, even if the interpreter waits for a thread at its own end."""
+    _in_time(os._exit, code)
+
+
+def _in_time(leave: Callable[..., None], *how: object) -> threading.Timer:
+    timer = threading.Timer(_END_SECONDS, leave, how)
+    timer.daemon = True
+    timer.start()
+    return timer
 
 
 def _leave(error: BaseException | None, stopped: int) -> None:
     """Exit as the command would, which threads keep from it."""
     if isinstance(error, BridgeError):
-        for line in lines(error):
-            output.notice(f"error: {line}")
-        os._exit(exit_code(error))
-    os._exit(PIPE_CLOSED if error else stopped)
+        _exit(exit_code(error), [f"error: {line}" for line in lines(error)])
+    _exit(PIPE_CLOSED if error else stopped)
+
+
+def _exit(code: int, last_words: Sequence[str] = ()) -> NoReturn:
+    """Exit at once, whatever threads do; say why if somebody reads it."""
+    telling = threading.Thread(target=_tell, args=(last_words,), daemon=True)
+    telling.start()
+    telling.join(_TELL_SECONDS)
+    os._exit(code)
+
+
+def _tell(last_words: Sequence[str]) -> None:
+    for line in last_words:
+        output.notice(line)
+    log.wait()
 
 
 async def _until_stopped(

@@ -1,5 +1,6 @@
 """bridge serve, as a process of its own."""
 
+import contextlib
 import fcntl
 import json
 import os
@@ -154,6 +155,41 @@ def test_a_log_that_nobody_reads(directory):
         command.process.send_signal(signal.SIGTERM)
 
         assert 0 == command.process.wait(timeout=30)
+
+
+def test_a_log_and_errors_that_nobody_reads(directory):
+    """With both streams in one pipe that is full (``2>&1``) it still ends with the right code."""
+    reader, writer = os.pipe()
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "bridge", "serve"],
+            cwd=directory,
+            env=environment(**SECRET, **NO_BROKER, BRIDGE_SPOOL__PATH="spool.db"),
+            stdout=writer,
+            stderr=writer,
+        )
+        with contextlib.ExitStack() as stack:
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+            seen = b""
+            while b"service_started" not in seen:
+                seen += os.read(reader, 65536)
+            fill(writer)
+            (directory / "spool.db").unlink()
+
+            assert 75 == process.wait(timeout=30)
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+def fill(pipe):
+    """Write until it takes nothing more, for a program that waits as for one that does not."""
+    os.set_blocking(pipe, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(pipe, b"x")
+    os.set_blocking(pipe, True)
 
 
 def test_hup_while_it_loads(directory):
