@@ -185,7 +185,9 @@ def _write(file: int, left: bytes) -> bool:
         try:
             left = left[os.write(file, left) :]
         except BlockingIOError:  # somebody else made it so, and whoever shares the file may
-            select.select([], [file], [])
+            poll = select.poll()
+            poll.register(file, select.POLLOUT)
+            poll.poll()
         except OSError:
             return False
     return True

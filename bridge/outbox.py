@@ -12,6 +12,8 @@ from functools import partial
 from itertools import takewhile
 from typing import Protocol
 
+import structlog
+
 from bridge.core.event import Record
 from bridge.core.message import Message
 from bridge.core.order import Lines
@@ -29,6 +31,9 @@ _PAUSE_SECONDS = 1.0
 
 _COMMIT_SECONDS = 0.5
 """How long the disk may take beyond a message's deadline, until its sender is told to try again."""
+
+
+log = structlog.get_logger()
 
 
 class Store(Protocol):
@@ -149,8 +154,12 @@ class Outbox:
         except SpoolFull:
             ticket.settle(Outcome.AWAY)
             return
-        self._drain.take(row, ticket.publish)
+        except Exception as error:  # those behind it must not go without an answer as well
+            log.error("spool_write_failed", error=f"{type(error).__name__}: {error}", events=1)
+            ticket.settle(Outcome.AWAY)
+            return
         self._storing[ticket] = None
+        self._drain.take(row, ticket.publish)
         if self._look is None:
             self._look = self._loop.call_later(_COMMIT_SECONDS, self._give_up_on_the_disk)
 
@@ -166,12 +175,15 @@ class Outbox:
 
     def _stored(self, ticket: _Ticket, row: Row, refusal: SpoolFull | None) -> None:
         self._storing.pop(ticket, None)
+        try:
+            self._drain.stored(row) if refusal is None else self._drain.drop(row)
+        finally:  # the disk has it or not, whatever the drain makes of that
+            self._answer(ticket, refusal)
+
+    def _answer(self, ticket: _Ticket, refusal: SpoolFull | None) -> None:
         if refusal is not None:
-            self._drain.drop(row)
             ticket.settle(ticket.confirmed or Outcome.AWAY)
-            return
-        self._drain.stored(row)
-        if (pause := self._pause(ticket)) > 0:
+        elif (pause := self._pause(ticket)) > 0:
             self._loop.call_later(pause, ticket.settle, Outcome.SPOOLED)
         else:
             ticket.settle(Outcome.SPOOLED)

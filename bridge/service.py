@@ -91,12 +91,15 @@ class Service:
             port=settings.server.admin_port,
             grace=_ADMIN_GRACE_SECONDS,
         )
+        spool.is_needed = self._needs_the_disk
         self._add_gauges(max_bytes=settings.spool.max_bytes)
+
+    def _needs_the_disk(self) -> bool:
+        return not (self.publisher.is_ready and self.drain.backlog == 0)
 
     def status(self) -> Mapping[str, Any]:
         """Return the members of ``/readyz``; ready means that a 200 can be earned."""
-        goes_directly = self.publisher.is_ready and self.drain.backlog == 0
-        can_keep = goes_directly or self.spool.accepts
+        can_keep = self.spool.accepts or not self._needs_the_disk()
         return {
             "ready": can_keep and self.listener.is_open,
             "broker": self.publisher.broker,

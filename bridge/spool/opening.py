@@ -7,13 +7,14 @@ import errno
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import structlog
 
-from bridge.spool.errors import SpoolUnavailable, SpoolUnusable
+from bridge.spool.errors import SpoolHung, SpoolUnavailable, SpoolUnusable
 from bridge.spool.files import Identity, Lock, Reserve, is_damage, private, suspicion, sync
 from bridge.spool.salvage import put_in_place, salvage
 from bridge.spool.schema import VERSION, complete, foreign, let_it_shrink, version_of
@@ -26,6 +27,12 @@ _Result = TypeVar("_Result")
 _CHECKED_BYTES = 64 * 1024 * 1024
 """A larger file is checked while it is in use: a start must not wait for that."""
 
+
+_TOLD_SECONDS = 10.0
+"""How long a start or an end takes until the log says so, and says so again."""
+
+_HURRY_SECONDS = 5.0
+"""How long a start that is cancelled waits for the disk."""
 
 _NEEDS_ANOTHER_PATH = {
     errno.EACCES,
@@ -49,45 +56,71 @@ async def opened(path: Path, *, max_bytes: int, lock_wait: float) -> AsyncIterat
     be no spool at this path.
     """
     lock = Lock(path)
-    opening = _Opening(path, lock, lock_wait)
+    opening = _Opening(path, lock, lock_wait, max_bytes)
     try:
-        checked = await _on_a_thread(opening.prepare, hurry=lock.stop_waiting)
-        spool = Spool(path, max_bytes=max_bytes)
-        if not checked:
-            _check_beside(spool, path)
-        try:
-            with watching(opening.identity, gone=spool.note_gone):
-                yield spool
-        finally:
-            await _on_a_thread(spool.close)
+        spool = await _on_a_thread(opening.prepare, f"{path}: opening it", lock.stop_waiting)
+        with watching(spool, opening.identity):
+            yield spool
     finally:
-        opening.close()
-        lock.release()
+        try:
+            await _on_a_thread(opening.end, f"{path}: closing it")
+        finally:
+            opening.close()
 
 
 async def _on_a_thread(
-    work: Callable[[], _Result], *, hurry: Callable[[], None] = lambda: None
+    work: Callable[[], _Result], what: str, hurry: Callable[[], None] = lambda: None
 ) -> _Result:
     """Do something on a thread; whoever is cancelled hurries it, and waits for it all the same.
 
     The lock must not be given up while the thread is at work on the file, nor taken after that.
+    Raises ``SpoolHung`` when it takes too long then: the lock goes with the process.
     """
-    working = asyncio.ensure_future(asyncio.to_thread(work))
+    loop = asyncio.get_running_loop()
+    working: asyncio.Future[_Result] = loop.create_future()
+    threading.Thread(
+        target=_work, args=(work, loop, working), daemon=True, name="spool-open"
+    ).start()
     try:
-        return await asyncio.shield(working)
-    finally:
+        seconds = 0.0
+        while not (await asyncio.wait({working}, timeout=_TOLD_SECONDS))[0]:
+            seconds += _TOLD_SECONDS
+            log.warning("spool_slow", detail=what, seconds=seconds)
+    except asyncio.CancelledError:
         hurry()
-        await asyncio.gather(working, return_exceptions=True)
+        if not (await asyncio.wait({working}, timeout=_HURRY_SECONDS))[0]:
+            raise SpoolHung(
+                f"{what} did not end within {_HURRY_SECONDS:g} s: see whether the disk answers, and"
+                " start again: it begins anew then"
+            ) from None
+        working.exception()  # it does not matter any more
+        raise
+    return working.result()
+
+
+def _work(
+    work: Callable[[], _Result], loop: asyncio.AbstractEventLoop, done: asyncio.Future[_Result]
+) -> None:
+    try:
+        settle = partial(done.set_result, work())
+    except BaseException as error:
+        settle = partial(done.set_exception, error)
+    with suppress(RuntimeError):  # the loop is closed already
+        loop.call_soon_threadsafe(settle)
 
 
 class _Opening:
-    """What is done on a thread before there is a spool: locks, rights, schema, salvage."""
+    """What is done on a thread until there is a spool: locks, rights, schema, salvage."""
 
-    def __init__(self, path: Path, lock: Lock, lock_wait: float) -> None:
+    def __init__(self, path: Path, lock: Lock, lock_wait: float, max_bytes: int) -> None:
         self._path = path
         self._lock = lock
         self._lock_wait = lock_wait
+        self._max_bytes = max_bytes
+        self._loop = asyncio.get_running_loop()
+        self._is_at_work = False
         self._identity: Identity | None = None
+        self.spool: Spool | None = None
 
     @property
     def identity(self) -> Identity:
@@ -95,9 +128,10 @@ class _Opening:
         assert self._identity is not None  # noqa: S101  # prepare() came first
         return self._identity
 
-    def prepare(self) -> bool:
-        """Lock and check what is there, or make it; return whether all of it was checked."""
+    def prepare(self) -> Spool:
+        """Lock and check what is there, or make it; return it open."""
         path = self._path
+        self._is_at_work = True
         try:
             _refuse_links(path)
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -106,16 +140,32 @@ class _Opening:
                 self._identity = Identity(path)
             checked = prepare(path)
             if self._identity is None or self._identity.what_is_wrong():  # it was salvaged
-                self.close()
+                if self._identity is not None:
+                    self._identity.close()
                 self._identity = Identity(path)
-        except OSError as error:
+            self.spool = Spool(path, max_bytes=self._max_bytes, loop=self._loop)
+        except (sqlite3.Error, OSError) as error:
             raise _refusal(path, error) from error
-        return checked
+        finally:
+            self._is_at_work = False
+        if not checked:
+            _check_beside(self.spool, path)
+        return self.spool
+
+    def end(self) -> None:
+        """Close the spool, if it was opened; raises ``SpoolHung``."""
+        if self.spool is not None:
+            self._is_at_work = True
+            self.spool.close()
+            self._is_at_work = False
 
     def close(self) -> None:
-        """Let others have the file."""
+        """Let others have the spool, unless the disk still keeps our thread at work on it."""
+        if self._is_at_work:
+            return
         if self._identity is not None:
             self._identity.close()
+        self._lock.release()
 
 
 def _refusal(path: Path, error: OSError | sqlite3.Error) -> SpoolUnusable | SpoolUnavailable:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -26,6 +27,12 @@ _READ_ROWS = 64
 _READ_BYTES = 4 * 1024 * 1024
 """Of bodies: as soon as a read has so many, it ends."""
 
+_END_SECONDS = 5.0
+"""How long the disk may do nothing at the end, until that goes on without it."""
+
+_RESCUE_SECONDS = 20.0
+"""How long it may, while the only copy of events is written: to sync a large one takes seconds."""
+
 log = structlog.get_logger()
 
 TOTALS = "SELECT exchange, count(*), sum(size), max(seq) FROM event GROUP BY exchange"
@@ -44,7 +51,8 @@ class Spool:
     takes nothing more: who uses it should end, for the next start salvages what can be read.
     """
 
-    def __init__(self, path: Path, *, max_bytes: int) -> None:
+    def __init__(self, path: Path, *, max_bytes: int, loop: asyncio.AbstractEventLoop) -> None:
+        """Open the file, on any thread; all else is done on the loop. Raises ``sqlite3.Error``."""
         self._max_bytes = max_bytes
         self._reader = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         found = self._reader.execute(TOTALS).fetchall()
@@ -53,10 +61,12 @@ class Spool:
         self.bytes: int = sum(size for _, _, size, _ in found)
         self._last_seq: int = max((last for *_, last in found), default=0)
         self._path = path
-        self._loop = asyncio.get_running_loop()
+        self._loop = loop
         self.damaged = asyncio.Event()
         self.damage = ""
         """What is wrong with the spool, in words, once ``damaged`` is set."""
+        self.is_needed: Callable[[], bool] = lambda: False
+        """Asked on a thread whether a 200 needs the disk now. Then it is tried every second."""
         self._is_gone = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="spool-reader")
         self._reading = asyncio.Lock()
@@ -68,6 +78,7 @@ class Spool:
             deleted=self._deleted.update,
             failed=self.note_error,
             ended=self._note_end,
+            is_needed=lambda: self.is_needed(),
         )
 
     def __repr__(self) -> str:
@@ -80,6 +91,11 @@ class Spool:
         size = self.bytes / self.events if self.events else 0
         has_room = self.bytes + size <= self._max_bytes
         return has_room and self._writer.takes and not self.damaged.is_set()
+
+    @property
+    def is_hung(self) -> bool:
+        """Return whether the disk has not answered for too long."""
+        return self._writer.is_hung
 
     @property
     def fullness(self) -> float:
@@ -95,7 +111,7 @@ class Spool:
         """Hand an event over; it is safe when ``stored`` is called. Raises ``SpoolFull``."""
         if self.damaged.is_set():
             raise SpoolFull("the spool is damaged")
-        if self._writer.is_hung:
+        if self.is_hung:
             raise SpoolFull("the disk does not answer")
         row, meta = row_to_store(self._last_seq + 1, time.time(), tries, message)
         if self.bytes + row.size > self._max_bytes:
@@ -175,18 +191,34 @@ class Spool:
     def close(self) -> None:
         """Write what is left and close the files; of files that are gone, first copy what is there.
 
-        ``events`` then says how many are on the disk. Raises ``SpoolHung``.
+        ``events`` then says how many are on the disk. Raises ``SpoolHung`` as soon as the disk has
+        done nothing for some seconds: every step of the end may write, even closing a file.
         """
-        try:
-            self._writer.close()
-        except SpoolHung:
-            self._thread.shutdown(wait=False)
-            raise
+        self._writer.hand_over()
+        self._moved_at = time.monotonic()
+        end = threading.Thread(target=self._close, name="spool-end", daemon=True)
+        end.start()
+        patience = _RESCUE_SECONDS if self._is_gone else _END_SECONDS
+        while end.is_alive() and (left := self._moved_at + patience - time.monotonic()) > 0:
+            end.join(left)
+        if end.is_alive():
+            raise SpoolHung(
+                f"{self._path}: the disk has not answered for {patience:g} s, and may lack what was"
+                " to be written last, none of which was answered 200: mend it, and start again"
+            )
+
+    def _close(self) -> None:
+        self._writer.close()
         self._thread.shutdown()
         if self._is_gone:
-            rows = self._reader.execute(f"{SELECT} ORDER BY seq")
-            self.events = rescue(self._path, rows)
-        self._reader.close()
+            self.events = rescue(self._path, self._all_rows())
+        with suppress(sqlite3.Error):  # all is written; the next start does what is left to do
+            self._reader.close()
+
+    def _all_rows(self) -> Iterator[Any]:
+        for columns in self._reader.execute(f"{SELECT} ORDER BY seq"):
+            self._moved_at = time.monotonic()
+            yield columns
 
     def _note_stored(self, row: Row, stored: Stored, refusal: SpoolFull | None) -> None:
         if refusal is None:

@@ -24,7 +24,7 @@ from typing import NamedTuple
 import orjson
 import structlog
 
-from bridge.spool.errors import SpoolFull, SpoolHung
+from bridge.spool.errors import SpoolFull
 from bridge.spool.files import Reserve
 from bridge.spool.schema import SHRINKS
 
@@ -37,11 +37,11 @@ _RETRY_SECONDS = 0.5
 _BUSY_SECONDS = 0.3
 """How long a commit waits for another program that has locked the database."""
 
+_TRIAL_SECONDS = 1.0
+"""How long nothing is written until the disk is tried, while events need it."""
+
 HUNG_SECONDS = 1.0
 """How long the disk may be at one commit until it counts as hung."""
-
-_END_SECONDS = 5.0
-"""How long the end waits for the disk to take what is left."""
 
 _STEP_PAGES = 64
 """How many free pages are given back to the disk at a time: some milliseconds of work."""
@@ -98,17 +98,20 @@ class Writer:
         deleted: Callable[[Collection[int]], None],
         failed: Callable[[Exception], None],
         ended: Callable[[BaseException], None],
+        is_needed: Callable[[], bool],
     ) -> None:
         """Start the thread.
 
         ``deleted`` is told on the loop which rows are gone from the disk; on the thread ``failed``
-        why a commit was not done, and ``ended`` what the thread itself has died of.
+        why a commit was not done, and ``ended`` what the thread itself has died of. While
+        ``is_needed``, asked on the thread, the disk is tried even when there is nothing to write.
         """
         self._path = path
         self._loop = loop
         self._deleted = deleted
         self._failed = failed
         self._ended = ended
+        self._is_needed = is_needed
         self._began: float | None = None
         self._gathered: list[Operation] = []
         self._seen = 0
@@ -136,28 +139,29 @@ class Writer:
         """Queue an operation; deletions and tries are repeated until they are done."""
         self._gathered.append(operation)
         if len(self._gathered) >= _OPERATIONS_TO_GATHER:
-            self._hand_over()
+            self.hand_over()
         elif not self._looking:
             self._looking = True
             self._loop.call_soon(self._look)
+
+    def hand_over(self) -> None:
+        """Let the thread have what was gathered."""
+        self._seen = 0
+        if self._gathered:
+            self._operations.put(self._gathered)
+            self._gathered = []
 
     def flush(self) -> asyncio.Future[None]:
         """Return what is done after all that came before."""
         done: asyncio.Future[None] = self._loop.create_future()
         self._gathered.append(Call(done))
-        self._hand_over()
+        self.hand_over()
         return done
 
     def close(self) -> None:
-        """Write what is queued and end the thread; raises ``SpoolHung`` if the disk does not."""
-        self._hand_over()
+        """Return when all that was handed over is written and the thread has ended."""
         self._operations.put(None)
-        self._thread.join(_END_SECONDS)
-        if self._thread.is_alive():
-            raise SpoolHung(
-                f"{self._path}: the disk has not answered for {_END_SECONDS:g} s, and may lack what"
-                " was to be written last, none of which was answered 200: mend it, and start again"
-            )
+        self._thread.join()
 
     def _look(self) -> None:
         """Hand over what was gathered if the latest turn of the loop brought nothing."""
@@ -167,13 +171,7 @@ class Writer:
             self._loop.call_soon(self._look)
         else:
             self._looking = False
-            self._hand_over()
-
-    def _hand_over(self) -> None:
-        self._seen = 0
-        if self._gathered:
-            self._operations.put(self._gathered)
-            self._gathered = []
+            self.hand_over()
 
     # What follows runs on the thread.
 
@@ -195,7 +193,7 @@ class Writer:
         """
         batch: list[Operation] = []
         waits = self._takes and not self._owed
-        pause = 0.01 if self._shrinks else None if waits else _RETRY_SECONDS
+        pause = 0.01 if self._shrinks else _TRIAL_SECONDS if waits else _RETRY_SECONDS
         with contextlib.suppress(Empty):
             found = self._operations.get(timeout=pause)
             while found is not None:
@@ -214,7 +212,9 @@ class Writer:
         error = _commit(database, appends, self._owed)
         if error is None:
             self._paid()
-            self._takes = self._takes or bool(appends) or (not batch and self._try(database))
+            self._takes = self._takes or bool(appends)
+            if not batch and (not self._takes or self._is_needed()):
+                self._takes = self._try(database)
             self._reserve.take()
         else:
             log.error("spool_write_failed", error=str(error), events=len(appends))

@@ -171,4 +171,4 @@ class NoThread:
 
 
 async def _spool(path, max_bytes):
-    return Spool(path, max_bytes=max_bytes)
+    return Spool(path, max_bytes=max_bytes, loop=asyncio.get_running_loop())

@@ -512,3 +512,41 @@ def refuse_again(bridge):
         bridge.loop.jump(60)
         bridge.loop.advance(0.2)
     raise AssertionError("it was never tried again")
+
+
+def test_an_error_of_the_spool_is_of_one_event(bridge, monkeypatch):
+    """An event that cannot even be written down is refused, and those behind it have answers."""
+    bridge.broker.gone("other")
+    append = bridge.spool.append
+
+    def failing(made, **options):
+        if made.message_id == "event-1":
+            raise UnicodeEncodeError("utf-8", "", 0, 1, "surrogates")
+        return append(made, **options)
+
+    monkeypatch.setattr(bridge.spool, "append", failing)
+    first, second = (
+        bridge.send(1, record=RECORD, exchange="other"),
+        bridge.send(2, record=RECORD, exchange="other"),
+    )
+    bridge.live()
+
+    assert (Outcome.AWAY, Outcome.SPOOLED) == (first.outcome, second.outcome)
+    bridge.heal()
+    finish(bridge)
+
+
+def test_an_error_of_the_drain_keeps_nobody_from_an_answer(bridge, monkeypatch):
+    """What is on the disk is answered 200, whatever the drain makes of it."""
+    bridge.broker.gone("other")
+
+    def failing(row):
+        raise LookupError(row.seq)
+
+    monkeypatch.setattr(bridge.drain, "stored", failing)
+    sent = bridge.send(1, record=RECORD, exchange="other")
+    bridge.live()
+
+    assert Outcome.SPOOLED == sent.outcome
+    assert [LookupError] == [type(each["exception"]) for each in bridge.loop.failures]
+    bridge.loop.failures.clear()

@@ -1,6 +1,7 @@
 """What is done at a start, when what is there may be large, or damaged."""
 
 import asyncio
+import gc
 import os
 import resource
 import sqlite3
@@ -8,22 +9,26 @@ import threading
 from contextlib import closing, suppress
 
 import pytest
+from structlog.testing import capture_logs
 
 from bridge.spool import (
     Spool,
     SpoolFull,
+    SpoolHung,
     SpoolLocked,
     SpoolUnavailable,
     SpoolUnusable,
     files,
     opened,
     opening,
+    store,
+    watch,
     writer,
 )
 from bridge.spool.files import is_damage, suspicion
 from bridge.spool.store import TOTALS
 from bridge.spool.writer import Append, Delete, _commit, connect
-from tests.faults import damage
+from tests.faults import damage, disks
 from tests.helpers import eventually, message
 
 FULL = 2
@@ -422,3 +427,83 @@ def pages(file):
     with closing(sqlite3.connect(file)) as database:
         [(count,)] = database.execute("PRAGMA page_count")
     return count
+
+
+@pytest.fixture
+def freezable(tmp_path):
+    """Mount a file system that can be frozen, or skip."""
+    if not disks.can_freeze(tmp_path / "tried"):
+        pytest.skip("may not mount and freeze a file system")
+    with disks.freezable(tmp_path / "disk") as disk:
+        yield disk
+
+
+FILES_GO_WITH_THE_PROCESS = pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+
+
+@FILES_GO_WITH_THE_PROCESS
+async def test_closed_while_the_disk_hangs(freezable, monkeypatch):
+    """The end does not wait for it, also when nothing is being written; all is there afterwards."""
+    monkeypatch.setattr(store, "_END_SECONDS", 0.5)
+    path = freezable.directory / "spool.db"
+    with pytest.raises(SpoolHung, match="has not answered"):  # noqa: PT012
+        async with opened(path, max_bytes=1 << 24, lock_wait=0) as spool:
+            spool.append(message(1), stored=stored)
+            await spool.flush()
+            freeze = freezable.frozen()
+            freeze.__enter__()
+    freeze.__exit__(None, None, None)
+
+    await eventually(lambda: no_thread("spool-end"))
+    gc.collect()
+    with closing(sqlite3.connect(path)) as database:
+        assert [(1,)] == database.execute("SELECT count(*) FROM event").fetchall()
+
+
+@FILES_GO_WITH_THE_PROCESS
+async def test_opened_while_the_disk_hangs(freezable, monkeypatch):
+    """A start that waits for the disk says so, and ends when it is told to."""
+    monkeypatch.setattr(opening, "_TOLD_SECONDS", 0.2)
+    monkeypatch.setattr(opening, "_HURRY_SECONDS", 0.2)
+
+    async def start():
+        async with opened(freezable.directory / "spool.db", max_bytes=1 << 24, lock_wait=0):
+            pass
+
+    with capture_logs() as log, freezable.frozen():
+        starting = asyncio.create_task(start())
+        await eventually(lambda: "spool_slow" in [line["event"] for line in log])
+        starting.cancel()
+        with pytest.raises(SpoolHung, match="did not end within"):
+            await starting
+    await eventually(lambda: no_thread("spool-open"))
+    gc.collect()
+
+
+async def test_an_idle_spool_whose_disk_hangs(freezable, monkeypatch):
+    """While events need the disk it is tried; without, it is left alone."""
+    monkeypatch.setattr(writer, "_TRIAL_SECONDS", 0.1)
+    monkeypatch.setattr(writer, "HUNG_SECONDS", 0.1)
+    monkeypatch.setattr(watch, "_LOOK_SECONDS", 0.05)
+    with capture_logs() as log:
+        async with opened(
+            freezable.directory / "spool.db", max_bytes=1 << 24, lock_wait=0
+        ) as spool:
+            with freezable.frozen():
+                await asyncio.sleep(0.4)  # four trials, if there were any
+                alone = spool.accepts
+                spool.is_needed = lambda: True
+                await eventually(lambda: not spool.accepts)
+                await eventually(lambda: log)
+            await eventually(lambda: spool.accepts)
+            await eventually(lambda: len(log) == 2)
+
+    assert alone
+    assert ["spool_disk_hangs", "spool_disk_answers"] == [line["event"] for line in log]
+
+
+def no_thread(name):
+    """Return whether no thread has this name."""
+    return name not in {thread.name for thread in threading.enumerate()}
