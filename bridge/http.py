@@ -188,10 +188,13 @@ class _Protocol(LimitedProtocol):
             message, handler = _MALFORMED, self._make_error_handler(message)
         writer, limit = StreamWriter(self, self._loop), self._max_body
         request = _Request(message, payload, self, writer, task, self._loop, client_max_size=limit)
+        self.body = payload
         answer, gone = await self._handle_request(request, None, handler)
         self.earned = self.earned or answer.status == HTTPStatus.OK
         if not payload.is_eof():
+            self.lingers = True
             await self._linger(payload)
+            self.lingers = False
         ends = not payload.is_eof() or gone or self._close or self._server.is_stopping
         return bool(answer.keep_alive) and not ends
 
@@ -220,8 +223,12 @@ class _Protocol(LimitedProtocol):
         rest = self._keepalive_timeout
         self.rests_since = self._loop.time()
         close_at = self.rests_since + (rest if self.earned else min(rest, _STRANGER_SECONDS))
+        timer, planned = self._keepalive_handle, self._next_keepalive_close_time
+        if timer is not None and close_at < planned:  # aiohttp's first one, set at the connect
+            timer.cancel()
+            timer = None
         self._next_keepalive_close_time = close_at
-        if self._keepalive_handle is None:
+        if timer is None:
             self._keepalive_handle = self._loop.call_at(close_at, self._process_keepalive)
 
     def handle_error(

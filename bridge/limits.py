@@ -14,6 +14,7 @@ from typing import Any, cast
 import orjson
 import structlog
 from aiohttp import web
+from aiohttp.streams import StreamReader
 
 from bridge.core.answers import OF_THE_SERVER, PROBLEM, TITLES, Refusal
 
@@ -70,7 +71,7 @@ class LimitedServer(web.Server):
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         """Take a connection; if there are too many, in place of one that deserves its own least.
 
-        Only if every other one has a request under way the new one is refused.
+        Only if every other one has a whole request under way the new one is refused.
         """
         super().connection_made(handler, transport)
         if self.is_stopping:  # its TLS handshake took until now
@@ -114,15 +115,17 @@ class LimitedServer(web.Server):
         return (one for one in self._connections if isinstance(one, LimitedProtocol))
 
     def _closes_another(self, newest: web.RequestHandler) -> bool:
-        """Close the oldest connection that waits for its head, or else the one that rests longest.
+        """Close the oldest connection that waits for its head, or else one that may go.
 
-        Of those that rest, one that never earned a 200 goes before one that did.
+        That is who has earned nothing and rests, owes a body or asks on and on, the longest first;
+        and only if there are none the one that earned a 200 and rests longest.
         """
         others = (one for one in self._slow(self._loop.time()) if one is not newest)
         given_up = next(others, None)
         if given_up is None:
-            resting = [one for one in self._protocols() if one.rests and one is not newest]
-            given_up = min(resting, key=lambda one: (one.earned, one.rests_since), default=None)
+            some = [one for one in self._protocols() if one.rests or one.dawdles]
+            may_go = (one for one in some if one is not newest)
+            given_up = min(may_go, key=lambda one: (one.is_trusted, one.rests_since), default=None)
         if given_up is None:
             return False
         self._close(given_up)
@@ -167,9 +170,11 @@ class LimitedProtocol(web.RequestHandler):
     """
 
     __slots__ = (
+        "body",
         "earned",
         "gone",
         "head_began",
+        "lingers",
         "rests_since",
         "said_all",
         "unread_since",
@@ -192,6 +197,9 @@ class LimitedProtocol(web.RequestHandler):
         self.gone: asyncio.Future[None] = loop.create_future()
         self.earned = False
         """Whether any request was answered 200."""
+        self.body: StreamReader | None = None
+        self.lingers = False
+        """Whether the request is answered, and the rest of its body is still to come."""
         self.said_all = False
         """Whether the client has said that no more requests follow."""
         self.rests_since = loop.time()
@@ -239,6 +247,19 @@ class LimitedProtocol(web.RequestHandler):
     def rests(self) -> bool:
         """Return whether it waits for a request of which nothing is there yet."""
         return self.is_idle and self.head_began is None and not self._messages
+
+    @property
+    def dawdles(self) -> bool:
+        """Return whether it can be closed although a request is there: nobody authentic loses."""
+        if self._force_close:
+            return False
+        owes_body = self.body is not None and not self.body.is_eof()
+        return self.lingers or (not self.earned and (owes_body or bool(self._messages)))
+
+    @property
+    def is_trusted(self) -> bool:
+        """Return whether it earned a 200, and wastes nobody's time with a body that is not read."""
+        return self.earned and not self.lingers
 
     def is_unread(self, before: float) -> bool:
         """Return whether the client reads nothing since before that time."""

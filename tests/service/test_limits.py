@@ -7,12 +7,26 @@ from contextlib import suppress
 
 import pytest
 
-from bridge import log
+from bridge import http, log
 from tests.helpers import eventually
 from tests.service.conftest import sign, webhook
 
 HEAD = b"POST /webhook HTTP/1.1\r\nHost: x\r\n"
 REQUEST = HEAD + b"Content-Length: 0\r\n\r\n"
+UNFINISHED = HEAD + b"Content-Length: 1\r\n\r\n"
+
+
+def signed():
+    """Return a request that earns a 200."""
+    body = webhook(Event="test")
+    fields = f"X-SuperOffice-Signature: {sign(body)}\r\nContent-Length: {len(body)}\r\n\r\n"
+    return HEAD + fields.encode() + body
+
+
+async def busy(listener, *, connections):
+    """Return when so many connections have a request under way."""
+    protocols = listener._runner.server._protocols
+    await eventually(lambda: sum(not one.is_idle for one in protocols()) == connections)
 
 
 @pytest.fixture
@@ -80,12 +94,10 @@ async def test_one_connection_too_many_is_told_and_closed(serving, connect, reco
     async with serving(BRIDGE_SERVER__MAX_CONNECTIONS="2") as client:
         listener = client.service.listener
         held = [await connect(listener) for _ in range(2)]
-        first = [await peer.answer(REQUEST) for peer in held]
+        first = [await peer.answer(signed()) for peer in held]
         for peer in held:
-            peer.writer.write(HEAD + b"Content-Length: 1\r\n\r\n")
-        await eventually(
-            lambda: not any(one.is_idle for one in listener._runner.server._protocols())
-        )
+            peer.writer.write(UNFINISHED)
+        await busy(listener, connections=2)
         refused = [await (await connect(listener)).end() for _ in range(3)]
         again = [await peer.answer(b"x") for peer in held]
         await eventually(lambda: refusals(records) == 3)
@@ -93,7 +105,8 @@ async def test_one_connection_too_many_is_told_and_closed(serving, connect, reco
         await eventually(lambda: len(listener._runner.server.connections) == 1)
         replaced = await (await connect(listener)).answer(REQUEST)
 
-    assert {answer.split()[1] for answer in [*first, *again, replaced]} == {b"401"}
+    assert {answer.split()[1] for answer in first} == {b"200"}
+    assert {answer.split()[1] for answer in [*again, replaced]} == {b"401"}
     assert {answer.splitlines()[0] for answer in refused} == {b"HTTP/1.1 503 Service Unavailable"}
     assert all(b"Connection: close" in answer for answer in refused)
     assert {json.loads(answer.partition(b"\r\n\r\n")[2])["status"] for answer in refused} == {503}
@@ -126,20 +139,60 @@ async def test_strangers_that_rest_give_way(serving, connect):
     async with serving(BRIDGE_SERVER__MAX_CONNECTIONS="3") as client:
         listener = client.service.listener
         known = await connect(listener)
-        body = webhook(Event="test")
-        fields = f"X-SuperOffice-Signature: {sign(body)}\r\nContent-Length: {len(body)}\r\n\r\n"
-        signed = HEAD + fields.encode() + body
-        earned = await known.answer(signed)
+        earned = await known.answer(signed())
         strangers = [await connect(listener) for _ in range(2)]
         for stranger in strangers:
             await stranger.answer(REQUEST)
         answers = [await (await connect(listener)).answer(REQUEST) for _ in range(2)]
         ended = [await stranger.end() for stranger in strangers]
-        again = await known.answer(signed)
+        again = await known.answer(signed())
 
     assert {b"200"} == {earned.split()[1], again.split()[1]}
     assert {b"401"} == {answer.split()[1] for answer in answers}
     assert [b"", b""] == ended
+
+
+@pytest.mark.parametrize("path", [b"/webhook", b"/nowhere"])
+async def test_strangers_that_owe_a_body_give_way(serving, connect, path):
+    """They do before an authentic sender that rests, whether or not they have their answer."""
+    async with serving(BRIDGE_SERVER__MAX_CONNECTIONS="3") as client:
+        listener = client.service.listener
+        known = await connect(listener)
+        await known.answer(signed())
+        owing = [await connect(listener) for _ in range(2)]
+        for stranger in owing:
+            stranger.writer.write(UNFINISHED.replace(b"/webhook", path))
+        await busy(listener, connections=2)
+        answers = [await (await connect(listener)).answer(signed()) for _ in range(2)]
+        answers.append(await known.answer(signed()))
+
+    assert {b"200"} == {answer.split()[1] for answer in answers}
+
+
+async def test_probes_get_in_beside_requests_that_owe_a_body(serving, connect):
+    """Whoever fills the places of the admin listener has its answer already, and gives way."""
+    asked = b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
+    async with serving() as client:
+        for _ in range(50):
+            stranger = await connect(client.service.admin)
+            stranger.writer.write(asked + b"Content-Length: 1\r\n\r\n")
+        await busy(client.service.admin, connections=50)
+        answer = await (await connect(client.service.admin)).answer(asked + b"\r\n")
+
+    assert b"200" == answer.split()[1]
+
+
+async def test_a_stranger_rests_for_seconds_only(serving, connect, monkeypatch):
+    """From its first answer on, although a connection that earns a 200 may rest for minutes."""
+    monkeypatch.setattr(http, "_STRANGER_SECONDS", 0.2)
+    async with serving() as client:
+        known, stranger = [await connect(client.service.listener) for _ in range(2)]
+        await known.answer(signed())
+        await stranger.answer(REQUEST)
+        rest = await stranger.end()
+        again = await known.answer(signed())
+
+    assert (b"", b"200") == (rest, again.split()[1])
 
 
 async def test_thousands_of_requests_in_one_write(serving, connect):
@@ -197,12 +250,9 @@ async def test_the_admin_listener_has_places_of_its_own(serving, connect):
     """Whoever fills the public one does not keep the operator out."""
     async with serving(BRIDGE_SERVER__MAX_CONNECTIONS="1") as client:
         held = await connect(client.service.listener)
-        held.writer.write(HEAD + b"Content-Length: 1\r\n\r\n")
-        await eventually(
-            lambda: any(
-                not one.is_idle for one in client.service.listener._runner.server._protocols()
-            )
-        )
+        await held.answer(signed())
+        held.writer.write(UNFINISHED)
+        await busy(client.service.listener, connections=1)
         refused = await (await connect(client.service.listener)).end()
         status, *_ = await client.get("/healthz")
 
