@@ -137,6 +137,11 @@ soak: ## Steady load and random faults, then the counts (MINUTES=20 SEED=7)
 	@.ci/bootstrap dev rabbitmq
 	@.venv/bin/python -m bench.soak --minutes '$(MINUTES)' $(if $(SEED),--seed '$(SEED)')
 
+.PHONY: bench-hostile
+bench-hostile: ## How long a signed event takes beside clients without a secret (ARGS='--tls --against ../before')
+	@.ci/bootstrap dev
+	@.venv/bin/python -m bench.hostile $(ARGS)
+
 .PHONY: bench
 bench: ## Measure the bridge and its peers, at most 30 minutes (QUICK=1 at most 8; ARGS='-k ours')
 	@.ci/bootstrap bench rabbitmq

@@ -7,7 +7,6 @@ response, and decodes compressed bodies before a handler sees them; here it does
 from __future__ import annotations
 
 import asyncio
-import ssl
 import time
 from collections.abc import Awaitable, Callable
 from email.utils import formatdate
@@ -248,54 +247,3 @@ class _Protocol(LimitedProtocol):
         if request.writer.output_size > 0:  # half an answer is out: the connection must break
             raise ConnectionError(refusal.detail)
         return refuse(refusal)
-
-
-class Listener:
-    """One bound address; ``port`` is the real one when 0 was asked for.
-
-    ``is_open`` tells whether new connections are accepted.
-    ``grace`` is for how many seconds requests may go on after ``stop``; ``tls`` makes it https.
-    """
-
-    def __init__(
-        self,
-        server: HttpServer,
-        *,
-        host: str,
-        port: int,
-        grace: float,
-        tls: ssl.SSLContext | None = None,
-    ) -> None:
-        self._runner = web.ServerRunner(server, shutdown_timeout=grace)
-        self._host = host
-        self._asked = port
-        self._tls = tls
-        self.port = port
-        self.is_open = False
-
-    async def start(self) -> None:
-        """Bind and accept; raises OSError."""
-        await self._runner.setup()
-        site = web.TCPSite(
-            self._runner, self._host, self._asked, backlog=1024, ssl_context=self._tls
-        )
-        await site.start()
-        self.port = self._runner.addresses[0][1]
-        self.is_open = True
-
-    async def stop(self) -> None:
-        """Stop accepting, let requests finish for a while, then cut them off."""
-        self.is_open = False
-        await self._runner.cleanup()
-
-    @property
-    def url(self) -> str:
-        """Return the address as a URL that a client on this machine can use."""
-        host = reachable(self._host)
-        shown = f"[{host}]" if ":" in host else host
-        return f"{'https' if self._tls else 'http'}://{shown}:{self.port}"
-
-
-def reachable(host: str) -> str:
-    """Return where to call what listens on this address of this machine."""
-    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104

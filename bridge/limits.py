@@ -25,6 +25,9 @@ MAX_HEADERS = 64
 
 _LOOK_SECONDS = 1.0
 
+_ARRIVAL_SECONDS = 0.5
+"""How long the first bytes of a request may be on their way until who says nothing goes first."""
+
 _GOODBYE_SECONDS = 1.0
 """For a connection that was closed to be gone: what was answered is to arrive, and TLS waits for
 the client's own goodbye, which a client that is busy or gone never says."""
@@ -66,6 +69,8 @@ class LimitedServer(web.Server):
         self.is_stopping = False
         self._refused = 0
         self._unfinished = 0
+        self._given_up: list[LimitedProtocol] = []
+        """Who was told to close since the latest look, with what was still to be written."""
         self._look: asyncio.TimerHandle | None = None
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
@@ -78,12 +83,21 @@ class LimitedServer(web.Server):
             handler.force_close()
             transport.abort()
             return
-        if len(self._connections) > self.limits.connections and not self._closes_another(handler):
+        if self._is_full() and not self.gives_way(handler):
             self._refused += 1
             transport.write(_BUSY)
             handler.force_close()
-        if self._look is None:
-            self._look = self._loop.call_later(_LOOK_SECONDS, self._look_at_all)
+        self._look_soon()
+
+    def _is_full(self) -> bool:
+        """Return whether there are too many connections beside those that are being closed."""
+        most = self.limits.connections
+        return len(self._connections) > most and sum(1 for one in self.open_ones()) > most
+
+    def note_unfinished(self) -> None:
+        """Count a connection that ended, or gave way, before the first byte of a request."""
+        self._unfinished += 1
+        self._look_soon()
 
     def pre_shutdown(self) -> None:
         """Close who waits for a request. The others answer the one they have, and then close.
@@ -111,41 +125,50 @@ class LimitedServer(web.Server):
             transport.abort()
         await _wait_for(gone, _GOODBYE_SECONDS)
 
+    def open_ones(self) -> Iterator[LimitedProtocol]:
+        """Return the connections that nobody has told to close."""
+        return (one for one in self._protocols() if not one.is_given_up)
+
     def _protocols(self) -> Iterator[LimitedProtocol]:
         return (one for one in self._connections if isinstance(one, LimitedProtocol))
 
-    def _closes_another(self, newest: web.RequestHandler) -> bool:
-        """Close the oldest connection that waits for its head, or else one that may go.
+    def gives_way(self, newest: web.RequestHandler | None = None, *, anybody: bool = True) -> bool:
+        """Make room for the newest connection; return whether that was possible.
 
-        That is who has earned nothing and rests, owes a body or asks on and on, the longest first;
-        and only if there are none the one that earned a 200 and rests longest.
+        Closed are those that have earned nothing and wait for a head, rest, owe a body or ask on
+        and on, the longest first, several at a time, because to find them costs a look at all;
+        else, for ``anybody``, the one that earned a 200 and rests longest.
         """
-        others = (one for one in self._slow(self._loop.time()) if one is not newest)
-        given_up = next(others, None)
-        if given_up is None:
-            some = [one for one in self._protocols() if one.rests or one.dawdles]
-            may_go = (one for one in some if one is not newest)
-            given_up = min(may_go, key=lambda one: (one.is_trusted, one.rests_since), default=None)
-        if given_up is None:
-            return False
-        self._close(given_up)
-        return True
+        silent_since = self._loop.time() - _ARRIVAL_SECONDS
+        some = [one for one in self.open_ones() if one is not newest and one.may_go]
+        some.sort(key=lambda one: one.merits(silent_since))
+        unproven = [one for one in some if not one.is_trusted]
+        given_up = unproven[: self.limits.connections // 64 + 1] or some[:anybody]
+        for one in given_up:
+            self._close(one)
+        return bool(given_up)
 
-    def _slow(self, began_before: float) -> Iterator[web.RequestHandler]:
+    def _slow(self, began_before: float) -> Iterator[LimitedProtocol]:
         """Return who waits for a head since before that time, in the order of the connects."""
         return (one for one in self._protocols() if one.is_slow(began_before))
 
-    def _close(self, connection: web.RequestHandler) -> None:
+    def _close(self, connection: LimitedProtocol) -> None:
         self._unfinished += 1
+        self._given_up.append(connection)
         connection.force_close()
+
+    def _look_soon(self) -> None:
+        if self._look is None:
+            self._look = self._loop.call_later(_LOOK_SECONDS, self._look_at_all)
 
     def _look_at_all(self) -> None:
         """Close whoever takes too long for a head; look again as long as anybody is there."""
+        gone, self._given_up = self._given_up, []
+        self._cut(gone)
         since = self._loop.time() - self.limits.head
         for connection in [*self._slow(since)]:
             self._close(connection)
-        for one in [one for one in self._protocols() if one.is_unread(since)]:
-            self._connections[one].abort()
+        self._cut(one for one in [*self._protocols()] if one.is_unread(since))
         if self._unfinished:
             log.info("heads_unfinished", connections=self._unfinished)
         if self._refused:
@@ -153,7 +176,12 @@ class LimitedServer(web.Server):
         self._refused = self._unfinished = 0
         self._look = None
         if self._connections:
-            self._look = self._loop.call_later(_LOOK_SECONDS, self._look_at_all)
+            self._look_soon()
+
+    def _cut(self, connections: Iterable[LimitedProtocol]) -> None:
+        for one in connections:
+            if one in self._connections:
+                self._connections[one].abort()
 
 
 async def _wait_for(ends: Iterable[asyncio.Future[Any]], seconds: float | None) -> None:
@@ -244,22 +272,31 @@ class LimitedProtocol(web.RequestHandler):
         return self.transport is not None and self.transport.get_extra_info("sslcontext") is None
 
     @property
-    def rests(self) -> bool:
-        """Return whether it waits for a request of which nothing is there yet."""
-        return self.is_idle and self.head_began is None and not self._messages
+    def is_given_up(self) -> bool:
+        """Return whether it was told to close at once."""
+        return self._force_close
 
     @property
-    def dawdles(self) -> bool:
-        """Return whether it can be closed although a request is there: nobody authentic loses."""
-        if self._force_close:
-            return False
+    def may_go(self) -> bool:
+        """Return whether it can be closed for another one: no request of it is being answered.
+
+        Or one is, of a client that has earned nothing and still owes the body, has sent more
+        requests already, or is answered and has not ended its body: nobody authentic does.
+        """
         owes_body = self.body is not None and not self.body.is_eof()
-        return self.lingers or (not self.earned and (owes_body or bool(self._messages)))
+        at_hand = self._waiter is not None  # the first one that came is about to be answered
+        asks_on = len(self._messages) > at_hand
+        return self.is_idle or self.lingers or (not self.earned and (owes_body or asks_on))
 
     @property
     def is_trusted(self) -> bool:
         """Return whether it earned a 200, and wastes nobody's time with a body that is not read."""
         return self.earned and not self.lingers
+
+    def merits(self, silent_since: float) -> tuple[bool, bool, float]:
+        """Return by what connections are compared when some have to go: the least goes first."""
+        since = self.rests_since if self.head_began is None else self.head_began
+        return self.is_trusted, not self.is_slow(silent_since), since
 
     def is_unread(self, before: float) -> bool:
         """Return whether the client reads nothing since before that time."""

@@ -17,8 +17,9 @@ from bridge.dedup import Dedup
 from bridge.deployed import Documents, deployment_of, routes_of
 from bridge.drain import Drain
 from bridge.failures import Failures
-from bridge.http import HttpServer, Listener
+from bridge.http import HttpServer
 from bridge.limits import Limits
+from bridge.listener import Listener, affordable
 from bridge.log import set_level
 from bridge.metrics import Metrics
 from bridge.outbox import Outbox
@@ -237,7 +238,8 @@ def _public(
 ) -> Listener:
     server = settings.server
     handle = traces.handler(receiver.handle, _paths(settings)) if traces else receiver.handle
-    limits = _limits(server, connections=server.max_connections)
+    places = affordable(server.max_connections, others=_ADMIN_CONNECTIONS)
+    limits = _limits(server, connections=places)
     return Listener(
         HttpServer(handle, max_body=server.max_body_bytes, limits=limits),
         host=server.host,

@@ -41,7 +41,7 @@ LAYERS = (
     {"service"},
     {"tracing"},
     {"receiver", "admin"},
-    {"pipeline", "http", "deployed"},
+    {"pipeline", "http", "listener", "deployed"},
     {"outbox"},
     {"drain"},
     {"sweep"},

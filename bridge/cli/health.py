@@ -10,7 +10,7 @@ import typer
 from bridge.cli import output
 from bridge.cli.context import ConfigOption, client_settings
 from bridge.cli.errors import CommandFailed, Unavailable
-from bridge.http import reachable
+from bridge.listener import reachable
 from bridge.settings import ServerSettings
 
 TIMEOUT_SECONDS = 3.0

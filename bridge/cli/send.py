@@ -25,7 +25,7 @@ from bridge.cli.direct import directly
 from bridge.cli.errors import CommandFailed, Unavailable
 from bridge.cli.runtime import run, task_group
 from bridge.cli.sender import Answer, Sender, context_of, sending
-from bridge.http import reachable
+from bridge.listener import reachable
 from bridge.settings import EndpointSettings, Settings
 from bridge.testing.samples import known_events, sample
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from typing import NamedTuple
 
 
@@ -16,9 +17,12 @@ class Reply(NamedTuple):
 class Connection:
     """Connects when it must; whatever goes wrong, there is no reply and the next one connects."""
 
-    def __init__(self, port: int, *, seconds: float = 30.0) -> None:
+    def __init__(
+        self, port: int, *, seconds: float = 30.0, tls: ssl.SSLContext | None = None
+    ) -> None:
         """Take the port on this machine, and how long to wait for an answer."""
         self._port = port
+        self._tls = tls
         self._seconds = seconds
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
@@ -51,7 +55,7 @@ class Connection:
         if self._streams is not None and self._streams[0].at_eof():
             self.close()  # the other side hung up while nothing was asked
         if self._streams is None:
-            self._streams = await asyncio.open_connection("127.0.0.1", self._port)
+            self._streams = await asyncio.open_connection("127.0.0.1", self._port, ssl=self._tls)
         return self._streams
 
 

@@ -1,6 +1,7 @@
 """What senders do: hang up, repeat themselves, crowd on one record, or say nothing at all."""
 
 import asyncio
+import os
 import random
 import resource
 import sqlite3
@@ -8,11 +9,14 @@ from contextlib import asynccontextmanager, closing, contextmanager, suppress
 
 import pytest
 
+from bench.stats import percentile
 from tests.faults.client import Connection
 from tests.faults.ledger import CONCURRENT
 from tests.faults.senders import ANSWER_SECONDS
+from tests.faults.strangers import KINDS, strangers
 from tests.faults.webhooks import Webhooks
-from tests.faults.world import PATIENT, ROW_LIMIT, size
+from tests.faults.world import FULL, PATIENT, ROW_LIMIT, size
+from tests.tls.authority import Authority
 
 pytestmark = ROW_LIMIT
 
@@ -168,3 +172,110 @@ def many_files_open():
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4096)), hard))
     yield
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+SHORT = {
+    "resting after a 404",
+    "owing a body nobody wants",
+    "pipelining unsigned events",
+    "hanging up at once",
+    "half a handshake",
+}
+"""The kinds of strangers of the short form."""
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
+async def test_strangers(world, tls, tmp_path):
+    """Beside clients of every kind that know no secret a signed event is answered within a second.
+
+    Each event comes on a connection of its own, which is the worst case, and so does each probe.
+    """
+    authority = Authority(tmp_path)
+    names = [name for name in KINDS if (FULL or name in SHORT) and tls <= KINDS[name].tries_tls]
+    environ = certificate(authority) if tls else {}
+    async with world(**PATIENT, **environ) as row:
+        secure = authority.client() if tls else None
+        quiet = await answers(row, secure)
+        beside = {}
+        for name in names:
+            async with strangers(name, row.bridge.port, tls=tls):
+                beside[name] = await answers(row, secure)
+        row.figures = {"quiet": quiet, **{name: taken for name, taken in beside.items()}}
+        counts = await row.counts(f"strangers, {'https' if tls else 'http'}")
+
+    assert counts.is_clean
+    late = {name: taken for name, taken in beside.items() if percentile(taken, 99) > 1}
+    assert not late, f"quiet: {max(quiet):.3f} s"
+
+
+def certificate(authority):
+    """Return the settings of a listener that speaks TLS."""
+    pair = authority.issue("127.0.0.1")
+    return {
+        "BRIDGE_SERVER__TLS_CERTIFICATE": f"{pair.certificate}",
+        "BRIDGE_SERVER__TLS_KEY": f"{pair.key}",
+    }
+
+
+async def answers(row, tls):
+    """Return the seconds that signed events and probes took, in ascending order."""
+    return sorted([await answer(row, tls) for _ in range(size(110, 300))])
+
+
+async def answer(row, tls):
+    """Send an event on a new connection and ask for the bridge's health; return the longer time."""
+    event_id, number = row.ledger.issue(CONCURRENT, 1)
+    request = Webhooks().request(event_id, key=1, number=number)
+    sender = Connection(row.bridge.port, seconds=ANSWER_SECONDS, tls=tls)
+    taken = await asyncio.gather(timed(sender, request), probed(row))
+    row.ledger.accept(number)
+    return max(taken)
+
+
+async def probed(row):
+    """Ask for the bridge's health on a new connection; return how many seconds it took."""
+    probe = Connection(row.bridge.admin_port, seconds=ANSWER_SECONDS)
+    return await timed(probe, b"GET /readyz HTTP/1.1\r\nHost: h\r\n\r\n")
+
+
+async def timed(connection, request):
+    """Return how many seconds it took until a 200 came, and hang up."""
+    begun = asyncio.get_running_loop().time()
+    reply = await connection.send(request)
+    connection.close()
+    assert reply is not None
+    assert 200 == reply.status
+    return asyncio.get_running_loop().time() - begun
+
+
+@pytest.mark.parametrize("name", ["resting after a probe", "owing a body nobody wants"])
+async def test_strangers_of_the_admin_listener(world, name):
+    """Probes get in beside them, without a token."""
+    async with world(**PATIENT) as row, strangers(name, row.bridge.admin_port):
+        probes = [await probed(row) for _ in range(110)]
+
+    assert percentile(sorted(probes), 99) <= 1
+
+
+async def test_no_descriptor_is_left(world):
+    """While the system has none for a new connection the log says so, and the others go on."""
+    async with world(**PATIENT) as row:
+        async with row.senders() as senders:
+            await row.accepts(50)
+            limits = resource.prlimit(row.bridge.pid, resource.RLIMIT_NOFILE)
+            used = len(os.listdir(f"/proc/{row.bridge.pid}/fd"))
+            resource.prlimit(row.bridge.pid, resource.RLIMIT_NOFILE, (used, limits[1]))
+            late = Connection(row.bridge.port)
+            asking = asyncio.create_task(late.get("/nowhere"))
+            await row.logs("accept_failed")
+            await row.accepts(50)
+            resource.prlimit(row.bridge.pid, resource.RLIMIT_NOFILE, limits)
+            reply = await asking
+            late.close()
+        counts = await row.counts("no descriptor is left")
+
+    assert reply is not None
+    assert 404 == reply.status
+    assert counts.is_clean
+    assert {"published"} == set(senders.statuses)
+    assert 1 == row.bridge.log.counts["accept_failed"]

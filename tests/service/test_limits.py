@@ -3,11 +3,13 @@
 import asyncio
 import io
 import json
+import subprocess
+import sys
 from contextlib import suppress
 
 import pytest
 
-from bridge import http, log
+from bridge import http, limits, log
 from tests.helpers import eventually
 from tests.service.conftest import sign, webhook
 
@@ -25,7 +27,7 @@ def signed():
 
 async def busy(listener, *, connections):
     """Return when so many connections have a request under way."""
-    protocols = listener._runner.server._protocols
+    protocols = listener._server._protocols
     await eventually(lambda: sum(not one.is_idle for one in protocols()) == connections)
 
 
@@ -102,7 +104,7 @@ async def test_one_connection_too_many_is_told_and_closed(serving, connect, reco
         again = [await peer.answer(b"x") for peer in held]
         await eventually(lambda: refusals(records) == 3)
         await held[0].close()
-        await eventually(lambda: len(listener._runner.server.connections) == 1)
+        await eventually(lambda: len(listener._server.connections) == 1)
         replaced = await (await connect(listener)).answer(REQUEST)
 
     assert {answer.split()[1] for answer in first} == {b"200"}
@@ -117,8 +119,9 @@ def refusals(records):
     return sum(record["connections"] for record in logged(records, "connections_refused"))
 
 
-async def test_silent_connections_keep_nobody_out(serving, connect, records):
+async def test_silent_connections_keep_nobody_out(serving, connect, records, monkeypatch):
     """Whoever comes when all places are taken gets that of the oldest which asked for nothing."""
+    monkeypatch.setattr(limits, "_ARRIVAL_SECONDS", 0.0)
     async with serving(BRIDGE_SERVER__MAX_CONNECTIONS="3") as client:
         used = await connect(client.service.listener)
         await used.answer(REQUEST)
@@ -201,9 +204,9 @@ async def test_thousands_of_requests_in_one_write(serving, connect):
         listener = client.service.listener
         crowd = await connect(listener)
         crowd.writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 2000)
-        await eventually(lambda: any(one._messages for one in listener._runner.server._protocols()))
+        await eventually(lambda: any(one._messages for one in listener._server._protocols()))
         answer = await (await connect(listener)).answer(REQUEST)
-        waiting = max(len(one._messages) for one in listener._runner.server._protocols())
+        waiting = max(len(one._messages) for one in listener._server._protocols())
 
     assert b"401" == answer.split()[1]
     assert waiting > 0
@@ -228,10 +231,10 @@ async def test_a_client_that_does_not_read(serving, connect):
         deaf.writer.transport.pause_reading()
         with suppress(ConnectionError):
             async with asyncio.timeout(20):
-                while listener._runner.server.connections:
+                while listener._server.connections:
                     deaf.writer.write(REQUEST * 1000)
                     await asyncio.sleep(0.05)
-        left = len(listener._runner.server.connections)
+        left = len(listener._server.connections)
 
     assert 0 == left
 
@@ -373,3 +376,24 @@ async def test_other_refusals_are_not_counted(serving):
 
     assert [status for status, *_ in strangers] == [404] * 5
     assert failed[0] == 401
+
+
+SCRIPT = """
+import resource, sys
+from bridge.listener import affordable
+resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[1]), int(sys.argv[2])))
+print(affordable(1000, others=50), resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+"""
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "found"),
+    [(200, 1200, "1000 1150"), (1180, 1200, "1000 1180"), (200, 400, "250 400"), (9, 9, "1 9")],
+)
+def test_connections_that_there_are_descriptors_for(soft, hard, found):
+    """The limit of the system is raised as far as it may be; what is missing is said."""
+    command = [sys.executable, "-c", SCRIPT, f"{soft}", f"{hard}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+
+    assert found == done.stdout.splitlines()[-1]
+    assert ("descriptors_scarce" in done.stdout) == found.startswith(("250", "1 "))

@@ -102,6 +102,35 @@ async def test_it_ends_although_a_handshake_does_not(https, authority):
     assert not {"library_message", "not_json"} & bridge.log.counts.keys()
 
 
+async def test_a_handshake_has_the_time_of_a_head(bridges, environ, authority):
+    """Whoever connects and does not shake hands is closed; the log counts them."""
+    async with bridges(**environ, BRIDGE_SERVER__READ_TIMEOUT_SECONDS="1") as bridge:
+        silent = [await asyncio.open_connection("127.0.0.1", bridge.port) for _ in range(20)]
+        silent[0][1].write(b"\x16\x03\x01\x02\x00\x01")
+        ends = [asyncio.wait_for(reader.read(), 4) for reader, _ in silent]
+        assert [b""] * 20 == await asyncio.gather(*ends)
+        for _, writer in silent:
+            writer.close()
+        async with session(authority) as client:
+            assert 200 == await post(client, bridge, "event-1")
+        await until(lambda: bridge.log.counts["heads_unfinished"], what="they are counted")
+
+
+async def test_handshakes_take_half_of_the_places_at_most(bridges, environ, authority):
+    """The oldest handshake gives way to a new one; who has shaken hands goes on."""
+    async with (
+        bridges(**environ, BRIDGE_SERVER__MAX_CONNECTIONS="10") as bridge,
+        session(authority) as client,
+    ):
+        assert 200 == await post(client, bridge, "event-1")
+        silent = [await asyncio.open_connection("127.0.0.1", bridge.port) for _ in range(30)]
+        ends = [asyncio.wait_for(reader.read(), 5) for reader, _ in silent[:25]]
+        assert [b""] * 25 == await asyncio.gather(*ends)
+        for _, writer in silent:
+            writer.close()
+        assert 200 == await post(client, bridge, "event-2")
+
+
 async def test_bridge_send_trusts_the_certificate_of_the_configuration(https, environ):
     """It calls the bridge of this machine over https, whatever name the certificate has."""
     async with https() as bridge:

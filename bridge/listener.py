@@ -1,0 +1,225 @@
+"""One bound address: takes its connections, and shakes hands with them where it speaks TLS.
+
+A connection counts from its accept. asyncio's own servers count it when its TLS handshake is done,
+which a client may never do, and say nothing when the process has no descriptors left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import socket
+import ssl
+from collections.abc import Iterable
+from contextlib import suppress
+
+import structlog
+
+from bridge.limits import LimitedServer
+
+_BACKLOG = 4096
+"""Number of connections that the kernel keeps for us: as many as Linux allows by default."""
+
+_ACCEPTED_AT_A_TURN = 64
+"""Number of connections taken until everybody else of the event loop has a turn, at most a fourth
+of the places: who has come at the same moment must not take them all from each other."""
+
+_PAUSE_SECONDS = 0.1
+"""How long nothing is accepted after the system has refused to give us a connection."""
+
+_SILENT_SECONDS = 60.0
+"""How long until the log says again that the system refuses connections."""
+
+_OWN_DESCRIPTORS = 100
+"""Number of descriptors kept for all but clients: spool, broker, log, certificates, libraries."""
+
+log = structlog.get_logger()
+
+
+class Listener:
+    """One bound address; ``port`` is the real one when 0 was asked for.
+
+    ``is_open`` tells whether new connections are accepted.
+    ``grace`` is for how many seconds requests may go on after ``stop``; ``tls`` makes it https.
+    """
+
+    def __init__(
+        self,
+        server: LimitedServer,
+        *,
+        host: str,
+        port: int,
+        grace: float,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._server = server
+        self._host = host
+        self._grace = grace
+        self._tls = tls
+        self._sockets: list[socket.socket] = []
+        self._handshakes: dict[asyncio.Task[bool], socket.socket] = {}
+        """Connections on their way to the server, the oldest first."""
+        self._silent_until = 0.0
+        self.port = port
+        self.is_open = False
+
+    async def start(self) -> None:
+        """Bind and accept; raises OSError."""
+        self._sockets = await _bound(self._host, self.port)
+        self.port = self._sockets[0].getsockname()[1]
+        self.is_open = True
+        for each in self._sockets:
+            self._accept_from(each)
+
+    async def stop(self) -> None:
+        """Stop accepting, let requests finish for a while, then cut them off."""
+        self.is_open = False
+        loop = asyncio.get_running_loop()
+        while self._sockets:
+            listening = self._sockets.pop()
+            loop.remove_reader(listening)
+            listening.close()
+        handshakes = list(self._handshakes)
+        for handshake in handshakes:
+            handshake.cancel()
+        await asyncio.gather(*handshakes, return_exceptions=True)
+        self._server.pre_shutdown()
+        await self._server.shutdown(self._grace)
+
+    @property
+    def url(self) -> str:
+        """Return the address as a URL that a client on this machine can use."""
+        host = reachable(self._host)
+        shown = f"[{host}]" if ":" in host else host
+        return f"{'https' if self._tls else 'http'}://{shown}:{self.port}"
+
+    def _accept_from(self, listening: socket.socket) -> None:
+        if self.is_open:
+            asyncio.get_running_loop().add_reader(listening, self._accept, listening)
+
+    def _accept(self, listening: socket.socket) -> None:
+        """Take who waits, but not all at once."""
+        for _ in range(min(_ACCEPTED_AT_A_TURN, self._server.limits.connections // 4 + 1)):
+            try:
+                client, _ = listening.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                self._pause(listening, error)
+                return
+            client.setblocking(False)
+            if _is_gone(client):
+                client.close()
+                continue
+            if self._tls:  # without it the server has the connection at once, and makes room itself
+                self._make_room()
+            handshake = asyncio.create_task(self._hand_over(client))
+            self._handshakes[handshake] = client
+            handshake.add_done_callback(self._note_end)
+
+    async def _hand_over(self, client: socket.socket) -> bool:
+        """Shake hands, and let the server have the connection; return whether it has it."""
+        seconds = self._server.limits.head if self._tls else None
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                self._server, client, ssl=self._tls, ssl_handshake_timeout=seconds
+            )
+        except OSError:  # of TLS too: it went away, speaks no TLS, or takes too long
+            return False
+        return True
+
+    def _note_end(self, handshake: asyncio.Task[bool]) -> None:
+        client = self._handshakes.pop(handshake)
+        error = None if handshake.cancelled() else handshake.exception()
+        if error is not None:
+            log.error("request_failed", exc_info=error)
+        if handshake.cancelled() or error or not handshake.result():
+            self._server.note_unfinished()
+            client.close()
+
+    def _make_room(self) -> None:
+        """Let somebody give way when there are too many connections, or handshakes among them.
+
+        A handshake has cost its client nothing yet. So no number of them takes more than half of
+        the places; within that half those of who has earned nothing are given away before.
+        """
+        most = self._server.limits.connections
+        begun = len(self._handshakes)
+        if begun * 2 >= most or (
+            begun + sum(1 for _ in self._server.open_ones()) >= most
+            and not self._server.gives_way()
+        ):
+            for oldest in self._handshakes:
+                if oldest.cancel():
+                    return
+
+    def _pause(self, listening: socket.socket, error: OSError) -> None:
+        """Leave it for a moment: the system would say the same again at once."""
+        loop = asyncio.get_running_loop()
+        if loop.time() >= self._silent_until:
+            self._silent_until = loop.time() + _SILENT_SECONDS
+            log.error("accept_failed", error=error.strerror, again_in_seconds=_PAUSE_SECONDS)
+        self._server.gives_way(anybody=False)
+        loop.remove_reader(listening)
+        loop.call_later(_PAUSE_SECONDS, self._accept_from, listening)
+
+
+async def _bound(host: str, port: int) -> list[socket.socket]:
+    """Return a listening socket for each address of the host; ``::`` is every address, of IPv4 too.
+
+    Raises OSError.
+    """
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    sockets: list[socket.socket] = []
+    try:
+        for family, address in {(family, address): None for family, *_, address in found}:
+            both = family == socket.AF_INET6 and host == "::"
+            sockets.append(
+                socket.create_server(address, family=family, backlog=_BACKLOG, dualstack_ipv6=both)
+            )
+            sockets[-1].setblocking(False)
+    except OSError:
+        _close(sockets)
+        raise
+    return sockets
+
+
+def _is_gone(client: socket.socket) -> bool:
+    """Return whether a client has hung up already: thousands may do nothing else."""
+    try:
+        return client.recv(1, socket.MSG_PEEK) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
+def _close(sockets: Iterable[socket.socket]) -> None:
+    for each in sockets:
+        each.close()
+
+
+def affordable(wanted: int, *, others: int) -> int:
+    """Return how many of these connections the process has descriptors for, beside so many others.
+
+    Raises the soft limit as far as that takes. What is still missing is logged: then fewer
+    connections are taken, so that descriptors never run out.
+    """
+    needed = wanted + others + _OWN_DESCRIPTORS
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+            soft = allowed
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return wanted
+    left = max(soft - others - _OWN_DESCRIPTORS, 1)
+    log.warning("descriptors_scarce", limit=soft, needed=needed, connections=left)
+    return left
+
+
+def reachable(host: str) -> str:
+    """Return where to call what listens on this address of this machine."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
