@@ -15,6 +15,7 @@ from aiohttp import hdrs, web
 
 from bridge.core.answers import ADMIN
 from bridge.deployed import Documents
+from bridge.failures import Sampled
 from bridge.http import json_response, refuse
 from bridge.metrics import CONTENT_TYPE, Metrics
 
@@ -45,6 +46,7 @@ class Admin:
         self._documents = documents
         self._named = {f"{_CONTRACT}/{name}": name for name in documents.names}
         self._token = token
+        self._refusals = Sampled()
         self._pages: Mapping[str, Callable[[bool], web.Response]] = {
             "/healthz": lambda trusted: json_response({"status": "alive"}),
             "/readyz": self._readyz,
@@ -61,7 +63,8 @@ class Admin:
         """Answer one request."""
         trusted = self._trusts(request)
         if not trusted and request.path not in _PROBES:
-            log.warning("admin_refused", remote=request.remote)
+            if self._refusals.lets("token"):
+                log.warning("admin_refused", remote=request.remote)
             return refuse(ADMIN["token"])
         page, document = self._pages.get(request.path), self._named.get(request.path)
         if page is None and document is None:

@@ -6,11 +6,16 @@ never a decision about a request that is authentic.
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address, ip_network
 from math import ceil
+
+import structlog
+
+log = structlog.get_logger()
 
 _MAX_SOURCES = 4096
 """Remembered at a time; whoever has more addresses than that pushes the oldest out."""
@@ -40,23 +45,26 @@ _LINES_SECONDS = 60.0
 
 
 class Sampled:
-    """Lets a bounded number of each kind through in a minute, and counts the rest."""
+    """Lets a bounded number of lines of the log for each reason through in a minute.
 
-    def __init__(self, *, clock: Callable[[], float]) -> None:
-        """Take a clock in seconds. The kinds are few, and none is a sender's word."""
+    How many were left out is logged with the first one of a later minute.
+    """
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """Take a clock in seconds. The reasons are few, and none is a sender's word."""
         self._clock = clock
         self._windows: dict[str, _Window] = {}
 
-    def add(self, kind: str) -> int | None:
-        """Return None for one too many, else how many were too many in the minute before."""
+    def lets(self, reason: str) -> bool:
+        """Count a refusal for this reason; return whether it may have a line."""
         now = self._clock()
-        window = self._windows.get(kind)
-        left_out = 0
+        window = self._windows.get(reason)
         if window is None or now - window.began >= _LINES_SECONDS:
-            left_out = max(0, window.failures - _LINES) if window else 0
-            window = self._windows[kind] = _Window(now)
+            if window is not None and (left_out := window.failures - _LINES) > 0:
+                log.warning("refusals_unlogged", reason=reason, requests=left_out)
+            window = self._windows[reason] = _Window(now)
         window.failures += 1
-        return left_out if window.failures <= _LINES else None
+        return window.failures <= _LINES
 
 
 class Failures:

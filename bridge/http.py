@@ -22,6 +22,7 @@ from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import ERROR
 
 from bridge.core.answers import OF_THE_SERVER, PROBLEM, Refusal
+from bridge.failures import Sampled
 from bridge.limits import LimitedProtocol, LimitedServer, Limits
 
 Answer: TypeAlias = "web.StreamResponse | JsonAnswer"
@@ -107,6 +108,7 @@ class HttpServer(LimitedServer):
     def __init__(self, handler: Handler, *, max_body: int, limits: Limits) -> None:
         super().__init__(handler, limits=limits)
         self.max_body = max_body
+        self.refusals = Sampled()
         self._own_loop = asyncio.get_running_loop()
 
     def __call__(self) -> web.RequestHandler:
@@ -242,7 +244,9 @@ class _Protocol(LimitedProtocol):
             log.error("request_failed", exc_info=exc)
             refusal = OF_THE_SERVER["request_failed"]
         else:
-            log.warning("request_malformed", remote=request.remote, error=type(exc).__name__)
+            if self._server.refusals.lets("malformed"):
+                error = type(exc).__name__
+                log.warning("request_malformed", remote=request.remote, error=error)
             refusal = OF_THE_SERVER["request_malformed"]
         if request.writer.output_size > 0:  # half an answer is out: the connection must break
             raise ConnectionError(refusal.detail)

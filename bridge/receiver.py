@@ -74,7 +74,7 @@ class Receiver:
         self._failures = failures
         self._max_body = max_body
         self._read_timeout = read_timeout
-        self._refusals = Sampled(clock=time.monotonic)
+        self._refusals = Sampled()
         self._log = log.bind()  # once: a lazy logger looks up its configuration for every record
 
     def renew_log(self) -> None:
@@ -126,7 +126,7 @@ class Receiver:
         limited = self._failures.add(remote)
         if limited is None:
             return _Refused(f"signature_{error.reason}")
-        if limited.first:
+        if limited.first and self._refusals.lets("rate_limited"):
             self._log.warning("source_limited", source=limited.source, seconds=limited.seconds)
         return _Refused("rate_limited", values={"seconds": limited.seconds})
 
@@ -164,11 +164,8 @@ class Receiver:
     def _refuse(self, request: web.BaseRequest, endpoint: str, refused: _Refused) -> web.Response:
         refusal = REFUSALS[refused.reason]
         self._metrics.rejected.labels(endpoint, refused.reason).inc()
-        unlogged = self._refusals.add(refused.reason)
-        if unlogged:
-            log.warning("refusals_unlogged", reason=refused.reason, requests=unlogged)
         # Of 429 the first had its line, source_limited.
-        if refusal.status != 429 and unlogged is not None:
+        if refusal.status != 429 and self._refusals.lets(refused.reason):
             log.warning(
                 "request_refused",
                 status=refusal.status,

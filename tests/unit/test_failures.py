@@ -1,8 +1,9 @@
 """Failures of the signature: counted per source, for a while, within bounds."""
 
 import pytest
+from structlog.testing import capture_logs
 
-from bridge.failures import Failures, Limited, source_of
+from bridge.failures import Failures, Limited, Sampled, source_of
 
 
 class Clock:
@@ -79,3 +80,19 @@ def test_any_number_of_addresses_takes_bounded_memory(clock: Clock) -> None:
 def test_a_source_is_what_one_sender_cannot_leave(address: str | None, source: str) -> None:
     """Of IPv6 it is the network, whose hosts choose the rest freely."""
     assert source == source_of(address)
+
+
+def test_lines_of_the_log_are_bounded_for_each_reason():
+    """A hundred in a minute have one, whoever asks how often; the next minute says how many not."""
+    now = 0.0
+    sampled = Sampled(clock=lambda: now)
+    with capture_logs() as logged:
+        first = [sampled.lets("path") for _ in range(1000)]
+        other = sampled.lets("method")
+        now = 60.0
+        later = [sampled.lets("path"), sampled.lets("method")]
+
+    assert [True] * 100 + [False] * 900 == first
+    assert [True, True, True] == [other, *later]
+    [line] = logged
+    assert ("refusals_unlogged", "path", 900) == (line["event"], line["reason"], line["requests"])
