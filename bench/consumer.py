@@ -7,6 +7,7 @@ the pool's events in the stream of bytes and counts them by their place in the p
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from typing import cast
 
@@ -14,13 +15,17 @@ from pamqp import commands
 
 from bench.amqp import RawChannel, declare
 from bench.pool import ID_PREFIX, event_id
+from bridge.core.identity import KEY_BYTES
 
 QUEUE = "bench"
 # The length of a short string (AMQP 0-9-1, section 4.2.5.3) comes before it: in the property, that
-# is. In the body it is a quotation mark.
-_MARK = bytes((len(event_id(0)),)) + ID_PREFIX.encode()
+# is, which is the EventId as peers publish it, or the bridge's id. In the body it is a quotation
+# mark.
+_LENGTHS = bytes((len(event_id(0)), len(event_id(0)) + len(".") + 2 * KEY_BYTES))
+_MARK = re.compile(b"[%b]%b" % (re.escape(_LENGTHS), re.escape(ID_PREFIX.encode())))
+_A_MARK = _LENGTHS[:1] + ID_PREFIX.encode()
 _DIGITS = 12
-_OVERLAP = len(_MARK) + _DIGITS - 1
+_OVERLAP = len(_A_MARK) + _DIGITS - 1
 
 
 class Consumer(asyncio.Protocol):
@@ -47,9 +52,9 @@ class Consumer(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Count the ids in these bytes; one that is cut in two is found with the next bytes."""
         data = self._tail + data
-        first, *found = data.split(_MARK)
+        first, *found = _MARK.split(data)
         if found and len(found[-1]) < _DIGITS:
-            self._tail = _MARK + found.pop()
+            self._tail = _A_MARK + found.pop()
         else:
             self._tail = (found[-1][_DIGITS:] if found else first)[-_OVERLAP:]
         if found:

@@ -29,12 +29,12 @@ class Messages:
 
     def __call__(self, number: int) -> Message:
         """Return the message of an event."""
-        key, name = FIRST_KEY + number, event_id(number)
+        key, made, name = FIRST_KEY + number, event_id(0), event_id(number)
         body = self._template.body.replace(b"%d" % FIRST_KEY, b"%d" % key)
         endpoint, context, entity, _ = self._template.record or ("", None, "", 0)
         return self._template._replace(
-            body=body.replace(self._template.message_id.encode(), name.encode()),
-            message_id=name,
+            body=body.replace(made.encode(), name.encode()),
+            message_id=self._template.message_id.replace(made, name),
             headers={**self._template.headers, "primary_key": key},
             record=(endpoint, context, entity, key),
         )

@@ -1,8 +1,8 @@
 """Which events were accepted lately, and which are being accepted now.
 
-SuperOffice sends an event up to three times with the same EventId. The first delivery does the
-work; one that comes while it is under way waits for its result; one that comes after its success
-is a duplicate. A failure is forgotten at once, so that the next attempt is a first one again.
+SuperOffice sends an event up to three times. The first delivery does the work; one that comes while
+it is under way waits for its result; one that comes after its success is a duplicate. A failure is
+forgotten at once, so that the next attempt is a first one again.
 """
 
 from __future__ import annotations
@@ -10,30 +10,10 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
-from hashlib import sha256
 from types import TracebackType
 
-import orjson
-
-from bridge.core.event import Payload
-
-Key = tuple[str, bytes]
-"""Endpoint, and a digest of what else identifies an event; its texts may be as long as a body."""
-
-
-def key_of(endpoint: str, payload: Payload, event_id: str) -> Key:
-    """Return what all attempts of an event have in common, and no other event has.
-
-    Registrations may share an EventId (docs/decisions/0027).
-    """
-    identity = (
-        payload.context_identifier,
-        payload.webhook_name,
-        payload.event,
-        event_id,
-        payload.primary_key,
-    )
-    return endpoint, sha256(orjson.dumps(identity)).digest()
+Key = bytes
+"""Of an ``Identity``: of one size, whatever the event holds."""
 
 
 class Claim:

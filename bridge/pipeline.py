@@ -14,9 +14,10 @@ from typing import NamedTuple
 
 from bridge.core.errors import ContextRefused, EndpointUnknown, NotAccepted, PayloadInvalid
 from bridge.core.event import Delivery, Payload
-from bridge.core.message import Message, body_id, event_message, parked_message, source_uri
+from bridge.core.identity import Identity, identify
+from bridge.core.message import Message, event_message, parked_message, source_uri
 from bridge.core.routing import Router
-from bridge.dedup import Dedup, key_of
+from bridge.dedup import Dedup
 from bridge.metrics import Metrics
 from bridge.ports import Outbox, Outcome
 from bridge.superoffice.normalize import normalize
@@ -106,11 +107,11 @@ class Pipeline:
         return await self._accept(endpoint, delivery, parse(delivery.body))
 
     async def _accept(self, endpoint: Endpoint, delivery: Delivery, payload: Payload) -> Answer:
-        event_id = payload.event_id or body_id(delivery.body)
+        identity = identify(payload, delivery)
+        key, event_id = identity
         if payload.event == "test" and not endpoint.publish_test_events:
             return Answer("ignored", event_id)
         _check_context(endpoint, payload, event_id)
-        key = key_of(endpoint.name, payload, event_id)
         if self._dedup.was_accepted(key):
             return Answer("duplicate", event_id)
         if (first := self._dedup.under_way(key)) is not None:
@@ -118,15 +119,17 @@ class Pipeline:
                 return Answer("duplicate", event_id)
             raise NotAccepted("earlier_attempt_failed", event_id)
         with self._dedup.claim(key) as claim:
-            outcome = await self._hand_over(self._message(endpoint, delivery, payload))
+            outcome = await self._hand_over(self._message(endpoint, delivery, payload, identity))
             claim.succeeded = True
             return Answer(_STATUS[outcome], event_id)
 
     def _verify(self, endpoint: Endpoint, delivery: Delivery, signatures: Sequence[str]) -> None:
         verify(delivery.body, headers=signatures, secrets=endpoint.secrets)
 
-    def _message(self, endpoint: Endpoint, delivery: Delivery, payload: Payload) -> Message:
-        event, oddities = normalize(payload, delivery=delivery)
+    def _message(
+        self, endpoint: Endpoint, delivery: Delivery, payload: Payload, identity: Identity
+    ) -> Message:
+        event, oddities = normalize(payload, delivery=delivery, identity=identity)
         for kind in oddities:
             self._metrics.oddities.labels(kind).inc()
         return event_message(

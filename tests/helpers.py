@@ -1,6 +1,8 @@
 """What several kinds of tests need: waiting for a condition, and looking into RabbitMQ."""
 
 import asyncio
+import hashlib
+import json
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -66,6 +68,17 @@ def deprecated(node: RabbitMQNode) -> set[str]:
     """
     log = (node.directory / "server.log").read_text(errors="replace")
     return set(re.findall(r"\] <[\d.]+> Deprecated features: `(\w+)`", log))
+
+
+def id_of(body: bytes, *, endpoint: str = "superoffice") -> str:
+    """Return the id of a plain event's message, worked out in other words than the bridge's."""
+    event = json.loads(body)
+    names = ("ContextIdentifier", "WebhookName", "Event", "EventId", "PrimaryKey")
+    entity = event.get("Entity")
+    other = None if event["Event"].startswith(f"{entity}.") else entity
+    parts = [endpoint, *(event.get(name) for name in names), None, None, None, other, None]
+    text = json.dumps(parts, separators=(",", ":"), ensure_ascii=False)
+    return f"{event['EventId']}.{hashlib.sha256(text.encode()).hexdigest()[:32]}"
 
 
 def drain(url: str, queue: str) -> list[Any]:

@@ -19,9 +19,10 @@ from bench.peers.environment import BROKER, EXCHANGE, MAX_EVENTS, SECRET
 from bench.peers.serving import connected, serve
 from bridge.core.errors import PayloadInvalid, SignatureInvalid
 from bridge.core.event import Delivery, Payload
+from bridge.core.identity import Identity, identify
 from bridge.core.message import Message, event_message, source_uri
 from bridge.core.routing import Router
-from bridge.dedup import Dedup, key_of
+from bridge.dedup import Dedup
 from bridge.metrics import Metrics
 from bridge.superoffice.normalize import normalize
 from bridge.superoffice.payload import parse
@@ -51,24 +52,25 @@ class Webhook:
             return self._refused(401, f"signature_{error.reason}")
         except PayloadInvalid as error:
             return self._refused(400, error.reason)
+        identity = identify(payload, delivery)
         try:
-            status = await self._accept(delivery, payload)
+            status = await self._accept(delivery, payload, identity)
         except (AMQPError, DeliveryError) as error:
             return self._refused(503, type(error).__name__)
         if status == "unavailable":
             return self._refused(503, "earlier_attempt_failed")
         self._metrics.accepted.labels(ENDPOINT, status).inc()
         self._metrics.stage_seconds.labels("total").observe(time.perf_counter() - started)
-        return web.json_response({"status": status, "id": payload.event_id})
+        return web.json_response({"status": status, "id": identity.id})
 
-    async def _accept(self, delivery: Delivery, payload: Payload) -> str:
-        key = key_of(ENDPOINT, payload, payload.event_id or "")
+    async def _accept(self, delivery: Delivery, payload: Payload, identity: Identity) -> str:
+        key = identity.key
         if self._dedup.was_accepted(key):
             return "duplicate"
         if (first := self._dedup.under_way(key)) is not None:
             return "duplicate" if await first.result() else "unavailable"
         with self._dedup.claim(key) as claim:
-            message = self._message(delivery, payload)
+            message = self._message(delivery, payload, identity)
             started = time.perf_counter()
             await self._exchange.publish(amqp_message(message), message.routing_key, mandatory=True)
             self._metrics.stage_seconds.labels("deliver").observe(time.perf_counter() - started)
@@ -76,8 +78,8 @@ class Webhook:
             claim.succeeded = True
         return "published"
 
-    def _message(self, delivery: Delivery, payload: Payload) -> Message:
-        event, oddities = normalize(payload, delivery=delivery)
+    def _message(self, delivery: Delivery, payload: Payload, identity: Identity) -> Message:
+        event, oddities = normalize(payload, delivery=delivery, identity=identity)
         for kind in oddities:
             self._metrics.oddities.labels(kind).inc()
         target = self._router.target(event)

@@ -52,10 +52,10 @@ class Viewer:
         """Return when nothing that is published from now on is missed."""
         await self._bound.wait()
 
-    async def arrival(self, event_id: str) -> None:
+    async def arrival(self, message_id: str) -> None:
         """Return when this event has arrived."""
         async with self._news:
-            await self._news.wait_for(lambda: event_id in self._arrived)
+            await self._news.wait_for(lambda: message_id in self._arrived)
 
     async def _consume(self) -> None:
         async with subscribed(self._url, self._bindings) as messages:
@@ -92,7 +92,7 @@ async def _failure(
         return f"{event} was not accepted: {output.printable(answer.failure)}"
     try:
         async with asyncio.timeout(_ARRIVAL_SECONDS):
-            await viewer.arrival(answer.event_id)
+            await viewer.arrival(answer.id)
     except TimeoutError:
         return f"{event} did not arrive within {_ARRIVAL_SECONDS:.0f} s ({answer.kind})"
     return None

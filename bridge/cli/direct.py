@@ -73,10 +73,11 @@ class DirectSender:
         """Publish one sample and return what became of it; see ``sender.Sender``."""
         delivery = Delivery(self._endpoint, encode(content), time.time_ns())
         try:
-            kind, accepted = (await self._pipeline.replay(delivery)).status, True
+            kind, name, _ = await self._pipeline.replay(delivery)
         except NotAccepted as refused:
-            kind, accepted = refused.reason, False
-        return Answer(content["EventId"], kind, time.perf_counter() - due, accepted=accepted)
+            seconds = time.perf_counter() - due
+            return Answer(content["EventId"], refused.reason, seconds, accepted=False)
+        return Answer(name, kind, time.perf_counter() - due)
 
 
 @asynccontextmanager

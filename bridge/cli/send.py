@@ -245,12 +245,12 @@ def _report(shot: _Shot, *, as_json: bool) -> None:
                 "seconds": round(shot.seconds, 3),
                 "answers": answers,
                 "latency_ms": latency,
-                "ids": [answer.event_id for answer in shot.answers],
+                "ids": [answer.id for answer in shot.answers],
             }
         )
     elif len(shot.answers) == 1:
         [answer] = shot.answers
-        output.line(f"{answer.kind}\t{answer.event_id}\t{latency['max']} ms")
+        output.line(f"{answer.kind}\t{answer.id}\t{latency['max']} ms")
     else:
         sent = ("sent", f"{len(shot.answers)} in {shot.seconds:.1f} s to {shot.url}")
         times = ((name, f"{milliseconds} ms") for name, milliseconds in latency.items())

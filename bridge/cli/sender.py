@@ -26,10 +26,11 @@ _CONTEXT = "Cust20001"
 class Answer:
     """What became of one event, after how many seconds.
 
-    ``kind`` is counted in a summary (``200 published``, ``503``); ``detail`` is more of a failure.
+    ``id`` is that of its message, or, for one that was not accepted, its EventId. ``kind`` is
+    counted in a summary (``200 published``, ``503``); ``detail`` is more of a failure.
     """
 
-    event_id: str
+    id: str
     kind: str
     seconds: float
     detail: str = ""
@@ -75,7 +76,7 @@ class HttpSender:
             return Answer(content["EventId"], kind, time.perf_counter() - due, accepted=False)
         seconds = time.perf_counter() - due
         if status == 200:
-            return Answer(content["EventId"], _kind_of_200(text), seconds)
+            return _accepted(content, text, seconds)
         return Answer(content["EventId"], f"{status}", seconds, text, accepted=False)
 
     async def _post(self, content: dict[str, Any]) -> tuple[int, str]:
@@ -92,12 +93,13 @@ def context_of(endpoint: EndpointSettings) -> str:
     return next(iter(endpoint.contexts), _CONTEXT)
 
 
-def _kind_of_200(text: str) -> str:
-    """Return what became of the event too: ``200 published``."""
+def _accepted(content: dict[str, Any], text: str, seconds: float) -> Answer:
+    """Return what became of the event too, if whoever answered says so: ``200 published``."""
     try:
-        return f"200 {orjson.loads(text)['status']}"
+        answer = orjson.loads(text)
+        return Answer(str(answer["id"]), f"200 {answer['status']}", seconds)
     except (ValueError, LookupError, TypeError):
-        return "200"
+        return Answer(content["EventId"], "200", seconds)
 
 
 def _cause(error: Exception) -> str:

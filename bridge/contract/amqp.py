@@ -7,8 +7,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from bridge.contract.kinds import Schema
-from bridge.contract.schema import MAX_ID_BYTES
-from bridge.core.message import CLOUDEVENTS_JSON, MAX_HEADER_BYTES
+from bridge.core.message import CLOUDEVENTS_JSON, MAX_HEADER_BYTES, MAX_ID_BYTES
 from bridge.core.routing import MAX_KEY_BYTES
 
 BINDING: Final = "0.3.0"
@@ -117,7 +116,7 @@ PROPERTIES: Final[Schema] = {
         "content_type": {"enum": [CLOUDEVENTS_JSON, RAW_JSON, UNREADABLE]},
         "delivery_mode": {"description": "Persistent.", "const": 2},
         "message_id": {
-            "description": "The `id` of the event.",
+            "description": "The `id` of the event, or the hash of what could not be understood.",
             "type": "string",
             "minLength": 1,
             "maxLength": MAX_ID_BYTES,

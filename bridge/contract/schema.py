@@ -12,12 +12,10 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from bridge.contract.kinds import OF_KIND, Schema
-from bridge.core.message import SCHEMA_VERSION, SCHEMAS
+from bridge.core.message import MAX_ID_BYTES, SCHEMA_VERSION, SCHEMAS
 from bridge.core.routing import MAX_KEY_BYTES
 from bridge.superoffice.catalogue import ENTITIES, EXTRA_TABLE, LIST, Entity, Kind, find
 from bridge.superoffice.normalize import snake_case
-
-MAX_ID_BYTES: Final = 200
 
 ANY: Final = Entity(
     name="*",
@@ -106,7 +104,7 @@ def envelope(*, name: str = "any", data: Schema | None = None) -> Schema:
         "title": title,
         "description": "A CloudEvent 1.0 in structured JSON.",
         "type": "object",
-        "required": [name for name in _ATTRIBUTES if name != "subject"],
+        "required": [name for name in _ATTRIBUTES if name not in _OPTIONAL],
         "properties": {
             **_ATTRIBUTES,
             "dataschema": {"description": "Names the schema of `data`.", **dataschema(name)},
@@ -192,8 +190,7 @@ _ATTRIBUTES: Final[Mapping[str, Schema]] = MappingProxyType(
     {
         "specversion": {"const": "1.0"},
         "id": {
-            "description": "Drop repeats by it. The webhook's EventId, or sha256- and the hash of"
-            " its body.",
+            "description": "Drop repeats by it: no two events share one. Its form may change.",
             "type": "string",
             "minLength": 1,
             "maxLength": MAX_ID_BYTES,
@@ -222,9 +219,20 @@ _ATTRIBUTES: Final[Mapping[str, Schema]] = MappingProxyType(
         },
         "datacontenttype": {"const": "application/json"},
         "dataschema": {},
+        "eventid": {
+            "description": "The EventId of SuperOffice, which several events may share. Absent"
+            " where there is none.",
+            "type": "string",
+            "minLength": 1,
+            "maxLength": MAX_ID_BYTES,
+        },
         "data": {},
     }
 )
+
+
+_OPTIONAL: Final = ("subject", "eventid")
+"""Attributes that are not always there."""
 
 
 def _about(entity: Entity) -> str:

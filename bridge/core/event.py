@@ -55,11 +55,13 @@ class Payload(NamedTuple):
 class Event(NamedTuple):
     """A SuperOffice event in the bridge's normal form.
 
-    ``time`` is RFC 3339. ``data`` is the ``data`` member of the CloudEvent, ready for JSON.
-    ``record`` is None when the event has no primary key, and then it has no order.
+    ``id`` is unique (see ``bridge.core.identity``); ``event_id`` is SuperOffice's own, None when
+    there is no usable one. ``time`` is RFC 3339. ``data`` is the ``data`` member of the CloudEvent,
+    ready for JSON. ``record`` is None when the event has no primary key, and then it has no order.
     """
 
     id: str
+    event_id: str | None
     name: str
     entity: str
     action: str

@@ -23,6 +23,9 @@ PARKED = "superoffice.parked"
 UNROUTED = "superoffice.unrouted"
 """Exchange and queue for what was published while no queue was bound to its key."""
 
+MAX_ID_BYTES = 200
+"""Of a message's id. AMQP would carry 255."""
+
 CLOUDEVENTS_JSON = "application/cloudevents+json"
 
 SCHEMAS = "urn:superoffice-bridge:"
@@ -74,7 +77,10 @@ def event_message(event: Event, *, delivery: Delivery, target: Target, source: s
 
 
 def cloudevent(event: Event, *, kind: str, source: str) -> bytes:
-    """Return the CloudEvent as JSON; ``subject`` is left out when there is no primary key."""
+    """Return the CloudEvent as JSON.
+
+    ``subject`` is left out when there is no primary key, ``eventid`` when there is no EventId.
+    """
     envelope: dict[str, object] = {
         "specversion": "1.0",
         "id": event.id,
@@ -89,6 +95,8 @@ def cloudevent(event: Event, *, kind: str, source: str) -> bytes:
     envelope["time"] = event.time
     envelope["datacontenttype"] = "application/json"
     envelope["dataschema"] = f"{SCHEMAS}{entity}:{SCHEMA_VERSION}"
+    if event.event_id is not None:
+        envelope["eventid"] = event.event_id
     envelope["data"] = event.data
     return orjson.dumps(envelope)
 
@@ -160,7 +168,7 @@ def bounded(text: str) -> str:
 
 
 def body_id(body: bytes) -> str:
-    """Return the id of a delivery that brings none of its own."""
+    """Return the name of a delivery that brings none of its own."""
     return f"sha256-{hashlib.sha256(body).hexdigest()}"
 
 

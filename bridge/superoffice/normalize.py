@@ -15,7 +15,7 @@ from string import ascii_lowercase, ascii_uppercase
 from typing import Any, Final, NamedTuple
 
 from bridge.core.event import Delivery, Event, Payload
-from bridge.core.message import body_id
+from bridge.core.identity import Identity, identify
 from bridge.superoffice.catalogue import ENTITIES, EXTRA_TABLE, LIST, Kind, find
 from bridge.superoffice.payload import date_time, integer
 
@@ -78,15 +78,21 @@ class Normalized(NamedTuple):
     oddities: tuple[str, ...]
 
 
-def normalize(payload: Payload, *, delivery: Delivery) -> Normalized:
-    """Return the event in the bridge's normal form. Every payload has one."""
+def normalize(
+    payload: Payload, *, delivery: Delivery, identity: Identity | None = None
+) -> Normalized:
+    """Return the event in the bridge's normal form. Every payload has one.
+
+    ``identity`` is that of the event, for callers who know it already.
+    """
     shape_of = _known_shape if len(delivery.body) <= _COMMON_BYTES else _shape
     field_values, collision = _fields(payload.field_values, payload.entity, shape_of)
     values, another = _fields(payload.values, payload.entity, shape_of)
     endpoint, context = delivery.endpoint, payload.context_identifier
     entity, key = payload.entity, payload.primary_key
     event = Event(  # in the order of its fields, because this runs once for every event
-        payload.event_id or body_id(delivery.body),
+        (identity or identify(payload, delivery)).id,
+        payload.event_id,
         payload.event,
         entity,
         payload.action,

@@ -13,6 +13,7 @@ from opentelemetry.trace import SpanKind, Tracer, get_current_span, use_span
 
 from bridge.core.errors import NotAccepted, PayloadInvalid, RequestRefused
 from bridge.core.event import Delivery, Payload
+from bridge.core.identity import Identity
 from bridge.core.message import Message
 from bridge.core.routing import Router
 from bridge.dedup import Dedup
@@ -105,9 +106,11 @@ class _TracedPipeline(Pipeline):
         with self._step("verify"):
             super()._verify(endpoint, delivery, signatures)
 
-    def _message(self, endpoint: Endpoint, delivery: Delivery, payload: Payload) -> Message:
+    def _message(
+        self, endpoint: Endpoint, delivery: Delivery, payload: Payload, identity: Identity
+    ) -> Message:
         with self._step("normalize"):
-            return super()._message(endpoint, delivery, payload)
+            return super()._message(endpoint, delivery, payload, identity)
 
     @contextmanager
     def _step(self, name: str) -> Iterator[None]:

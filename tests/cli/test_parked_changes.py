@@ -10,7 +10,7 @@ from bridge.core.message import PARKED
 from bridge.testing.samples import encode, sample
 from tests.cli.conftest import invoke
 from tests.contract.validation import SYNTHETIC
-from tests.helpers import amqp, drain
+from tests.helpers import amqp, drain, id_of
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_replay_goes_the_whole_way_and_removes_what_was_confirmed(quarantine):
         ["replayed readable", "kept broken: still unreadable: not_json"],
     )
     [(method, properties, body)] = drain(quarantine, "replayed")
-    assert (method.routing_key, properties.message_id) == ("contact.created", event["EventId"])
+    assert (method.routing_key, properties.message_id) == ("contact.created", id_of(encode(event)))
     assert json.loads(body)["data"]["primary_key"] == 4711
     assert remaining(quarantine) == ["broken"]
 

@@ -40,6 +40,12 @@ class Counts:
         return (self.lost, self.violations, self.mixed) == (0, 0, 0)
 
 
+def parsed(message_id: str) -> tuple[str, int]:
+    """Return the record and the number of an event; what the bridge added comes after a dot."""
+    record, _, number = message_id.partition(".")[0].partition("-")
+    return record, int(number)
+
+
 class Ledger:
     """Keeps the counts; senders and consumers may be on different threads.
 
@@ -81,8 +87,7 @@ class Ledger:
 
     def deliver(self, queue: str, event_id: str, body: bytes, *, redelivered: bool) -> None:
         """Note that an event came out of a queue."""
-        record, _, text = event_id.partition("-")
-        number = int(text)
+        record, number = parsed(event_id)
         with self._lock:
             copies = self._copies[number]
             if not copies:

@@ -11,7 +11,7 @@ import pytest
 
 from bench.stats import percentile
 from tests.faults.client import Connection
-from tests.faults.ledger import CONCURRENT
+from tests.faults.ledger import CONCURRENT, parsed
 from tests.faults.senders import ANSWER_SECONDS
 from tests.faults.strangers import KINDS, strangers
 from tests.faults.webhooks import Webhooks
@@ -123,11 +123,11 @@ def in_the_spool(path):
     """Return the numbers of the hot record's events and of all others, in order of acceptance."""
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
         rows = database.execute("SELECT message_id FROM event ORDER BY seq").fetchall()
-    events = [event.split("-") for (event,) in rows]
+    events = [parsed(message_id) for (message_id,) in rows]
     hot = f"{CONCURRENT}{HOT}"
     return (
-        [int(number) for record, number in events if record == hot],
-        [int(number) for record, number in events if record != hot],
+        [number for record, number in events if record == hot],
+        [number for record, number in events if record != hot],
     )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bridge.testing.rabbitmq import RabbitMQNode, free_port
 from bridge.testing.samples import encode, request_headers, sample
-from tests.helpers import consumer_queue, ids
+from tests.helpers import consumer_queue, id_of, ids
 from tests.image.buildah import BASE, IMAGE, Buildah
 from tests.image.container import Container, process_one
 
@@ -56,7 +56,7 @@ def _check(buildah: Buildah, spool: Path) -> None:
     with RabbitMQNode.start() as node:
         consumer_queue(node.url, "check", "contact.*")
         _serve(container, node.url, health=config["Healthcheck"]["Test"][1:], command=config["Cmd"])
-        _expect(ids(node.url, "check"), [EVENT["EventId"]], "events that arrived")
+        _expect(ids(node.url, "check"), [id_of(encode(EVENT))], "events that arrived")
 
 
 def _serve(container: Container, broker: str, *, health: list[str], command: list[str]) -> None:

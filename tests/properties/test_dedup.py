@@ -18,7 +18,7 @@ from hypothesis.stateful import (
 
 from bridge.dedup import Claim, Dedup, Key
 
-KEYS: list[Key] = [("superoffice", b"%d" % n) for n in range(4)]
+KEYS: list[Key] = [b"%d" % n for n in range(4)]
 
 
 class Memory(RuleBasedStateMachine):

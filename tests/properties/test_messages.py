@@ -38,6 +38,7 @@ TARGETS = st.builds(Target, EXCHANGES, st.text("abc.%7", min_size=1, max_size=25
 
 HUGE = Event(
     id="id",
+    event_id=None,
     name=f"{'a' * 5000}.{'b' * 5000}",
     entity="a" * 5000,
     action="b" * 5000,
@@ -185,6 +186,7 @@ def test_every_cloudevent_is_one(pair):
     assert URI_REFERENCE.fullmatch(cloudevent["source"])
     assert URI.fullmatch(cloudevent["dataschema"])
     assert date_time(cloudevent["time"]) is not None
+    assert event.event_id == cloudevent.get("eventid")
     assert (event.primary_key is None) == ("subject" not in cloudevent)
     if event.primary_key is not None:
         entity, _, key = cloudevent["subject"].partition("/")

@@ -220,7 +220,8 @@ def test_an_event_has_an_id_a_time_and_a_record(delivery):
     """From the body if it says so; else its hash, the receipt, and no order."""
     payload, (event, _) = understood(delivery)
 
-    assert event.id == payload.event_id or (payload.event_id is None and "sha256-" in event.id)
+    assert event.event_id == payload.event_id
+    assert event.id.startswith("sha256-") or event.event_id
     assert event.time == payload.timestamp or payload.timestamp is None
     assert (event.record is None) == (event.primary_key is None)
     if event.record is not None:

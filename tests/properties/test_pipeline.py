@@ -195,6 +195,12 @@ def test_a_raw_route_keeps_the_bytes(delivery, source):
         {"WebhookName": "another"},
         {"ContextIdentifier": "Cust2"},
         {"PrimaryKey": "1x"},
+        {"PrimaryKey": 1.5},
+        {"PrimaryKey": [1]},
+        {"ContextIdentifier": 1},
+        {"WebhookName": 1},
+        {"Entity": "person"},
+        {"PrimaryKey": None},
     ],
 )
 def test_two_events_are_not_one(event_id, changes):
@@ -210,4 +216,34 @@ def test_two_events_are_not_one(event_id, changes):
 
     statuses = [answer.status for answer in found if isinstance(answer, Answer)]
     assert ["published", "published", "duplicate"] == statuses
-    assert 2 == len(outbox.messages)
+    first, second, again = (answer.id for answer in found if isinstance(answer, Answer))
+    assert first == again != second
+    assert [first, second] == [json.loads(message.body)["id"] for message in outbox.messages]
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("PrimaryKey", (1.5, 2.5)),
+        ("PrimaryKey", ([1], [2])),
+        ("PrimaryKey", (True, False)),
+        ("ContextIdentifier", (1, 2)),
+        ("WebhookName", (1, 2)),
+        ("Entity", ("person", "sale")),
+        ("FieldValues", ({"contact_id": 1}, {"contact_id": 2})),
+    ],
+)
+def test_two_events_are_not_one_where_nobody_can_read_the_difference(name, values):
+    """One EventId, and a property of no use; or no record at all, and then any property."""
+    event = {"EventId": "0b7e5b0c", "Event": "contact.created", "PrimaryKey": 1}
+    if name == "FieldValues":
+        del event["PrimaryKey"]
+    one, other = (json.dumps({**event, name: value}).encode() for value in values)
+    found = answers(
+        Endpoint("superoffice", secrets=[SECRET]),
+        outbox := Memory(Outcome.CONFIRMED, Outcome.CONFIRMED),
+        *((Delivery("superoffice", body, 0), [sign(body, secret=SECRET)]) for body in (one, other)),
+    )
+
+    assert ["published"] * 2 == [getattr(answer, "status", answer) for answer in found]
+    assert 2 == len({message.message_id for message in outbox.messages})

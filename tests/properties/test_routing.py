@@ -59,6 +59,7 @@ def event_of(
     entity, dot, action = name.rpartition(".")
     return Event(
         id="id",
+        event_id=None,
         name=name,
         entity=entity if dot else name,
         action=action,

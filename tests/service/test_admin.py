@@ -11,7 +11,7 @@ import pytest
 from bridge import log
 from bridge.spool import SpoolLocked
 from bridge.testing.rabbitmq import free_port
-from tests.helpers import amqp, consumer_queue, eventually
+from tests.helpers import amqp, consumer_queue, eventually, id_of
 from tests.service.conftest import sign, webhook
 
 MEBIBYTE = 1024 * 1024
@@ -183,10 +183,10 @@ async def test_log_has_action_and_event_id_and_no_secrets(serving, broker):
     assert all(record["action"] and record["level"] and record["timestamp"] for record in records)
     by_event = [(r["action"], r["event_id"]) for r in records if "event_id" in r]
     assert by_event == [
-        ("event_published", "event-1"),
-        ("event_duplicate", "event-1"),
+        ("event_published", id_of(body)),
+        ("event_duplicate", id_of(body)),
         ("request_refused", "event-2"),
-        ("event_unrouted", "event-3"),
+        ("event_unrouted", id_of(unrouted)),
     ]
     for hidden in ("Top-Secret-1", "body-content", "guest:guest", sign(body, b"Top-Secret-1")):
         assert hidden not in "".join(lines)

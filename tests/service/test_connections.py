@@ -8,8 +8,10 @@ import pytest
 
 from bridge import http
 from tests.faults.process import until
-from tests.helpers import eventually
+from tests.helpers import eventually, id_of
 from tests.service.conftest import sign, webhook
+
+ONE, TWO = webhook(EventId="1"), webhook(EventId="2")
 
 
 def request(body=b"", *, path="/webhook", version="1.1", headers=None):
@@ -56,19 +58,19 @@ async def connected(service):
 
 async def test_pipelined(serving):
     """Requests that are sent without waiting are answered in their order, and none is lost."""
-    names = [f"event-{number}" for number in range(100)]
+    bodies = [webhook(EventId=f"event-{number}") for number in range(100)]
     async with serving() as client, connected(client.service) as wire:
-        wire.write(b"".join(request(webhook(EventId=name)) for name in names))
-        answers = [await wire.answer() for _ in names]
+        wire.write(b"".join(map(request, bodies)))
+        answers = [await wire.answer() for _ in bodies]
 
     assert [(status, content["id"]) for status, _, content in answers] == [
-        (200, name) for name in names
+        (200, id_of(body)) for body in bodies
     ]
 
 
 async def test_requests_in_pieces(serving):
     """Head and body may come byte by byte, and the next request in the piece of the last."""
-    first, second = request(webhook(EventId="1")), request(webhook(EventId="2"))
+    first, second = request(ONE), request(TWO)
     async with serving() as client, connected(client.service) as wire:
         for byte in first[:-1]:
             wire.write(bytes([byte]))
@@ -76,7 +78,7 @@ async def test_requests_in_pieces(serving):
         wire.write(first[-1:] + second)
         answers = [await wire.answer() for _ in range(2)]
 
-    assert [content["id"] for _, _, content in answers] == ["1", "2"]
+    assert [content["id"] for _, _, content in answers] == [id_of(ONE), id_of(TWO)]
 
 
 async def test_answered_before_the_body(serving):
@@ -114,16 +116,16 @@ async def test_body_that_never_comes(serving, monkeypatch):
 )
 async def test_who_closes(serving, version, headers, stays):
     """The connection stays or ends as HTTP says, and an answer tells which."""
-    asked = request(webhook(EventId="1"), version=version, headers=headers)
+    asked = request(ONE, version=version, headers=headers)
     async with serving() as client, connected(client.service) as wire:
         wire.write(asked)
         answers = [await wire.answer()]
         if stays:
-            wire.write(request(webhook(EventId="2"), headers={"Connection": "close"}))
+            wire.write(request(TWO, headers={"Connection": "close"}))
             answers.append(await wire.answer())
         rest = await wire.rest()
 
-    assert [content["id"] for _, _, content in answers] == (["1", "2"] if stays else ["1"])
+    assert [content["id"] for _, _, content in answers] == [id_of(ONE), id_of(TWO)][: 1 + stays]
     assert rest == b""
 
 
@@ -131,10 +133,10 @@ async def test_upgrade_is_not_taken(serving):
     """Who asks for another protocol gets an answer in this one."""
     headers = {"Connection": "Upgrade", "Upgrade": "websocket"}
     async with serving() as client, connected(client.service) as wire:
-        wire.write(request(webhook(EventId="1"), headers=headers))
+        wire.write(request(ONE, headers=headers))
         status, _, content = await wire.answer()
 
-    assert (status, content["id"]) == (200, "1")
+    assert (status, content["id"]) == (200, id_of(ONE))
 
 
 async def test_end_of_the_service(serving, node):
@@ -145,7 +147,7 @@ async def test_end_of_the_service(serving, node):
         idle = await stack.enter_async_context(connected(client.service))
         await asyncio.to_thread(node.freeze)
         stack.push_async_callback(asyncio.to_thread, node.thaw)
-        wire.write(request(webhook(EventId="1")))
+        wire.write(request(ONE))
         await eventually(lambda: client.service.publisher.in_flight == 1)
         ending = asyncio.create_task(client.service.listener.stop())
         idle_rest = await idle.rest()
@@ -159,7 +161,7 @@ async def test_end_of_the_service(serving, node):
 
 async def begun(client, wire):
     """Send a request but for the end of its body, and return that when the rest is being read."""
-    whole = request(webhook(EventId="1"))
+    whole = request(ONE)
     wire.write(whole[:-10])
 
     async def is_read():
@@ -183,7 +185,7 @@ async def test_end_of_the_service_in_mid_body(serving):
         await ending
 
     assert b"" == idle_rest == rest
-    assert (200, "close", "1") == (answer[0], answer[1]["Connection"], answer[2]["id"])
+    assert (200, "close", id_of(ONE)) == (answer[0], answer[1]["Connection"], answer[2]["id"])
 
 
 async def test_end_of_the_service_without_grace(serving):

@@ -88,6 +88,7 @@ def check_message(expected, method, properties, envelope):
     assert properties.content_type == "application/cloudevents+json"
     assert envelope["specversion"] == "1.0"
     assert envelope["id"] == expected["id"]
+    assert envelope.get("eventid") == expected["event_id"]
     assert envelope["source"] == f"/superoffice/{context}"
     assert envelope["datacontenttype"] == "application/json"
     assert envelope["dataschema"] == f"urn:superoffice-bridge:{encoded(entity)}:1"

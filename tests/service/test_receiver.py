@@ -11,11 +11,13 @@ import pytest
 from bridge import log
 from bridge.core.message import PARKED, UNROUTED
 from bridge.testing.rabbitmq import free_port
-from tests.helpers import consumer_queue, drain, eventually, ids
+from tests.helpers import consumer_queue, drain, eventually, id_of, ids
 from tests.service.conftest import SECRET, sign, webhook
 
 OSLO = {"name": "oslo", "path": "/oslo", "secrets": [{"env": "SUPEROFFICE_SECRET"}]}
 OPEN = {"name": "open", "path": "/open", "allow_unsigned": True, "contexts": ["Cust2"]}
+BODY = webhook(EventId="event-1")
+TEST = webhook(EventId="t", Event="test", Entity=None)
 TWO_ENDPOINTS = json.dumps([{**OSLO, "contexts": ["Cust1"]}, OPEN])
 
 
@@ -44,32 +46,31 @@ def is_problem(status, content, headers):
 async def test_published(serving, broker):
     """A signed event that a queue is bound for: 200, published, and it is in the queue."""
     consumer_queue(broker, "all", "contact.changed")
-    body = webhook(EventId="event-1")
+    body = BODY
     async with serving() as client:
         status, content, headers = await client.post(body)
 
-    assert (status, content) == (200, {"status": "published", "id": "event-1"})
+    assert (status, content) == (200, {"status": "published", "id": id_of(BODY)})
     assert headers["Content-Type"] == "application/json"
     assert "Server" not in headers
-    assert ids(broker, "all") == ["event-1"]
+    assert ids(broker, "all") == [id_of(BODY)]
 
 
 async def test_unrouted(serving, broker):
     """Nobody bound: 200, unrouted, and it is in superoffice.unrouted."""
     async with serving() as client:
-        status, content, _ = await client.post(webhook(EventId="event-1"))
+        status, content, _ = await client.post(BODY)
         assert await client.metric("unrouted_total", endpoint="superoffice") == 1
 
-    assert (status, content) == (200, {"status": "unrouted", "id": "event-1"})
-    assert ids(broker, UNROUTED) == ["event-1"]
+    assert (status, content) == (200, {"status": "unrouted", "id": id_of(BODY)})
+    assert ids(broker, UNROUTED) == [id_of(BODY)]
 
 
 async def test_duplicate(serving, broker):
     """The same event again: 200, duplicate, and no second message."""
     consumer_queue(broker, "all", "#")
-    body = webhook(EventId="event-1")
     async with serving() as client:
-        answers = [await client.post(body) for _ in range(3)]
+        answers = [await client.post(BODY) for _ in range(3)]
 
     assert [content["status"] for _, content, _ in answers] == [
         "published",
@@ -77,27 +78,41 @@ async def test_duplicate(serving, broker):
         "duplicate",
     ]
     assert [status for status, *_ in answers] == [200, 200, 200]
-    assert ids(broker, "all") == ["event-1"]
+    assert ids(broker, "all") == [id_of(BODY)]
+
+
+@pytest.mark.parametrize("event_id", ["00000000-0000-0000-0000-000000000000", "event-1"])
+async def test_events_that_share_an_event_id(serving, broker, event_id):
+    """All are published, each once; ``source`` and ``id`` tell them apart, ``eventid`` does not."""
+    consumer_queue(broker, "all", "#")
+    bodies = [webhook(EventId=event_id, PrimaryKey=key) for key in (*range(5), *range(5))]
+    async with serving() as client:
+        answers = [(await client.post(body))[1] for body in bodies]
+
+    assert [answer["status"] for answer in answers] == ["published"] * 5 + ["duplicate"] * 5
+    events = [json.loads(body) for _, _, body in drain(broker, "all")]
+    assert {event.get("eventid") for event in events} == {event_id if "event" in event_id else None}
+    assert len({(event["source"], event["id"]) for event in events}) == 5
+    assert [answer["id"] for answer in answers] == [event["id"] for event in events] * 2
 
 
 async def test_duplicates_at_once(serving, broker):
     """Attempts that overlap wait for the first: one message, all told 200."""
     consumer_queue(broker, "all", "#")
-    body = webhook(EventId="event-1")
     async with serving() as client:
-        answers = await asyncio.gather(*(client.post(body) for _ in range(10)))
+        answers = await asyncio.gather(*(client.post(BODY) for _ in range(10)))
 
     statuses = sorted(content["status"] for _, content, _ in answers)
     assert statuses == ["duplicate"] * 9 + ["published"]
-    assert ids(broker, "all") == ["event-1"]
+    assert ids(broker, "all") == [id_of(BODY)]
 
 
 async def test_test_event(serving, broker):
     """SuperOffice's test: 200, ignored, nothing published."""
     async with serving() as client:
-        status, content, _ = await client.post(webhook(Event="test", Entity="test", EventId="t"))
+        status, content, _ = await client.post(TEST)
 
-    assert (status, content) == (200, {"status": "ignored", "id": "t"})
+    assert (status, content) == (200, {"status": "ignored", "id": id_of(TEST)})
     assert ids(broker, UNROUTED) == []
 
 
@@ -116,10 +131,10 @@ async def test_test_event_can_be_published(serving, broker):
     endpoint = {"name": "a", "path": "/webhook", "secrets": [{"env": "SUPEROFFICE_SECRET"}]}
     endpoints = json.dumps([{**endpoint, "publish_test_events": True}])
     async with serving(BRIDGE_ENDPOINTS=endpoints) as client:
-        status, content, _ = await client.post(webhook(Event="test", EventId="t"))
+        status, content, _ = await client.post(TEST)
 
     assert (status, content["status"]) == (200, "published")
-    assert ids(broker, "all") == ["t"]
+    assert ids(broker, "all") == [id_of(TEST, endpoint="a")]
 
 
 PARKED_BODIES = {
@@ -167,7 +182,6 @@ async def test_unreadable_on_an_unsigned_endpoint(serving, broker, reason, body)
     assert drain(broker, PARKED) == []
 
 
-BODY = webhook(EventId="event-1")
 SIGNATURE = sign(BODY)
 
 
@@ -379,7 +393,7 @@ async def test_spooled_at_the_deadline(serving, node, broker):
         late = await client.metric("late_confirms_total")
 
     assert (status, content["status"], spooled, late) == (200, "spooled", 1, 1)
-    assert ids(broker, "all") == ["event-1"]
+    assert ids(broker, "all") == [id_of(BODY)]
 
 
 async def test_nobody_can_take_it(serving):
@@ -432,7 +446,7 @@ async def test_client_that_hangs_up(serving, broker):
         counter = client.service.metrics.published.labels("superoffice")
         await eventually(lambda: counter.value == 1)
 
-    assert ids(broker, "all") == ["event-1"]
+    assert ids(broker, "all") == [id_of(BODY)]
 
 
 @pytest.mark.parametrize("format", ["json", "console"])
@@ -475,7 +489,7 @@ async def test_headers_are_compared_but_never_obeyed(serving, broker):
         ]
 
     [(method, properties, _)] = drain(broker, "all")
-    assert content["id"] == properties.message_id == "event-1"
+    assert content["id"] == properties.message_id == id_of(BODY)
     assert method.routing_key == "contact.changed"
     assert counted == [1, 1]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from bridge.core.message import UNROUTED
 from bridge.ports import Outcome
-from tests.helpers import amqp, consumer_queue, drain, eventually, ids
+from tests.helpers import amqp, consumer_queue, drain, eventually, id_of, ids
 from tests.service.conftest import sign, webhook
 
 ROUTES = json.dumps(
@@ -28,18 +28,19 @@ async def test_routes_choose_exchange_key_and_format(serving, broker):
     consumer_queue(broker, "deleted", "#", exchange="other")
     consumer_queue(broker, "all", "#")
     deleted = webhook(Event="contact.deleted", EventId="d")
-    bodies = [
-        webhook(Event="contact.changed", EventId="c"),
-        deleted,
-        webhook(Event="list.category.created", Entity="list.category", EventId="l"),
-        webhook(Event="sale.sold", EventId="s"),
-    ]
+    changed = webhook(Event="contact.changed", EventId="c")
+    listed = webhook(Event="list.category.created", Entity="list.category", EventId="l")
+    sold = webhook(Event="sale.sold", EventId="s")
+    bodies = [changed, deleted, listed, sold]
     async with serving(BRIDGE_ROUTES=ROUTES) as client:
         answers = [await client.post(body) for body in bodies]
 
     assert [content["status"] for _, content, _ in answers] == ["published"] * 4
     [(method, properties, _)] = drain(broker, "contacts")
-    assert (method.routing_key, properties.message_id) == ("cust20001.contact.changed", "c")
+    assert (method.routing_key, properties.message_id) == (
+        "cust20001.contact.changed",
+        id_of(changed),
+    )
     raw, listed = drain(broker, "deleted")
     assert (raw[0].routing_key, raw[1].content_type, raw[2]) == (
         "contact.deleted",
@@ -51,7 +52,7 @@ async def test_routes_choose_exchange_key_and_format(serving, broker):
         "list.category.created",
         "application/cloudevents+json",
     )
-    assert ids(broker, "all") == ["s"]
+    assert ids(broker, "all") == [id_of(sold)]
 
 
 async def test_unrouted_on_any_exchange(serving, broker):
@@ -110,10 +111,12 @@ async def test_missing_exchange_holds_only_its_own_events(serving, broker):
     with amqp(broker) as channel:
         channel.exchange_declare("crm.contacts", "fanout", durable=True)
     consumer_queue(broker, "all", "#")
+    changed = webhook(EventId="c")
+    sold = [webhook(Event="sale.sold", EventId=f"s{n}") for n in range(3)]
     async with serving(wait=False, BRIDGE_ROUTES=ROUTES) as client:
         await eventually(lambda: client.service.publisher.is_up)
-        held = await client.post(webhook(EventId="c"))
-        others = [await client.post(webhook(Event="sale.sold", EventId=f"s{n}")) for n in range(3)]
+        held = await client.post(changed)
+        others = [await client.post(body) for body in sold]
         with amqp(broker) as channel:
             channel.exchange_delete("crm.contacts")
         consumer_queue(broker, "contacts", "#", exchange="crm.contacts")
@@ -122,7 +125,10 @@ async def test_missing_exchange_holds_only_its_own_events(serving, broker):
 
     assert held[1]["status"] == "spooled"
     assert [content["status"] for _, content, _ in others] == ["published"] * 3
-    assert (ids(broker, "contacts"), ids(broker, "all")) == (["c"], ["s0", "s1", "s2"])
+    assert (ids(broker, "contacts"), ids(broker, "all")) == (
+        [id_of(changed)],
+        [id_of(body) for body in sold],
+    )
 
 
 async def test_refused_event_holds_only_its_record(serving, broker):
@@ -130,18 +136,22 @@ async def test_refused_event_holds_only_its_record(serving, broker):
     full: dict[str, Any] = {"x-max-length": 1, "x-overflow": "reject-publish"}
     consumer_queue(broker, "full", "sale.sold", **full)
     consumer_queue(broker, "all", "contact.#")
+    one = webhook(Event="sale.sold", EventId="s1", PrimaryKey=1)
+    two = webhook(Event="sale.sold", EventId="s2", PrimaryKey=2)
+    three = webhook(Event="sale.sold", EventId="s3", PrimaryKey=2)
+    changed = webhook(EventId="c")
     async with serving() as client:
-        first = await client.post(webhook(Event="sale.sold", EventId="s1", PrimaryKey=1))
-        second = await client.post(webhook(Event="sale.sold", EventId="s2", PrimaryKey=2))
-        third = await client.post(webhook(Event="sale.sold", EventId="s3", PrimaryKey=2))
-        other = await client.post(webhook(EventId="c"))
+        first = await client.post(one)
+        second = await client.post(two)
+        third = await client.post(three)
+        other = await client.post(changed)
         held = client.service.drain.held_records
-        assert await asyncio.to_thread(ids, broker, "full") == ["s1"]
+        assert await asyncio.to_thread(ids, broker, "full") == [id_of(one)]
         await eventually(lambda: client.service.spool.events == 1)  # s2 has taken the place
-        assert await asyncio.to_thread(ids, broker, "full") == ["s2"]
+        assert await asyncio.to_thread(ids, broker, "full") == [id_of(two)]
         await eventually(lambda: client.service.spool.events == 0)
 
     statuses = [content["status"] for _, content, _ in (first, second, third, other)]
     assert statuses == ["published", "spooled", "spooled", "published"]
-    assert (held, ids(broker, "full"), ids(broker, "all")) == (1, ["s3"], ["c"])
+    assert (held, ids(broker, "full"), ids(broker, "all")) == (1, [id_of(three)], [id_of(changed)])
     assert Outcome.SPOOLED.value == second[1]["status"]

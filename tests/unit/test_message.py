@@ -21,7 +21,8 @@ BODY = b'{"Event":"contact.created"}'
 
 def event(**changes):
     fields = {
-        "id": "event-1",
+        "id": "event-1.key",
+        "event_id": "event-1",
         "name": "contact.created",
         "entity": "contact",
         "action": "created",
@@ -51,13 +52,14 @@ def test_the_envelope():
     """The CloudEvent has its members in a fixed order and nothing else."""
     assert json.loads(built().body) == {
         "specversion": "1.0",
-        "id": "event-1",
+        "id": "event-1.key",
         "source": "/s/x",
         "type": "com.superoffice.contact.created",
         "subject": "contact/4711",
         "time": "2026-03-02T09:15:27.1234567Z",
         "datacontenttype": "application/json",
         "dataschema": "urn:superoffice-bridge:contact:1",
+        "eventid": "event-1",
         "data": {"event": "contact.created"},
     }
     assert list(json.loads(built().body))[:4] == ["specversion", "id", "source", "type"]
@@ -68,7 +70,7 @@ def test_the_message():
     message = built()
 
     assert message.content_type == "application/cloudevents+json"
-    assert (message.message_id, message.timestamp) == ("event-1", 17)
+    assert (message.message_id, message.timestamp) == ("event-1.key", 17)
     assert message.type == "com.superoffice.contact.created"
     assert message.record == ("superoffice", "Cust20001", "contact", 4711)
     assert message.headers == {

@@ -11,6 +11,7 @@ def event(name="contact.created", *, entity=None, action=None, key=4711, context
     split = name.rpartition(".") if "." in name else (name, "", "")
     return Event(
         id="id",
+        event_id=None,
         name=name,
         entity=split[0] if entity is None else entity,
         action=split[2] if action is None else action,

@@ -60,7 +60,16 @@ class TestGolden:
 
         assert json.dumps(expected["data"]) == json.dumps(event.data)
         assert sorted(expected["oddities"]) == sorted(oddities)
-        for name in ("id", "name", "entity", "action", "primary_key", "context", "endpoint"):
+        for name in (
+            "id",
+            "event_id",
+            "name",
+            "entity",
+            "action",
+            "primary_key",
+            "context",
+            "endpoint",
+        ):
             assert expected[name] == getattr(event, name)
         assert expected["time"] == event.time
         assert expected["record"] == (event.record and list(event.record))

@@ -3,11 +3,13 @@
 
 import { createInterface } from 'node:readline';
 
-import { message } from './message.mjs';
+import { identify, message } from './message.mjs';
 import { parse } from './payload.mjs';
 
 for await (const line of createInterface({ input: process.stdin })) {
   const body = Buffer.from(line, 'base64');
-  const made = message(parse(body), body, new Date(Number(process.env.PEER_RECEIVED_MS)));
+  const payload = parse(body);
+  const { id } = identify(payload, body);
+  const made = message(payload, id, new Date(Number(process.env.PEER_RECEIVED_MS)));
   console.log(JSON.stringify({ ...made, body: made.body.toString() }));
 }

@@ -4,7 +4,7 @@ import { createHmac, timingSafeEqual } from 'node:crypto';
 
 import { connect, publish } from './broker.mjs';
 import { Dedup } from './dedup.mjs';
-import { message } from './message.mjs';
+import { identify, message } from './message.mjs';
 import * as metrics from './metrics.mjs';
 import { oddities } from './normalize.mjs';
 import { PayloadInvalid, parse } from './payload.mjs';
@@ -23,9 +23,9 @@ function isSigned(body, given) {
   return sent.length === expected.length && timingSafeEqual(sent, expected);
 }
 
-async function deliver(payload, request) {
+async function deliver(payload, id, request) {
   for (const kind of oddities(payload, request.headers)) metrics.oddity.inc({ kind });
-  const { key, body, properties } = message(payload, request.body, new Date());
+  const { key, body, properties } = message(payload, id, new Date());
   const started = performance.now();
   await publish(channel, key, body, properties);
   metrics.stageSeconds.observe({ stage: 'deliver' }, (performance.now() - started) / 1000);
@@ -50,13 +50,12 @@ app.post('/webhook', async (request, reply) => {
     if (error instanceof PayloadInvalid) return refuse(reply, 400, error.message);
     throw error;
   }
-  const { contextIdentifier, webhookName, event, eventId } = payload;
-  const key = JSON.stringify([contextIdentifier, webhookName, event, eventId]);
-  const duplicate = await dedup.once(key, () => deliver(payload, request));
+  const { key, id } = identify(payload, request.body);
+  const duplicate = await dedup.once(key, () => deliver(payload, id, request));
   const status = duplicate ? 'duplicate' : 'published';
   metrics.accepted.inc({ endpoint: ENDPOINT, status });
   metrics.stageSeconds.observe({ stage: 'total' }, (performance.now() - started) / 1000);
-  return { status, id: eventId };
+  return { status, id };
 });
 
 app.get('/metrics', () => metrics.render());

@@ -7,14 +7,28 @@ import { normalize } from './normalize.mjs';
 const ENDPOINT = 'superoffice';
 const ILLEGAL = /[^a-z0-9_.-]/;
 const MAX_BYTES = 255;
+const MISTYPED = ['ContextIdentifier', 'WebhookName', 'Entity', 'PrimaryKey'];
+
+// What tells one event from all others: a port of bridge/core/identity.py. Returns { key, id }.
+export function identify(payload, body) {
+  const { contextIdentifier, webhookName, event, primaryKey, properties } = payload;
+  const bodyId = () => `sha256-${createHash('sha256').update(body).digest('hex')}`;
+  const name = payload.eventId ?? bodyId();
+  const own = primaryKey === null ? bodyId() : null;
+  const mistyped = MISTYPED.map((property) => properties[property] ?? null);
+  const parts = [ENDPOINT, contextIdentifier, webhookName, event, name, primaryKey, own];
+  const text = JSON.stringify([...parts, ...mistyped]);
+  const key = createHash('sha256').update(text).digest('hex').slice(0, 32);
+  const start = Buffer.from(name).subarray(0, 167).toString().replace(/\ufffd$/, '');
+  return { key, id: `${start}.${key}` };
+}
 
 // Returns { key, body, properties }, of which properties is what amqplib's publish takes.
-export function message(payload, body, received) {
+export function message(payload, id, received) {
   const data = normalize(payload);
   const { entity } = data;
   const name = payload.event.includes('.') ? `${entity}.${data.action}` : payload.event;
   const type = shorten(`com.superoffice.${encode(name)}`);
-  const id = payload.eventId ?? `sha256-${createHash('sha256').update(body).digest('hex')}`;
   const envelope = {
     specversion: '1.0',
     id,
@@ -24,6 +38,7 @@ export function message(payload, body, received) {
     time: payload.timestamp ?? received.toISOString(),
     datacontenttype: 'application/json',
     dataschema: `urn:superoffice-bridge:${encode(entity)}:1`,
+    eventid: payload.eventId ?? undefined,
     data,
   };
   return {
