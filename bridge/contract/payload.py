@@ -49,8 +49,8 @@ def schema() -> dict[str, Any]:
 _OPTIONAL: dict[str, tuple[str, str, dict[str, Any]]] = {
     "EventId": (
         "string",
-        "The id of the event, the same in every attempt. Where there is none, or one of more than"
-        " 200 bytes, the event is known by the SHA-256 of the body.",
+        "The id of the event, the same in every attempt. Where there is none, or zeros, or one of"
+        " more than 200 bytes, the event is known by the SHA-256 of the body.",
         {},
     ),
     "Timestamp": ("string", "When it happened, in UTC, with up to seven decimals.", {}),

@@ -23,7 +23,7 @@ def accepted() -> dict[str, Any]:
     """Return the schema of a 200 for a webhook."""
     usual = [status for status in ACCEPTED if status != "parked"]
     identifier = {
-        "description": "The id of the message: the event's, or `sha256-` and the hash of the body.",
+        "description": "The id of the message, the same for every attempt.",
         "type": "string",
         "minLength": 1,
     }
@@ -186,7 +186,7 @@ def _list(items: Mapping[str, str]) -> str:
 
 _ADMIN: Final = "Admin"
 _CLOSE: Final = {"Connection": "close"}
-_ID: Final = "0b7e5b0c-6f3d-4f7e-9a51-0d0c2f6f9b11"
+_ID: Final = "0b7e5b0c-6f3d-4f7e-9a51-0d0c2f6f9b11.5ae6e8a8cf0e6d880dcf24dd297256c1"
 _HASH: Final = "sha256-021fb596db81e6d02bf3d2586ee3981fe519f275c0ac9ca76bbcf2ebb4097d96"
 _MEANINGS: Final = {
     "Accept-Encoding": "What is taken.",
