@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from bridge.contract.deployment import Deployment
 from bridge.contract.schema import NAMES, name_of
-from bridge.core.routing import Route, topic_pattern
+from bridge.core.routing import Route, TopicPattern
 from bridge.superoffice.catalogue import Entity
 
 _KEY = "{entity}.{action}"
@@ -80,7 +80,7 @@ def _catalogue(deployment: Deployment) -> Iterator[tuple[str, str]]:
 
 def _matches(route: Route, event: str) -> bool:
     """Return whether the route takes the event; a parameter is a word like any other."""
-    return topic_pattern(route.match).fullmatch(f".{event}") is not None
+    return TopicPattern(route.match).matches(event)
 
 
 def _address(route: Route, entity: str | None = None, action: str | None = None) -> str:

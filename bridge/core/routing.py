@@ -12,13 +12,14 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, wraps
+from itertools import pairwise
 from typing import NamedTuple, TypeVar
 
 from bridge.core.event import Event
 
 MAX_KEY_BYTES = 255
 _KEPT_BYTES = 200
-_ILLEGAL = re.compile(rb"[^a-z0-9_.-]")
+_ILLEGAL = re.compile(rb"[^a-z0-9_.-]+")
 
 _T = TypeVar("_T")
 
@@ -63,7 +64,7 @@ class Router:
     """Chooses the target of an event: the first route that matches, else the default."""
 
     def __init__(self, routes: Sequence[Route], *, exchange: str) -> None:
-        self._routes = tuple((topic_pattern(route.match), route) for route in routes)
+        self._routes = tuple((TopicPattern(route.match), route) for route in routes)
         self._default = Route(match="#", exchange=exchange)
         self._choose = remembered(self._first_match)
 
@@ -77,7 +78,7 @@ class Router:
     def _first_match(self, name: str) -> tuple[Route, str]:
         key = routing_key(name)
         for pattern, route in self._routes:
-            if pattern.fullmatch(f".{key}"):
+            if pattern.matches(key):
                 return route, key
         return self._default, key
 
@@ -116,7 +117,7 @@ def encode(name: str) -> str:
 
 
 def _percent(match: re.Match[bytes]) -> bytes:
-    return b"%%%02x" % match.group()[0]
+    return b"%" + match.group().hex("%").encode()
 
 
 def shorten(key: str) -> str:
@@ -130,10 +131,36 @@ def shorten(key: str) -> str:
     return f"{start}~{hashlib.sha256(key.encode()).hexdigest()[:16]}"
 
 
-def topic_pattern(pattern: str) -> re.Pattern[str]:
-    """Compile an AMQP topic pattern; match it against the key with a dot put before it.
+class TopicPattern:
+    """A binding's pattern, read as RabbitMQ reads it: ``*`` is one word, ``#`` any number of them.
 
-    ``*`` is one word and ``#`` any number of words, none included.
+    Each word of a key costs the same, however many ``#`` there are: bit n of a number says whether
+    the words so far can be what the first n words of the pattern stand for.
     """
-    words = {"*": r"\.[^.]*", "#": r"(?:\.[^.]*)*"}
-    return re.compile("".join(words.get(w, rf"\.{re.escape(w)}") for w in pattern.split(".")))
+
+    def __init__(self, pattern: str) -> None:
+        pairs = pairwise(["", *_words(pattern)])
+        words = [word for before, word in pairs if not before == word == "#"]  # many are one
+        self._matched = 1 << len(words)
+        self._any_number = _bits(words, "#")
+        self._any_one = _bits(words, "*")
+        self._these = {word: _bits(words, word) for word in words if word not in ("#", "*")}
+
+    def matches(self, key: str) -> bool:
+        """Return whether a queue that is bound by the pattern gets what has this key."""
+        reached = self._without_a_word(1)
+        for word in _words(key):
+            taken = reached & (self._any_one | self._these.get(word, 0))
+            reached = self._without_a_word(taken << 1 | reached & self._any_number)
+        return reached & self._matched != 0
+
+    def _without_a_word(self, reached: int) -> int:
+        return reached | (reached & self._any_number) << 1
+
+
+def _words(text: str) -> list[str]:
+    return text.split(".") if text else []
+
+
+def _bits(words: Sequence[str], wanted: str) -> int:
+    return sum(1 << place for place, word in enumerate(words) if word == wanted)

@@ -11,9 +11,10 @@ import tracemalloc
 import orjson
 import pytest
 
+from bridge.core.errors import PayloadInvalid
 from bridge.core.event import Delivery
-from bridge.core.message import event_message, source_uri
-from bridge.core.routing import Route, Router
+from bridge.core.message import event_message, parked_message, source_uri
+from bridge.core.routing import Route, Router, TopicPattern
 from bridge.superoffice.normalize import normalize
 from bridge.superoffice.payload import parse
 
@@ -22,8 +23,14 @@ TIMES = 8
 MOST = 24.0
 """Ratio between that of linear and that of quadratic work: the machine is shared."""
 
+PATTERNS = ("#.#.#.#.b", "#." * 126 + "b", "#.a." * 63 + "b", "#.*." * 63 + "b", "*.created.#.x")
+
 ROUTER = Router(
-    [Route("*.created.#.x", "crm", routing_key="{context}.{entity}.{primary_key}")], exchange="e"
+    [
+        *(Route(pattern, "crm") for pattern in PATTERNS),
+        Route("#.created", "crm", routing_key="{context}.{entity}.{primary_key}"),
+    ],
+    exchange="e",
 )
 
 
@@ -61,6 +68,14 @@ WORST = {
     },
     "many properties": lambda size: {f"p{n}": n for n in range(size // 20)},
     "lists": lambda size: {"FieldValues": {"a": [[]] * (size // 4)}},
+    "integers": lambda size: {"p": orjson.Fragment("9" * size)},
+    "fractions": lambda size: {"p": orjson.Fragment("0." + "0" * size + "1")},
+    "exponents": lambda size: {"p": orjson.Fragment("1e-" + "9" * size)},
+    "equal names": lambda size: {"p": orjson.Fragment("{" + '"a":1,' * (size // 6) + '"a":1}')},
+    "white space": lambda size: {"p": orjson.Fragment(" " * size + "1")},
+    "too deep": lambda size: b"[" * size,
+    "deep": lambda size: b'{"a":' + b"[" * 600 + b"1," * (size // 2) + b"1" + b"]" * 600 + b"}",
+    "no text": lambda size: b'"' + b"\xc3\xa6" * (size // 2) + b"\xff",
     "escapes": lambda size: {"WebhookName": "\u0001" * (size // 6)},
 }
 
@@ -78,7 +93,8 @@ def test_linear(worst, entity):
 def body(worst, entity, size):
     """Return the bytes of a webhook with the worst of some kind."""
     event = {"Event": f"{entity}.created", "EventId": "e-1", "PrimaryKey": 7}
-    return orjson.dumps({**event, **WORST[worst](size)})
+    content = WORST[worst](size)
+    return content if isinstance(content, bytes) else orjson.dumps({**event, **content})
 
 
 def seconds(body):
@@ -95,10 +111,24 @@ def spent(body):
     """Return how long it takes from the bytes to the message."""
     delivery = Delivery("superoffice", body, 1_772_442_927_000_000_000)
     began = time.perf_counter()
-    event, _ = normalize(parse(body), delivery=delivery)
-    source = source_uri(event.context)
-    event_message(event, delivery=delivery, target=ROUTER.target(event), source=source)
+    try:
+        event, _ = normalize(parse(body), delivery=delivery)
+    except PayloadInvalid as invalid:
+        parked_message(delivery, reason=invalid.reason, time="")
+    else:
+        source = source_uri(event.context)
+        event_message(event, delivery=delivery, target=ROUTER.target(event), source=source)
     return time.perf_counter() - began
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_patterns(pattern):
+    """The longest key is compared with the longest pattern in no time, whatever they repeat."""
+    compared = TopicPattern(pattern)
+    began = time.perf_counter()
+    matches = compared.matches("a." * 127 + "a")
+
+    assert (matches, time.perf_counter() - began < 0.05) == (False, True)
 
 
 def test_memory_of_long_texts():
