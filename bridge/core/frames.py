@@ -11,7 +11,7 @@ import struct
 from functools import lru_cache
 
 from bridge.core.errors import MessageInvalid
-from bridge.core.message import Message
+from bridge.core.message import MAX_HEADER_BYTES, Message
 
 _METHOD, _HEADER, _BODY = 1, 2, 3
 _END = b"\xce"
@@ -88,13 +88,17 @@ _APP_ID = _short("superoffice-bridge")
 
 
 def _field(name: str, value: str | int) -> bytes:
-    if type(value) is int:
+    if isinstance(value, int):
         return _known_short(name) + b"l" + _INT64.pack(value)
-    return _text_field(name, value)
+    # Longer ones come from programs that park something, or out of an older spool.
+    known = len(value) <= MAX_HEADER_BYTES
+    return (_known_text_field if known else _text_field)(name, value)
 
 
-@lru_cache(maxsize=4096)
 def _text_field(name: str, value: str) -> bytes:
-    """Return one field of a table; entity, action, endpoint and context come again and again."""
     data = value.encode()
     return _short(name) + b"S" + _LONG.pack(len(data)) + data
+
+
+_known_text_field = lru_cache(maxsize=4096)(_text_field)
+"""Entity, action, endpoint and context come again and again."""

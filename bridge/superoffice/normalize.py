@@ -51,8 +51,9 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _NO_DATE: Final = re.compile(r"(?:0001|1760)-01-01(?:T00:00:00(?:\.0+)?)?")
 _NO_DATE_DAYS: Final = frozenset({"0001-01-01", "1760-01-01"})
 
-_COMMON_BYTES: Final = 16_384
-"""A larger body is not one whose shape is worth keeping."""
+_KEPT_NAMES: Final = 64
+_KEPT_LETTERS: Final = 2000
+"""Maximum size of what is remembered of one object: SuperOffice's largest has a tenth of it."""
 
 # CultureDataFormatter writes [kind:value], dates in US order, in the tenant's time.
 # https://docs.superoffice.com/en/globalization-and-localization/culture/culturedataformatter.html
@@ -85,9 +86,8 @@ def normalize(
 
     ``identity`` is that of the event, for callers who know it already.
     """
-    shape_of = _known_shape if len(delivery.body) <= _COMMON_BYTES else _shape
-    field_values, collision = _fields(payload.field_values, payload.entity, shape_of)
-    values, another = _fields(payload.values, payload.entity, shape_of)
+    field_values, collision = _fields(payload.field_values, payload.entity)
+    values, another = _fields(payload.values, payload.entity)
     endpoint, context = delivery.endpoint, payload.context_identifier
     entity, key = payload.entity, payload.primary_key
     event = Event(  # in the order of its fields, because this runs once for every event
@@ -165,13 +165,12 @@ class _Shape(NamedTuple):
     bracketed: bool
 
 
-def _fields(
-    columns: Mapping[str, Any], entity: str, shape_of: Callable[..., _Shape]
-) -> tuple[dict[str, Any], bool]:
+def _fields(columns: Mapping[str, Any], entity: str) -> tuple[dict[str, Any], bool]:
     """Return the columns in normal form, and whether two of their names became equal."""
     if not columns:
         return {}, False
-    shape = shape_of(entity, *columns)
+    small = len(columns) <= _KEPT_NAMES and len("".join((entity, *columns))) <= _KEPT_LETTERS
+    shape = (_known_shape if small else _shape)(entity, *columns)
     values: Iterable[Any] = columns.values()
     if shape.bracketed:
         values = map(_unbracketed, values)
@@ -196,8 +195,8 @@ def _shape(entity: str, *columns: str) -> _Shape:
     )
 
 
-_known_shape = lru_cache(maxsize=512)(_shape)
-"""SuperOffice sends the same names of an entity again and again."""
+_known_shape = lru_cache(maxsize=256)(_shape)
+"""SuperOffice sends the same names of an entity again and again. At most some 30 KB each."""
 
 
 def _spellings(columns: Sequence[str]) -> list[str]:

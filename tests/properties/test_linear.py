@@ -13,7 +13,8 @@ import pytest
 
 from bridge.core.errors import PayloadInvalid
 from bridge.core.event import Delivery
-from bridge.core.message import event_message, parked_message, source_uri
+from bridge.core.frames import publish_frames
+from bridge.core.message import Message, event_message, parked_message, source_uri
 from bridge.core.routing import Route, Router, TopicPattern
 from bridge.superoffice.normalize import normalize
 from bridge.superoffice.payload import parse
@@ -109,16 +110,20 @@ def seconds(body):
 
 def spent(body):
     """Return how long it takes from the bytes to the message."""
-    delivery = Delivery("superoffice", body, 1_772_442_927_000_000_000)
     began = time.perf_counter()
+    message_of(body)
+    return time.perf_counter() - began
+
+
+def message_of(body):
+    """Make a message of a delivery, as the pipeline does."""
+    delivery = Delivery("superoffice", body, 1_772_442_927_000_000_000)
     try:
         event, _ = normalize(parse(body), delivery=delivery)
     except PayloadInvalid as invalid:
-        parked_message(delivery, reason=invalid.reason, time="")
-    else:
-        source = source_uri(event.context)
-        event_message(event, delivery=delivery, target=ROUTER.target(event), source=source)
-    return time.perf_counter() - began
+        return parked_message(delivery, reason=invalid.reason, time="")
+    source = source_uri(event.context)
+    return event_message(event, delivery=delivery, target=ROUTER.target(event), source=source)
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
@@ -133,23 +138,63 @@ def test_patterns(pattern):
 
 def test_memory_of_long_texts():
     """What is remembered of events is bounded in bytes: long texts leave nothing behind."""
+    assert grown(long_texts) < 2_000_000
+
+
+def test_memory_of_invented_names():
+    """Nor do many names, all of them new, in bodies that are not even large."""
+    assert grown(invented_names, times=30) < 1_500_000
+
+
+def test_memory_of_long_headers():
+    """Nor do headers that are longer than the bridge makes any: the spool may hold such."""
+    assert grown(long_headers) < 2_000_000
+
+
+def test_memory_of_all_that_is_remembered():
+    """Texts that are just short enough to be remembered take a few MiB when all caches are full."""
+    assert grown(short_texts, times=1100) < 24_000_000
+
+
+def grown(use, *, times=100):
+    """Return by how many bytes memory has grown after so many uses, all different."""
     tracemalloc.start()
     try:
         for number in range(3):
             use(number)
         before = tracemalloc.get_traced_memory()[0]
-        for number in range(100):
+        for number in range(times):
             use(1000 + number)
-        grown = tracemalloc.get_traced_memory()[0] - before
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0] - before
     finally:
         tracemalloc.stop()
 
-    assert grown < 2_000_000
 
-
-def use(number):
+def long_texts(number):
     """Read an event whose texts are all long, and its own."""
     long = f"{number}" + "x" * 50_000
     texts = dict.fromkeys(("ContextIdentifier", "WebhookName", "PrimaryKey"), long)
-    event = {"Event": f"{long}.{long}", **texts, **named(long)}
-    seconds(orjson.dumps(event))
+    spent(orjson.dumps({"Event": f"{long}.{long}", **texts, **named(long)}))
+
+
+def invented_names(number):
+    """Read an event with as many names of its own as 16,000 bytes hold."""
+    fields = dict.fromkeys((f"{number}{n:x}" for n in range(1350)), 1)
+    spent(orjson.dumps({"Event": "contact.changed", "FieldValues": fields}))
+
+
+def long_headers(number):
+    """Make the frames of a message whose headers are long."""
+    headers = {"context": f"{number}" + "x" * 50_000}
+    message = Message("superoffice", "a.b", b"", "", "id", "type", 0, headers)
+    publish_frames(message, channel=1, frame_max=131_072)
+
+
+def short_texts(number):
+    """Read and send an event whose texts are its own and as long as what is remembered."""
+    fields = {f"{number}æ{n}" + "x" * 24: 1 for n in range(60) if number % 4 == 0}
+    text = f"{number}" + "æ" * 123
+    event = {"Event": f"{text}.{text}", "ContextIdentifier": text * 2, "PrimaryKey": text}
+    message = message_of(orjson.dumps({**event, "FieldValues": fields}))
+    publish_frames(message, channel=1, frame_max=131_072)
