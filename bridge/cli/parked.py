@@ -1,31 +1,21 @@
-"""``bridge parked``: deliveries that could not be understood or delivered.
-
-Looking never deletes: messages are got without an acknowledgement, and the broker puts them back
-when the channel closes. It puts them back at the end (quorum queues with a delivery limit do that),
-so the order is that of their times, and every look is at all of them.
-"""
+"""``bridge parked``: deliveries that could not be understood or delivered."""
 
 from __future__ import annotations
 
-import bisect
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from aio_pika.abc import AbstractIncomingMessage, AbstractQueue
-from aio_pika.exceptions import ChannelNotFoundEntity
+from aio_pika.abc import AbstractIncomingMessage
 
 from bridge.cli import broker, output
 from bridge.cli.context import ConfigOption, JsonOption, client_settings
 from bridge.cli.errors import CommandFailed
+from bridge.cli.quarantine import Messages, look, quarantine
 from bridge.cli.replay import replaying
 from bridge.cli.runtime import run
-from bridge.connection import connected, safe_url
-from bridge.core.message import PARKED
 from bridge.settings import Settings
 
 app = typer.Typer(
@@ -50,14 +40,15 @@ def list_parked(
     as_json: JsonOption = False,
 ) -> None:
     """List what is parked, and why; all of it stays where it is."""
-    total, parked = run(_first(_urls(config), limit))
-    rows = [_row(index, message) for index, message in enumerate(parked, 1)]
+    found = run(look(_urls(config), limit, _row))
+    rows = [(index, *row) for index, row in enumerate(found.oldest, 1)]
     if as_json:
         messages = [dict(zip(_COLUMNS, row, strict=True)) for row in rows]
-        output.document({"total": total, "messages": messages})
-        return
-    output.table(_COLUMNS, rows, flexible="id", overflow="ellipsis")
-    output.notice(f"{total} parked, {len(parked)} shown")
+        output.document({"total": found.total, "messages": messages})
+    else:
+        output.table(_COLUMNS, rows, flexible="id", overflow="ellipsis")
+    if found.is_partial or not as_json:
+        output.notice(str(found))
 
 
 @app.command()
@@ -79,7 +70,7 @@ def show(
         output.document({**properties, **broker.exact_body(message.body)})
         return
     headers = properties.pop("headers")
-    rows = [*properties.items(), *headers.items()]
+    rows = [*properties.items(), *sorted(headers.items())]  # the broker changes their order
     output.table(("name", "value"), rows, flexible="value")
     for line in _body_lines(message.body):
         output.line(line)
@@ -183,7 +174,7 @@ async def _each(
 ) -> None:
     """Act on each chosen message; remove those for which the action says so, and no other."""
     found = False
-    async with _queue(urls) as (total, messages):
+    async with quarantine(urls) as (total, messages):
         async for message in messages:
             if choice.takes(message):
                 found = True
@@ -197,73 +188,37 @@ def _urls(config: Path | None) -> tuple[str, ...]:
     return client_settings(config).broker.connection_urls()
 
 
-async def _first(urls: Sequence[str], limit: int) -> tuple[int, list[AbstractIncomingMessage]]:
-    """Return how many are parked, and the oldest of them."""
-    async with _queue(urls) as (total, messages):
-        return total, await _oldest(messages, limit)
-
-
 async def _find(urls: Sequence[str], which: str) -> AbstractIncomingMessage:
-    async with _queue(urls) as (total, messages):
-        if which.isdecimal():
-            found = (await _oldest(messages, int(which)))[int(which) - 1 :]
-        else:
-            found = [one async for one in messages if (one.message_id or "").startswith(which)]
-    if not found:
+    """Return the message at this place of the list, or the only one with such an id."""
+    if which.isdecimal():
+        found = await look(urls, int(which), lambda message: message)
+        if 0 < int(which) <= len(found.oldest):
+            return found.oldest[int(which) - 1]
+        raise CommandFailed(f"no index of the {found.total} parked is {which!r}: list them")
+    async with quarantine(urls) as (total, messages):
+        alike = await _alike(messages, which)
+    if not alike:
         raise CommandFailed(f"no index and no id of the {total} parked is {which!r}: list them")
-    if len({message.message_id for message in found}) > 1:
-        raise CommandFailed(f"{len(found)} of the {total} parked have an id like {which!r}")
-    return found[0]
+    if len(alike) > 1:
+        raise CommandFailed(f"several of the {total} parked have an id like {which!r}")
+    return alike[0]
 
 
-async def _oldest(
-    messages: AsyncIterator[AbstractIncomingMessage], count: int
-) -> list[AbstractIncomingMessage]:
-    oldest: list[AbstractIncomingMessage] = []
+async def _alike(messages: Messages, start: str) -> list[AbstractIncomingMessage]:
+    """Return the message with this id, or those whose id starts so, at most two different ones."""
+    alike: dict[str, AbstractIncomingMessage] = {}
     async for message in messages:
-        bisect.insort(oldest, message, key=_time)
-        del oldest[count:]
-    return oldest
+        name = message.message_id or ""
+        if name == start:
+            return [message]
+        if name.startswith(start) and len(alike) < 2:
+            alike.setdefault(name, message)
+    return [*alike.values()]
 
 
-def _time(message: AbstractIncomingMessage) -> float:
-    """Return when a message was parked; what did not come from the bridge comes first."""
-    try:
-        return datetime.fromisoformat(str(message.headers.get("time"))).timestamp()
-    except ValueError:
-        return 0.0
-
-
-@asynccontextmanager
-async def _queue(
-    urls: Sequence[str],
-) -> AsyncIterator[tuple[int, AsyncIterator[AbstractIncomingMessage]]]:
-    """Yield how many are parked, and each of them; in the end all are given back."""
-    url = await broker.first_reachable(urls)
-    async with connected(url, purpose="parked") as connection:
-        channel = await connection.channel(publisher_confirms=False)
-        try:
-            queue = await channel.declare_queue(PARKED, passive=True)
-        except ChannelNotFoundEntity:
-            raise CommandFailed(
-                f"there is no queue {PARKED} at {safe_url(url)}: the bridge declares it when it"
-                " starts, and so does `bridge topology apply`"
-            ) from None
-        total = queue.declaration_result.message_count or 0
-        yield total, _all(queue, total)
-        await channel.close()
-
-
-async def _all(queue: AbstractQueue, count: int) -> AsyncIterator[AbstractIncomingMessage]:
-    for _ in range(count):
-        if (message := await queue.get(fail=False)) is None:
-            return
-        yield message
-
-
-def _row(index: int, message: AbstractIncomingMessage) -> tuple[object, ...]:
+def _row(message: AbstractIncomingMessage) -> tuple[object, ...]:
     headers = (message.headers.get(name, "") for name in ("reason", "endpoint", "time"))
-    return (index, message.message_id or "", *headers, len(message.body))
+    return (message.message_id or "", *headers, len(message.body))
 
 
 def _body_lines(body: bytes) -> Iterator[str]:

@@ -6,6 +6,7 @@ import signal
 import time
 
 import pytest
+from pika import BasicProperties
 from yarl import URL
 
 from bridge.core.message import PARKED
@@ -113,7 +114,7 @@ def test_a_look_that_is_killed_loses_nothing(parked, dev, dev_directory):
         for number in range(2000):
             channel.basic_publish(PARKED, "", b"%d" % number)
         wait_for(lambda: 2005 == ready(channel))
-        with running("parked", "list", cwd=dev_directory) as command:
+        with running("parked", "export", cwd=dev_directory) as command:  # and nobody reads it
             wait_for(lambda: ready(channel) < 2005)
             command.process.kill()
 
@@ -142,3 +143,33 @@ def test_a_missing_queue_is_1(broker, directory):
     assert 1 == result.exit_code
     assert PARKED in result.stderr
     assert "bridge topology apply" in result.stderr
+
+
+def test_many_parked(parked, dev):
+    """A list takes no longer for those that it does not show, and says what it has looked at."""
+    with amqp(dev["amqp_url"]) as channel:
+        for number in range(4_000):
+            channel.basic_publish(PARKED, "", b"{}", BasicProperties(message_id=f"m{number:04}"))
+        wait_for(lambda: 4_005 == ready(channel))
+        took, looks = timed(lambda: [invoke("parked", "list", "--limit", "5") for _ in range(3)])
+        wait_for(lambda: 4_005 == ready(channel))
+        walked, last = timed(lambda: invoke("parked", "show", "m3999", "--json"))
+        wait_for(lambda: 4_005 == ready(channel))
+        channel.queue_purge(PARKED)
+
+    assert {"4005 parked, 5 shown: the oldest of the first 1000\n"} == {at.stderr for at in looks}
+    assert [[f"m{number:04}" for number in range(5)]] * 3 == [shown_ids(look) for look in looks]
+    assert "m3999" == json.loads(last.stdout)["message_id"]
+    assert (took < 3 * 2, walked < 5) == (True, True)
+
+
+def shown_ids(result):
+    """Return the ids that a list for people has."""
+    return [line.split("\t")[1] for line in result.stdout.splitlines()]
+
+
+def timed(function):
+    """Return how many seconds a function takes, and what it returns."""
+    began = time.monotonic()
+    result = function()
+    return time.monotonic() - began, result
