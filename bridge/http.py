@@ -239,8 +239,14 @@ class _Protocol(LimitedProtocol):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """Answer malformed HTTP (400) and our own defects (500) without a word of the input."""
-        if status >= 500:
+        """Answer malformed HTTP (400), our own defects (500) and the end of memory (503).
+
+        There is no word of the input in it.
+        """
+        if isinstance(exc, MemoryError):
+            log.error("memory_exhausted")
+            refusal = OF_THE_SERVER["memory_exhausted"]
+        elif status >= 500:
             log.error("request_failed", exc_info=exc)
             refusal = OF_THE_SERVER["request_failed"]
         else:

@@ -86,7 +86,8 @@ def of_page(*reasons: str) -> dict[str, Any]:
 
 def or_busy(answer: Mapping[str, Any]) -> dict[str, Any]:
     """Return an answer of a page with 503, or what the server itself answers with 503."""
-    busy = _response({"connections_refused": OF_THE_SERVER["connections_refused"]}, {})
+    own = {reason: one for reason, one in OF_THE_SERVER.items() if one.status == 503}
+    busy = _response(own, {})
     headers = {name: header | {"required": False} for name, header in busy["headers"].items()}
     return {
         "description": f"{answer['description']} Or, as a problem:\n{busy['description']}",

@@ -164,6 +164,13 @@ OF_THE_SERVER: Final[Mapping[str, Refusal]] = {
         when="A defect of the bridge.",
         close=True,
     ),
+    "memory_exhausted": Refusal(
+        status=503,
+        detail="There is no memory left for the request; try again.",
+        when="There was no memory left for the request.",
+        headers=_LATER,
+        close=True,
+    ),
     "connections_refused": Refusal(
         status=503,
         detail="There are too many connections; try again.",

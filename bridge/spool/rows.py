@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from bridge.core import jsontext
 from bridge.core.message import Message, body_id, bounded
 
 _ROW_BYTES = 128
@@ -84,7 +85,7 @@ def row_of(columns: Sequence[Any]) -> Row:
 
 def _readable(columns: Sequence[Any]) -> Row:
     seq, accepted_at, size, tries, exchange, routing_key, message_id, meta, body = columns
-    content_type, kind, timestamp, headers, record = orjson.loads(meta)
+    content_type, kind, timestamp, headers, record = jsontext.read(meta)
     message = Message(
         exchange=exchange,
         routing_key=routing_key,

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import orjson
 
+from bridge.core import jsontext
 from bridge.core.errors import PayloadInvalid
 from bridge.core.event import Payload
 from bridge.core.routing import remembered
@@ -35,6 +36,7 @@ _STATE_EVENT = re.compile(r"(webhook)([0-9]+)\.([^.]+)", re.ASCII | re.IGNORECAS
 def parse(body: bytes) -> Payload:
     """Return the properties of a webhook, or raise PayloadInvalid with the reason.
 
+    Raises MemoryError too, which says nothing of the body.
     A known property of another type than expected stays in ``properties`` under its own name,
     among the unknown ones and in their order. Of a property that is given twice the last counts.
     """
@@ -109,7 +111,7 @@ def integer(text: str) -> int | None:
 
 def _object(body: bytes) -> dict[str, Any]:
     try:
-        document = orjson.loads(body.removeprefix(_BOM))
+        document = jsontext.read(body.removeprefix(_BOM))
     except orjson.JSONDecodeError as error:
         raise PayloadInvalid("not_json" if _is_utf8(body) else "not_utf8") from error
     if type(document) is not dict:
