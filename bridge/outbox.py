@@ -113,7 +113,11 @@ class Outbox:
         if ticket.expired or self._drain.comes_first(ticket.message):
             self._spill(ticket)
             return
-        ticket.publish = self._sender.submit(ticket.message)
+        try:
+            ticket.publish = self._sender.submit(ticket.message)
+        except MemoryError:  # it is not on the wire: the disk may take it, which needs less
+            self._spill(ticket)
+            return
         ticket.publish.on_settled(lambda publish: self._settled(ticket, publish))
 
     def _settled(self, ticket: _Ticket, publish: Publish) -> None:

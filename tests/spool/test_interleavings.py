@@ -550,3 +550,21 @@ def test_an_error_of_the_drain_keeps_nobody_from_an_answer(bridge, monkeypatch):
     assert Outcome.SPOOLED == sent.outcome
     assert [LookupError] == [type(each["exception"]) for each in bridge.loop.failures]
     bridge.loop.failures.clear()
+
+
+def test_memory_that_ends_before_a_publish(bridge, monkeypatch):
+    """What there was no memory to send is spooled, and its record goes on."""
+
+    def ends(message):
+        raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bridge.broker, "submit", ends)
+        first = bridge.send(1, record=RECORD)
+        bridge.loop.settle()
+    second = bridge.send(2, record=RECORD)
+    bridge.loop.settle()
+    finish(bridge)
+
+    assert (Outcome.SPOOLED, Outcome.SPOOLED) == (first.outcome, second.outcome)
+    assert [1, 2] == routed(bridge)
