@@ -556,12 +556,11 @@ def test_memory_that_ends_before_a_publish(bridge, monkeypatch):
     """What there was no memory to send is spooled, and its record goes on."""
 
     def ends(message):
+        monkeypatch.undo()
         raise MemoryError
 
-    with monkeypatch.context() as patched:
-        patched.setattr(bridge.broker, "submit", ends)
-        first = bridge.send(1, record=RECORD)
-        bridge.loop.settle()
+    monkeypatch.setattr(bridge.broker, "submit", ends)
+    first = bridge.send(1, record=RECORD)
     second = bridge.send(2, record=RECORD)
     bridge.loop.settle()
     finish(bridge)
