@@ -7,6 +7,7 @@ import ssl
 from pathlib import Path
 from typing import NoReturn
 
+from bridge.core.encoding import is_utf16, without_mark
 from bridge.core.errors import CertificateUnusable
 
 _FILES = "see [broker] ca_file, client_certificate and client_key"
@@ -129,8 +130,13 @@ def _refuse_passphrase() -> NoReturn:
 
 
 def _content(file: Path) -> bytes:
+    """Return what is in a file; OpenSSL would not see what stands behind a byte order mark."""
     try:
-        return file.read_bytes()
+        content = file.read_bytes()
     except OSError as error:
         allowed = f"a file that can be read; {file}: {error.strerror}"
         raise CertificateUnusable(f"{file}", allowed) from None
+    if is_utf16(content) or content != without_mark(content):
+        allowed = f"a file in PEM form, which is ASCII; save {file} again without a byte order mark"
+        raise CertificateUnusable(f"{file}", allowed)
+    return content

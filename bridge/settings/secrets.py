@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import SecretBytes, ValidationError
 
+from bridge.core.encoding import UTF16, is_utf16, without_mark
 from bridge.settings.keys import Loc, tables
 from bridge.settings.model import PasswordRef, SecretRef
 from bridge.settings.report import Report
@@ -99,7 +100,7 @@ def _from_variable(name: str | None, environ: Mapping[str, str]) -> bytes | None
 
 
 def _from_file(name: str) -> bytes | None:
-    """Return the content without one trailing newline, as editors and ``echo`` add one."""
+    """Return the content without what editors add: one newline at the end, a mark at the start."""
     try:
         content = Path(name).read_bytes()
     except FileNotFoundError:
@@ -107,6 +108,9 @@ def _from_file(name: str) -> bytes | None:
     except OSError as error:
         reason = f"a file that can be read; {name}: {error.strerror}"
         raise _Absent(reason) from None
+    if is_utf16(content):
+        raise _Unusable(f"a secret in {UTF16}", source=name)
+    content = without_mark(content)
     return content.removesuffix(b"\n").removesuffix(b"\r") if content.endswith(b"\n") else content
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic_settings import EnvSettingsSource
 
+from bridge.core.encoding import UTF16, is_utf16, without_mark
 from bridge.settings.keys import Names, field_at, is_list, probably, settable, table_at, unknown
 from bridge.settings.model import Settings
 from bridge.settings.report import Report
@@ -28,8 +29,11 @@ def read_file(path: Path, report: Report, *, optional: bool) -> dict[str, Any] |
     """Return what a TOML file says, or None, after reporting why, if it cannot be read."""
     report.files.append(path)
     try:
-        with path.open("rb") as file:
-            return tomllib.load(file)
+        content = without_mark(path.read_bytes())
+        if is_utf16(content):
+            report.add(("file",), f"valid TOML, which is {UTF16}")
+            return None
+        return tomllib.loads(content.decode())
     except tomllib.TOMLDecodeError as error:
         reason, position = _split_position(str(error))
         report.add((position,), f"valid TOML; {reason}")

@@ -218,6 +218,26 @@ def test_a_mistake_in_toml_is_located(path: Path, content: bytes, place: str) ->
     assert {(str(path), place), ("BRIDGE_SERVER__PORT", "server.port")} == set(places(problems))
 
 
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_a_file_of_windows(path: Path, encoding: str, newline: str) -> None:
+    """A byte order mark, and its newlines, change nothing."""
+    text = table("broker", exchange='"\u00f8"')
+    path.write_text(text, encoding=encoding, newline=newline)
+
+    assert "\u00f8" == settings_of(path).broker.exchange
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_a_file_in_utf16_says_what_to_do(path: Path, encoding: str) -> None:
+    """PowerShell writes it with > and Out-File."""
+    path.write_text(table("broker", exchange='"crm"'), encoding=encoding)
+    [problem] = problems_of(path)
+
+    assert (f"{path}", "file") == (problem.source, problem.key)
+    assert "save it again as UTF-8" in problem.allowed
+
+
 def test_all_problems_are_reported_at_once(path: Path) -> None:
     """Mistakes of the file, of variables and of secrets, of syntax and of meaning: one report."""
     path.write_text(

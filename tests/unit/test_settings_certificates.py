@@ -181,3 +181,21 @@ def test_files_for_tls_without_tls_are_a_warning(path: Path, pems: Path) -> None
     (warning,) = load(path, SECRET).warnings
 
     assert "amqps://" in warning
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("variable", [name for name in TLS if not name.endswith("AUTH")])
+def test_a_file_of_windows_says_what_to_do(
+    path: Path, pems: Path, tmp_path: Path, encoding: str, variable: str
+) -> None:
+    """OpenSSL does not see what stands behind a byte order mark, and nothing of UTF-16."""
+    named = {
+        name: text if name.endswith("AUTH") else str(pems / text) for name, text in TLS.items()
+    }
+    marked = tmp_path / "marked.pem"
+    marked.write_bytes((pems / TLS[variable]).read_text().encode(encoding))
+    path.write_text(table("broker", urls='["amqps://rabbit"]'))
+    [problem] = problems_of(path, SECRET | named | {variable: str(marked)})
+
+    assert variable == problem.source
+    assert f"save {marked} again without a byte order mark" in problem.allowed

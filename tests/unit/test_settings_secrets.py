@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -49,6 +50,10 @@ def password_of(path: Path, environ: dict[str, str]) -> bytes | None:
         (b" s3cret \t\n", b" s3cret \t"),
         (b"\ns3cret", b"\ns3cret"),
         (b"\xef\xbb\xbf\xff\n", b"\xef\xbb\xbf\xff"),
+        (b"\xef\xbb\xbfs3cret\r\n", b"s3cret"),
+        ("\N{ZERO WIDTH NO-BREAK SPACE}".encode() * 2 + b"x", b"\xef\xbb\xbfx"),
+        (b"\xff\xfes", b"\xff\xfes"),
+        (b"s\0\0t", b"s\0\0t"),
     ],
 )
 def test_one_trailing_newline_of_a_file_is_dropped(
@@ -58,6 +63,25 @@ def test_one_trailing_newline_of_a_file_is_dropped(
     secret_file.write_bytes(content)
 
     assert (secret,) == keys_of(path, {"SUPEROFFICE_SECRET_FILE": str(secret_file)})
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+@pytest.mark.parametrize(
+    "key", ["SUPEROFFICE_SECRET_FILE", "BROKER__PASSWORD", "SERVER__ADMIN_TOKEN"]
+)
+def test_a_file_in_utf16_says_what_to_do(
+    path: Path, secret_file: Path, encoding: str, key: str
+) -> None:
+    """A secret of PowerShell's own encoding would be another one, and every request refused."""
+    secret_file.write_bytes(f"{HIDDEN}\r\n".encode(encoding))
+    reference = json.dumps({"file": str(secret_file)})
+    own = key.startswith("SUPEROFFICE")
+    environ = {key: str(secret_file)} if own else SECRET | {f"BRIDGE_{key}": reference}
+    [problem] = problems_of(path, environ)
+
+    assert str(secret_file) == problem.source
+    assert "save it again as UTF-8" in problem.allowed
+    assert HIDDEN not in str(problem)
 
 
 @pytest.mark.parametrize(
