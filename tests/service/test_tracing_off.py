@@ -75,4 +75,5 @@ def test_without_the_extra(tmp_path):
     assert (off.returncode, off.stderr) == (0, "")
     assert on.returncode == 78
     assert "BRIDGE_TRACING__ENABLED: tracing.enabled: " in on.stderr
-    assert "pip install 'superoffice-bridge[otel]'" in on.stderr
+    assert "pip install --require-hashes -r requirements-otel.lock" in on.stderr
+    assert "LOCK=requirements-otel.lock" in on.stderr
