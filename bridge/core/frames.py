@@ -26,21 +26,31 @@ _TIMESTAMP = struct.Struct(">Q")
 _INT64 = struct.Struct(">q")
 _LONG = struct.Struct(">I")
 
+_FRAME_MIN = 4096
+"""Bytes of a frame that every peer has to accept (specification section 4.2.3)."""
+
+_FRAME_LARGEST = 2**31 - 1
+"""Bytes of a frame when the broker sets no limit; its size has 32 bits."""
+
 FRAME_OVERHEAD = _FRAME.size + len(_END)
 """Bytes of a frame around its payload."""
 
 
 def publish_frames(message: Message, *, channel: int, frame_max: int) -> bytes:
-    """Return the frames of a persistent, mandatory publish; ``frame_max`` is what was negotiated.
+    """Return the frames of a persistent, mandatory publish.
 
-    Raises ``MessageInvalid`` for what AMQP cannot carry.
+    ``frame_max`` is what was negotiated, in bytes; 0 is no limit. Raises ``MessageInvalid`` for
+    what AMQP cannot carry.
     """
+    limit = max(frame_max, _FRAME_MIN) if frame_max else _FRAME_LARGEST
     try:
         method = _method_frame(channel, message.exchange, message.routing_key)
         header = _frame(_HEADER, channel, _content_header(message))
     except (struct.error, UnicodeEncodeError) as error:
         raise MessageInvalid(f"{message.message_id!r}: {error}") from error
-    body, chunk = message.body, frame_max - FRAME_OVERHEAD
+    if len(header) > limit:  # only bodies are split; the broker would close the connection
+        raise MessageInvalid(f"{message.message_id!r}: its properties do not fit in a frame")
+    body, chunk = message.body, limit - FRAME_OVERHEAD
     if 0 < len(body) <= chunk:
         head = _FRAME.pack(_BODY, channel, len(body))
         return b"".join((method, header, head, body, _END))

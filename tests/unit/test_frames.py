@@ -86,6 +86,29 @@ def test_body_is_split_at_frame_max(size):
     assert -(-size // 4088) == len(parts)
 
 
+@pytest.mark.parametrize(("frame_max", "parts"), [(0, 1), (1, 49), (4095, 49)])
+def test_frame_max_that_is_no_limit_or_below_the_least(frame_max, parts):
+    """0 means that there is no limit, and every peer accepts frames of 4,096 bytes."""
+    message = MESSAGE._replace(body=bytes(200_000))
+
+    data = publish_frames(message, channel=1, frame_max=frame_max)
+
+    bodies = []
+    while data:
+        size, _, frame = pamqp.frame.unmarshal(data)
+        bodies += [frame.value] if isinstance(frame, ContentBody) else []
+        data = data[size:]
+    assert (parts, message.body) == (len(bodies), b"".join(bodies))
+
+
+def test_properties_that_fit_in_no_frame():
+    """Only a body can be split: a header that is too large is never sent."""
+    message = MESSAGE._replace(headers={"context": "x" * 4096})
+    with pytest.raises(MessageInvalid):
+        publish_frames(message, channel=1, frame_max=4096)
+    assert publish_frames(message, channel=1, frame_max=0)
+
+
 def test_body_frames_are_content():
     """After method and header come body frames only."""
     assert [ContentBody] == [type(frame) for _, frame in frames(MESSAGE)[2:]]
