@@ -7,15 +7,16 @@ of what happens to a publish: Ack, Nack, Return with its header and body, Channe
 loss of the connection.
 
 Rules it rests on (https://www.rabbitmq.com/docs/confirms):
-a returned message is returned before it is acked; returns come in publish order; an ack with
-``multiple`` settles every tag up to its own.
+a returned message is returned before it is acked; an ack with ``multiple`` settles every tag up to
+its own. Work goes by what is in flight, never by the numbers that the broker names.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import takewhile
 from typing import Any
 
 import aiormq
@@ -27,17 +28,16 @@ from pamqp.header import ContentHeader
 
 from bridge.core.errors import MessageInvalid
 from bridge.core.frames import publish_frames
-from bridge.core.message import UNROUTED, unrouted_message
+from bridge.core.message import unrouted_message
 from bridge.ports import Outcome, Publish
+from bridge.refusals import Refusals
+from bridge.returns import Return
 
 WINDOW = 256
 """Publishes on the wire at a time: more of them add latency, and nothing else."""
 
 WINDOW_BYTES = 16 * 1024 * 1024
 """Bytes of their bodies, when those are large."""
-
-_PLACES = 10_000
-"""Pairs of exchange and routing key, at the most, that are remembered: the keys are a sender's."""
 
 _ANOMALY = "protocol anomaly"
 
@@ -82,22 +82,18 @@ class ConfirmChannel:
         self._number = channel.number
         self._frame_max = channel.connection.connection_tune.frame_max
         self._tag = 0
-        self._settled_up_to = 0
-        self._returned_up_to = 0
+        self._written = 0
         self._in_flight: dict[int, Publish] = {}
         self._in_flight_bytes = 0
         self._queued: deque[Publish] = deque()
         self._outgoing: list[bytes] = []
-        self._return: _Return | None = None
+        self._return: Return | None = None
         self._quiet_since = 0.0
         self._looks: deque[tuple[float, int]] = deque()
         self._overdue_up_to = 0
         self.overdue = 0
         """Number of publishes that have waited too long: they take no place of the window."""
-        self._taken: set[tuple[str, str]] = set()
-        self._refused_since: dict[tuple[str, str], float] = {}
-        self.refused_for = 0.0
-        """For how many seconds all was refused that has one exchange and key, from the first on."""
+        self._refusals = Refusals()
         self.is_closed = False
         channel.frames = _Inbox(channel.frames, self._on_frame)  # type: ignore[assignment]
         channel.closing.add_done_callback(self._on_closing)
@@ -117,6 +113,11 @@ class ConfirmChannel:
         """Return whether nothing is unresolved but what waits too long already."""
         return self.in_flight == self.overdue
 
+    @property
+    def refused_for(self) -> float:
+        """Return for how many seconds all was refused that has one exchange and key."""
+        return self._refusals.seconds
+
     def quiet_for(self) -> float:
         """Return for how many seconds publishes have waited while nothing was settled."""
         return self._loop.time() - self._quiet_since if self._in_flight else 0.0
@@ -134,8 +135,8 @@ class ConfirmChannel:
         self._looks.append((now, self._tag))
         while self._looks[0][0] <= now - patience:
             _, up_to = self._looks.popleft()
-            for tag in range(self._overdue_up_to + 1, up_to + 1):
-                if (publish := self._in_flight.get(tag)) is not None:
+            for tag, publish in self._up_to(up_to):
+                if tag > self._overdue_up_to:
                     self.overdue += 1
                     self._in_flight_bytes -= len(publish.message.body)
             self._overdue_up_to = max(self._overdue_up_to, up_to)
@@ -201,20 +202,18 @@ class ConfirmChannel:
         if self._outgoing:
             self._write(b"".join(self._outgoing))
             self._outgoing.clear()
+            self._written = self._tag
 
     def _on_frame(self, frame: FrameType) -> bool:
         """Take a frame of the confirm protocol; return whether aiormq must not see it."""
         match frame:
-            case commands.Basic.Ack():
-                self._settle(frame.delivery_tag or 0, frame.multiple, Outcome.CONFIRMED)
-            case commands.Basic.Nack():
-                self._settle(frame.delivery_tag or 0, frame.multiple, Outcome.REFUSED)
-            case commands.Basic.Return():
-                self._return = _Return(frame)
-            case ContentHeader() | ContentBody() if self._return is not None:
-                if self._return.complete(frame):
-                    returned, self._return = self._return, None
-                    self._on_return(returned)
+            case commands.Basic.Ack() | commands.Basic.Nack() | commands.Basic.Return():
+                if self._return is not None:
+                    self._anomaly("a returned message ends before it is complete")
+                else:
+                    self._on_method(frame)
+            case ContentHeader() | ContentBody():
+                self._on_content(frame)
             case commands.Channel.Close():
                 self.abandon(f"{frame.reply_code} {frame.reply_text}", by_broker=True)
                 return False  # aiormq answers with Channel.CloseOk
@@ -222,65 +221,77 @@ class ConfirmChannel:
                 return False
         return True
 
+    def _on_method(
+        self, method: commands.Basic.Ack | commands.Basic.Nack | commands.Basic.Return
+    ) -> None:
+        if isinstance(method, commands.Basic.Return):
+            self._return = Return(method)
+            return
+        confirmed = isinstance(method, commands.Basic.Ack)
+        outcome = Outcome.CONFIRMED if confirmed else Outcome.REFUSED
+        self._settle(method.delivery_tag or 0, method.multiple, outcome)
+
+    def _on_content(self, frame: ContentHeader | ContentBody) -> None:
+        if self._return is None or not self._return.add(frame):
+            self._anomaly("content that belongs to no returned message")
+        elif self._return.is_complete:
+            returned, self._return = self._return, None
+            self._on_return(returned)
+
     def _settle(self, tag: int, multiple: bool, outcome: Outcome) -> None:
         self._quiet_since = self._loop.time()
-        if multiple:
-            for earlier in range(self._settled_up_to + 1, tag):
-                self._settle_one(earlier, outcome)
-            self._settled_up_to = max(self._settled_up_to, tag)
-        if not self._settle_one(tag, outcome) and not self.is_closed:
-            self._anomaly(f"confirm for unknown delivery tag {tag}")
+        tags = self._meant(tag, multiple)
+        if not tags and (tag or not multiple):
+            self._anomaly(f"a confirm for delivery tag {tag}, which is not in flight")
+        for each in tags:
+            self._settle_one(each, outcome)
         self._fill_up()
+
+    def _meant(self, tag: int, multiple: bool) -> list[int]:
+        """Return the tags in flight that a confirm is for; of several, 0 means all so far.
+
+        What waits to be written cannot have been confirmed. Never counts up to a tag: the broker
+        may name any number.
+        """
+        if tag > self._written:
+            return []
+        if multiple:
+            return [earlier for earlier, _ in self._up_to(tag or self._written)]
+        return [tag] if tag in self._in_flight else []
+
+    def _up_to(self, tag: int) -> Iterator[tuple[int, Publish]]:
+        """Yield what is in flight up to a tag, in the order of the tags."""
+        return takewhile(lambda item: item[0] <= tag, self._in_flight.items())
 
     def _fill_up(self) -> None:
         while self._queued and not self._is_full():
             self._send(self._queued.popleft())
 
-    def _settle_one(self, tag: int, outcome: Outcome) -> bool:
+    def _settle_one(self, tag: int, outcome: Outcome) -> None:
         """Settle a publish if it is in flight; one that was returned waits for its copy."""
         publish = self._in_flight.pop(tag, None)
         if publish is None:
-            return False
+            return
         if tag <= self._overdue_up_to:
             self.overdue -= 1
         else:
             self._in_flight_bytes -= len(publish.message.body)
         if publish.returned:
             self._returned(publish)
-            return True
-        self._note(publish, outcome)
+            return
+        self._refusals.note(publish, outcome, self._quiet_since)
         if publish.rerouted and outcome is Outcome.CONFIRMED:
             publish.settle(Outcome.UNROUTED)
         else:
             publish.settle(outcome)
-        return True
 
-    def _note(self, publish: Publish, outcome: Outcome) -> None:
-        """Note who refuses: a queue that is full, or one that took nothing on this channel yet.
-
-        A channel that took more kinds than are remembered is a good one: no new kind is judged.
-        """
-        message = publish.message
-        place = (UNROUTED, "") if publish.rerouted else (message.exchange, message.routing_key)
-        taken, refused_since = self._taken, self._refused_since
-        if outcome is Outcome.CONFIRMED:
-            if place not in taken:
-                refused_since.pop(place, None)
-                if len(taken) < _PLACES:
-                    taken.add(place)
-        elif place in refused_since:
-            self.refused_for = max(self.refused_for, self._quiet_since - refused_since[place])
-        elif place not in taken and max(len(taken), len(refused_since)) < _PLACES:
-            refused_since[place] = self._quiet_since
-
-    def _on_return(self, returned: _Return) -> None:
-        for tag in range(self._returned_up_to + 1, self._tag + 1):  # they come in publish order
-            publish = self._in_flight.get(tag)
-            if publish is not None and returned.is_of(publish):
-                publish.returned = True
-                self._returned_up_to = tag
-                return
-        self._anomaly("a message was returned that is not in flight")
+    def _on_return(self, returned: Return) -> None:
+        sent = (publish for _, publish in self._up_to(self._written))
+        publish = returned.find(publish for publish in sent if not publish.returned)
+        if publish is None:
+            self._anomaly("a message was returned that is not in flight")
+        else:
+            publish.returned = True
 
     def _anomaly(self, what: str) -> None:
         """Throw the channel away: after a wrong confirm no later one can be trusted."""
@@ -289,40 +300,3 @@ class ConfirmChannel:
     def _on_closing(self, closing: asyncio.Future[Any]) -> None:
         cause = None if closing.cancelled() else closing.exception()
         self.abandon(f"{type(cause).__name__}: {cause}" if cause else "closed")
-
-
-class _Return:
-    """A returned message while its frames come in."""
-
-    def __init__(self, method: commands.Basic.Return) -> None:
-        self._method = method
-        self._header: ContentHeader | None = None
-        self._body = bytearray()
-
-    def complete(self, frame: ContentHeader | ContentBody) -> bool:
-        """Add a frame; return whether the message is complete."""
-        if isinstance(frame, ContentHeader):
-            self._header = frame
-        else:
-            self._body += frame.value
-        return self._header is not None and len(self._body) >= (self._header.body_size or 0)
-
-    def is_of(self, publish: Publish) -> bool:
-        """Return whether this is the message of that publish, to the last byte.
-
-        AMQP returns no delivery tag. Two publishes that are equal in all of this are the same
-        message in the same place, and it does not matter which of them was returned.
-        """
-        message = publish.message
-        assert self._header is not None  # noqa: S101  # complete() came first
-        properties = self._header.properties
-        if properties.message_id != message.message_id:
-            return False
-        if publish.rerouted:
-            message = unrouted_message(message)
-        return (
-            self._method.exchange == message.exchange
-            and self._method.routing_key == message.routing_key
-            and properties.headers == message.headers
-            and self._body == message.body
-        )

@@ -22,7 +22,7 @@ ONLY_IN = {
     "aiohttp": {"http", "limits", "receiver", "admin", "tracing", "cli"},
     "aio_pika": {"connection", "topology", "cli"},
     "aiormq": {"connection", "confirms", "publisher", "topology"},
-    "pamqp": {"connection", "confirms"},
+    "pamqp": {"connection", "confirms", "returns"},
     "opentelemetry": {"tracing"},
     "prometheus_client": {"metrics"},
     "pydantic": {"settings"},
@@ -50,7 +50,7 @@ LAYERS = (
     {"alone"},
     {"confirms", "topology", "dedup", "failures", "limits"}
     | {"metrics", "log", "settings", "spool", "tasks", "testing"},
-    {"connection"},
+    {"connection", "returns", "refusals"},
     {"tls"},
     {"ports"},
     {"contract"},

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from bridge import confirms
 from bridge import publisher as publisher_module
+from bridge import refusals
 from bridge.connection import Connection
 from bridge.ports import Outcome
 from tests.broker.test_publisher import outcome_of, publish_all
@@ -57,7 +57,7 @@ async def test_connection_to_a_queue_that_is_full_now_is_kept(publishing, broker
 
 async def test_kinds_beyond_those_that_are_remembered(publishing, broker, monkeypatch):
     """With a kind for each record there are too many to remember: a good channel stays one."""
-    monkeypatch.setattr(confirms, "_PLACES", 2)
+    monkeypatch.setattr(refusals, "_PLACES", 2)
     consumer_queue(broker, "full", "full.*", **FULL)
     consumer_queue(broker, "all", "contact.*")
     async with publishing() as publisher:
@@ -69,7 +69,7 @@ async def test_kinds_beyond_those_that_are_remembered(publishing, broker, monkey
 
 async def test_more_kinds_refused_than_are_remembered(publishing, broker, monkeypatch):
     """However many a channel refuses, those that it remembers show what it is."""
-    monkeypatch.setattr(confirms, "_PLACES", 2)
+    monkeypatch.setattr(refusals, "_PLACES", 2)
     consumer_queue(broker, "full", "full.*", **FULL)
     keys = [f"full.{number}" for number in range(5)]
     async with publishing() as publisher:

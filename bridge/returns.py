@@ -1,0 +1,84 @@
+"""A message that the broker returned, and which publish it was.
+
+AMQP returns no delivery tag, so a return is matched by what it shows. Some brokers change a message
+on entry: RabbitMQ's ``message_interceptors`` add or replace headers. What is least likely to be
+changed counts first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pamqp import commands
+from pamqp.body import ContentBody
+from pamqp.header import ContentHeader
+
+from bridge.core.message import UNROUTED, Message, unrouted_message
+from bridge.ports import Publish
+
+
+class Return:
+    """A returned message: its frames, and when they are complete, whose it is."""
+
+    def __init__(self, method: commands.Basic.Return) -> None:
+        self._method = method
+        self._header: ContentHeader | None = None
+        self._body = bytearray()
+        self.is_complete = False
+
+    def add(self, frame: ContentHeader | ContentBody) -> bool:
+        """Take the next frame; return False if it cannot be part of this message."""
+        if isinstance(frame, ContentHeader) is not (self._header is None):
+            return False
+        if isinstance(frame, ContentHeader):
+            self._header = frame
+        else:
+            self._body += frame.value
+        missing = self._size - len(self._body)
+        self.is_complete = missing == 0
+        return missing >= 0
+
+    def find(self, publishes: Iterable[Publish]) -> Publish | None:
+        """Return whose it is, of the publishes in flight in their order; None if nobody can tell.
+
+        Publishes with the same exchange, key, id and body are the same event in the same place:
+        any of them will do, best one whose headers came back. Where even the id or the body was
+        changed, it is the only one of its exchange and key.
+        """
+        near: list[Publish] = []
+        for publish in publishes:
+            if not self._is_to_place_of(publish):
+                continue
+            if self._has_content_of(publish) and self._has_headers_of(publish):
+                return publish
+            near.append(publish)
+        same = (publish for publish in near if self._has_content_of(publish))
+        return next(same, near[0] if len(near) == 1 else None)
+
+    @property
+    def _size(self) -> int:
+        return (self._header.body_size or 0) if self._header else 0
+
+    def _is_to_place_of(self, publish: Publish) -> bool:
+        method, message = self._method, publish.message
+        exchange = UNROUTED if publish.rerouted else message.exchange
+        return method.routing_key == message.routing_key and method.exchange == exchange
+
+    def _has_content_of(self, publish: Publish) -> bool:
+        assert self._header is not None  # noqa: S101  # it is complete
+        message = publish.message
+        same_id = self._header.properties.message_id == message.message_id
+        return same_id and self._body == message.body
+
+    def _has_headers_of(self, publish: Publish) -> bool:
+        """Return whether all headers came back, whatever was added; a type may have changed."""
+        assert self._header is not None  # noqa: S101  # it is complete
+        found = self._header.properties.headers or {}
+        return all(
+            name in found and str(found[name]) == str(value)
+            for name, value in _sent(publish).headers.items()
+        )
+
+
+def _sent(publish: Publish) -> Message:
+    return unrouted_message(publish.message) if publish.rerouted else publish.message
