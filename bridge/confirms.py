@@ -26,6 +26,7 @@ from pamqp import commands
 from pamqp.body import ContentBody
 from pamqp.header import ContentHeader
 
+from bridge.connection import describe
 from bridge.core.errors import MessageInvalid
 from bridge.core.frames import publish_frames
 from bridge.core.message import unrouted_message
@@ -299,4 +300,4 @@ class ConfirmChannel:
 
     def _on_closing(self, closing: asyncio.Future[Any]) -> None:
         cause = None if closing.cancelled() else closing.exception()
-        self.abandon(f"{type(cause).__name__}: {cause}" if cause else "closed")
+        self.abandon(describe(cause) if cause else "closed")

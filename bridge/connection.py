@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
+import struct
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any
 
 import aio_pika
 import aiormq
-from aiormq.connection import TCPTransportFactory, TLSTransportFactory, TransportFactory
-from aiormq.exceptions import AMQPError, AuthenticationError, ProbableAuthenticationError
+from aiormq.exceptions import (
+    AMQPError,
+    AuthenticationError,
+    ChannelClosed,
+    ConnectionClosed,
+    ProbableAuthenticationError,
+)
 from pamqp.exceptions import PAMQPException
 from yarl import URL
 
 from bridge import tls
-from bridge.core.errors import BrokerUnreachable
+from bridge.core.errors import BridgeError, BrokerUnreachable
+from bridge.underlay import Amqp, Transport, free_channel
 
 HEARTBEAT = 5
 """Seconds; RabbitMQ recommends 5 to 20, and below 5 a busy machine gives false alarms."""
@@ -32,17 +39,32 @@ _NAMESAKE = (
     " its ssl_cert_login_from"
 )
 
-_ERRORS = (AMQPError, PAMQPException, OSError, ssl.SSLError, TimeoutError, RuntimeError, ValueError)
+_ERRORS = (
+    AMQPError,
+    PAMQPException,
+    EOFError,
+    LookupError,
+    OSError,
+    ssl.SSLError,
+    TimeoutError,
+    RuntimeError,
+    ValueError,
+    struct.error,
+)
 """All that a dying connection may raise; aiormq's ChannelInvalidStateError is a RuntimeError."""
+
+_OBJECT = re.compile(r"<([\w.]+) object at 0x[0-9a-f]+>")
+"""How Python shows what has no text of its own, with its name."""
 
 
 class Connection:
     """One connection to RabbitMQ; ``amqp`` is aio-pika's."""
 
     def __init__(self, url: str, *, purpose: str) -> None:
-        self._transport = _Transport(TLSTransportFactory() if _is_tls(url) else None)
+        self._url = url
+        self._transport = Transport()
         query = {"heartbeat": str(HEARTBEAT), "name": f"superoffice-bridge {purpose}"}
-        self.amqp = aio_pika.Connection(URL(url).update_query(query))
+        self.amqp = Amqp(URL(url).update_query(query))
         self.amqp.kwargs["transport_factory"] = self._transport
 
     @property
@@ -69,12 +91,21 @@ class Connection:
         return True
 
     async def channel(self) -> aiormq.Channel:
-        """Open a channel in confirm mode and return aiormq's; raises ``TimeoutError``."""
-        async with asyncio.timeout(ANSWER_SECONDS):
-            channel = await self.amqp.channel()
-        underlay = await channel.get_underlay_channel()
+        """Open a channel in confirm mode and return aiormq's; raises ``BrokerUnreachable``."""
+        with broker_errors(self._url, Exception):
+            async with asyncio.timeout(ANSWER_SECONDS):
+                channel = await self.amqp.channel(self._free_channel())
+            underlay = await channel.get_underlay_channel()
         assert isinstance(underlay, aiormq.Channel)  # noqa: S101  # no other kind is ever made
         return underlay
+
+    def _free_channel(self) -> int:
+        if self.amqp.transport is None:
+            raise BrokerUnreachable(f"{safe_url(self._url)}: the connection was lost")
+        number = free_channel(self.amqp.transport.connection)
+        if number is None:
+            raise BrokerUnreachable(f"{safe_url(self._url)}: no more channels (channel_max)")
+        return number
 
     def write(self, frames: bytes) -> None:
         """Put whole frames on the wire, beside what aiormq writes; dropped when that is gone."""
@@ -89,37 +120,19 @@ class Connection:
         try:
             async with asyncio.timeout(_CLOSE_SECONDS):
                 await self.amqp.close()
-        except _ERRORS:
+        except Exception:
             self.abort()
 
 
-class _Transport(TransportFactory):
-    """Remembers the transport, which aiormq keeps to itself."""
-
-    def __init__(self, factory: TransportFactory | None) -> None:
-        self._factory = factory or TCPTransportFactory()
-        self._writer: asyncio.StreamWriter | None = None
-
-    async def create(
-        self, url: URL, **kwargs: Any
-    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        reader, self._writer = await self._factory.create(url, **kwargs)
-        return reader, self._writer
-
-    def write(self, data: bytes) -> None:
-        if self._writer is not None and not self._writer.is_closing():
-            self._writer.write(data)
-
-    def abort(self) -> None:
-        if self._writer is not None:
-            self._writer.transport.abort()
-
-
 async def connect(url: str, *, purpose: str) -> Connection:
-    """Open a connection; raises ``BrokerUnreachable`` with the cause, never with the password."""
-    connection = Connection(url, purpose=purpose)
+    """Open a connection; raises ``BrokerUnreachable`` with the cause, never with the password.
+
+    What is at the other end may be anything: whatever the libraries raise then is such a cause.
+    """
+    with broker_errors(url, Exception):
+        connection = Connection(url, purpose=purpose)
     try:
-        with broker_errors(url):
+        with broker_errors(url, Exception):
             async with asyncio.timeout(ANSWER_SECONDS):
                 await connection.amqp.connect()
     except BaseException:
@@ -141,8 +154,8 @@ async def connected(url: str, *, purpose: str) -> AsyncIterator[aio_pika.abc.Abs
 
 
 @contextmanager
-def broker_errors(url: str) -> Iterator[None]:
-    """Translate what aio-pika raises into ``BrokerUnreachable``.
+def broker_errors(url: str, *errors: type[Exception]) -> Iterator[None]:
+    """Translate what aio-pika raises, or what is named, into ``BrokerUnreachable``.
 
     A lost connection may surface as a CancelledError although nobody cancelled the task, and a
     cancellation may be lost while aiormq closes a channel; the task's own count of them tells.
@@ -153,7 +166,9 @@ def broker_errors(url: str) -> Iterator[None]:
         if _is_cancelled():
             raise
         raise BrokerUnreachable(f"{safe_url(url)}: the connection was lost") from error
-    except _ERRORS as error:
+    except Exception as error:
+        if isinstance(error, BridgeError) or not isinstance(error, errors or _ERRORS):
+            raise
         if _is_cancelled():
             raise asyncio.CancelledError from error
         raise BrokerUnreachable(f"{safe_url(url)}: {describe(error)}") from error
@@ -175,14 +190,20 @@ def describe(error: BaseException) -> str:
         return f"the broker offers {error.args[0]}: change [broker] auth, or {_ENABLE}"
     if isinstance(error, ProbableAuthenticationError) and "EXTERNAL" in str(error):
         return f"{error} {_NAMESAKE}"
-    return tls.explain(error) or str(error) or type(error).__name__
+    return tls.explain(error) or _words(error) or type(error).__name__
+
+
+def _words(error: BaseException) -> str:
+    """Return its text; that of the broker where it is the broker's."""
+    if isinstance(error, ConnectionClosed | ChannelClosed):
+        return " ".join(str(part) for part in error.args if part)
+    return _OBJECT.sub(r"\1", str(error))
 
 
 def safe_url(url: str) -> str:
     """Return the URL without its password, and without what libraries take in its query."""
-    parsed = URL(url).with_query(None)
+    try:
+        parsed = URL(url).with_query(None)
+    except ValueError:
+        return "a URL that cannot be used"
     return str(parsed.with_password("***") if parsed.password else parsed)
-
-
-def _is_tls(url: str) -> bool:
-    return URL(url).scheme == "amqps"

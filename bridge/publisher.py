@@ -63,6 +63,7 @@ class Publisher:
         confirm_deadline: float = 2.0,
     ) -> None:
         self._urls = tuple(urls)
+        self._next_url = cycle(self._urls)
         self._wanted = wanted
         self._mode: Mode = mode
         self._deadline = confirm_deadline
@@ -151,10 +152,9 @@ class Publisher:
         would have to be waited for before each of the others.
         """
         failures = 0
-        urls = cycle(self._urls)
         while True:
             for _ in self._urls:
-                if served := await self._serve(next(urls)):
+                if served := await self._serve(next(self._next_url)):
                     break
             failures = 1 if served else failures + 1
             base = _ELECTION_SECONDS if served else 0.25

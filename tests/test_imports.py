@@ -20,9 +20,9 @@ ONLY_PURE = {"core", "superoffice", "contract"}
 
 ONLY_IN = {
     "aiohttp": {"http", "limits", "receiver", "admin", "tracing", "cli"},
-    "aio_pika": {"connection", "topology", "cli"},
-    "aiormq": {"connection", "confirms", "publisher", "topology"},
-    "pamqp": {"connection", "confirms", "returns"},
+    "aio_pika": {"connection", "underlay", "topology", "cli"},
+    "aiormq": {"connection", "underlay", "confirms", "publisher", "topology"},
+    "pamqp": {"connection", "underlay", "confirms", "returns"},
     "opentelemetry": {"tracing"},
     "prometheus_client": {"metrics"},
     "pydantic": {"settings"},
@@ -51,7 +51,7 @@ LAYERS = (
     {"confirms", "topology", "dedup", "failures", "limits"}
     | {"metrics", "log", "settings", "spool", "tasks", "testing"},
     {"connection", "returns", "refusals"},
-    {"tls"},
+    {"tls", "underlay"},
     {"ports"},
     {"contract"},
     {"superoffice"},

@@ -201,8 +201,8 @@ Url = Annotated[
     BeforeValidator(BrokerUrl.parse),
     PlainSerializer(str),
     Field(
-        description="amqp://host:port/vhost or amqps://host:port/vhost, special characters of user"
-        " name, password and vhost percent-encoded"
+        description="amqp://host:port/vhost or amqps://host:port/vhost, with / ? # [ ] @ : , % and"
+        " blanks percent-encoded in user name, password and vhost"
     ),
 ]
 Urls = Annotated[

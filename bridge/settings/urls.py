@@ -12,6 +12,9 @@ from pydantic import SecretBytes
 _BLANK = re.compile(r"[\s\x00-\x1f\x7f]")
 _GUEST = "guest"
 
+_SHORT_STRING = 255
+"""Maximum number of bytes of a short string of AMQP."""
+
 
 @dataclass(frozen=True, slots=True)
 class BrokerUrl:
@@ -36,6 +39,7 @@ class BrokerUrl:
             raise ValueError("not a URL")
         parts = urlsplit(value)
         _check(parts)
+        _check_vhost(parts.path)
         userinfo, _, address = parts.netloc.rpartition("@")
         username, _, password = userinfo.partition(":")
         return cls(
@@ -81,7 +85,17 @@ class BrokerUrl:
 
 
 def _check(parts: SplitResult) -> None:
+    if "@" in f"{parts.path}{parts.query}{parts.fragment}":
+        raise ValueError("part of a password may stand where everybody sees it")
     if parts.scheme not in ("amqp", "amqps") or not parts.hostname or parts.fragment:
         raise ValueError("not the URL of a broker")
     if parts.port == 0:  # reading it raises ValueError for one that is no number or too large
         raise ValueError("not a port to connect to")
+
+
+def _check_vhost(path: str) -> None:
+    """Refuse what AMQP cannot say: a short string, in UTF-8."""
+    vhost = unquote_to_bytes(path[1:])
+    vhost.decode()  # UnicodeDecodeError is a ValueError
+    if len(vhost) > _SHORT_STRING:
+        raise ValueError("not a vhost")

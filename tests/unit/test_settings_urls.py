@@ -10,6 +10,7 @@ from yarl import URL
 
 from bridge.settings import BrokerSettings
 from bridge.settings.urls import BrokerUrl
+from tests.unit.settings_support import SECRET, problems_of
 
 CREDENTIAL = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1)
 
@@ -76,6 +77,13 @@ def test_credentials_of_the_configuration_win(
         "amqp://u:p#q@h/",
         "amqp://h/#v",
         "amqp://h/a b",
+        "amqp://u:123?ter@h/",
+        "amqp://u:12/x@h/v",
+        "amqp://u:12#x@h/v",
+        "amqp://secretpart?rest@h/",
+        "amqp://h/v@w",
+        "amqp://h/%FF",
+        "amqp://h/" + "%C3%B8" * 128,
         " amqp://h/",
         "amqp://h/\n",
         "amqp://[::1/",
@@ -88,6 +96,16 @@ def test_what_is_not_the_url_of_a_broker_is_refused(url: object) -> None:
     """Also when a special character of a password was not encoded."""
     with pytest.raises(ValueError, match=r"."):
         BrokerUrl.parse(url)
+
+
+@pytest.mark.parametrize("special", ["/", "?", "#"])
+def test_a_password_that_was_not_encoded_is_not_repeated(special: str) -> None:
+    """The message shows none of the URL, and says which characters have to be encoded."""
+    urls = f'["amqp://u:12{special}hunter2@h/"]'
+    said = "\n".join(map(str, problems_of(None, {**SECRET, "BRIDGE_BROKER__URLS": urls})))
+
+    assert "hunter2" not in said
+    assert "/ ? # [ ] @ : , % and blanks percent-encoded" in said
 
 
 @settings(deadline=None)  # the machine may be busy
