@@ -199,6 +199,7 @@ class Drain:
         exhausted = self._cursor >= self._spool.last_seq or len(self._taken) >= LOOKAHEAD
         if room <= 0 or exhausted or self._is_busy(room):
             return False
+        last = 0 if self._unstored else self._spool.last_seq  # up to there all is on disk, or gone
         rows = await self._spool.read(after=self._cursor, limit=room)
         for row in rows:
             if self._note_connection():
@@ -206,6 +207,9 @@ class Drain:
             if row.seq > self._cursor:
                 self._cursor = row.seq
                 self._dispatch(row)
+        if not rows:
+            self._cursor = max(self._cursor, last)
+        self._ahead = {seq for seq in self._ahead if seq > self._cursor}  # some may be gone
         return bool(rows)
 
     async def _sweep_on(self) -> bool:

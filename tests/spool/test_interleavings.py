@@ -496,6 +496,29 @@ def test_many_refused_records_are_set_aside_by_place(bridge):
     assert 401 == len(set(routed(bridge)))
 
 
+def test_late_confirm_of_a_row_that_was_never_read(bridge):
+    """A row that is confirmed late, before the drain reads it, keeps no sweep from its end."""
+    bridge.broker.full.add(RECORD)
+    bridge.send(1, record=RECORD)
+    bridge.live()
+    bridge.send(2, record=RECORD, **SALE)
+    bridge.loop.settle()
+    bridge.disk.flows = False
+    bridge.send(3, key="person.changed")
+    bridge.loop.advance(PATIENCE)
+    bridge.disk.commit()
+    bridge.broker.confirm(0)
+    bridge.loop.settle()
+    bridge.disk.flows = True
+    bridge.broker.full.clear()
+    for _ in range(20):
+        bridge.live(1.0)
+
+    assert [3, 1, 2] == routed(bridge)
+    assert not bridge.drain.is_sweeping
+    assert 0 == bridge.drain.held_records
+
+
 def in_flight(bridge):
     """Return the ids of what the broker has not settled."""
     return {flight.id for flight in bridge.broker.in_flight}
