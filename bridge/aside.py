@@ -11,16 +11,15 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections import Counter
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import UTC, datetime
 from itertools import count
 
 import structlog
 
-from bridge.core.backoff import refusal_pause
-from bridge.core.message import Message, refused_message
+from bridge.core.backoff import refusal_pause, silence_pause
+from bridge.core.held import Held, HeldRows, Key
+from bridge.core.message import PARKED, Message, refused_message
 from bridge.core.places import Aside, Places, Why
 from bridge.core.records import Records
 from bridge.metrics import Metrics
@@ -30,15 +29,11 @@ from bridge.spool import Row, Spool
 GONE_SECONDS = 600.0
 """For how long events wait for an exchange that is not there, until they are parked."""
 
-HELD_OF_A_PLACE = 100
-HELD = 1000
-"""Maximum numbers of rows that are held one by one; beyond them their place is set aside."""
-
 TRIALS = 8
 """Maximum number of rows that are tried at a time, each alone on a channel."""
 
 _STRIKES = 4
-"""Number of refusals in a run after which a place that was recovering is set aside again."""
+"""Number of rows in a run, refused or silent, that set a place that was recovering aside again."""
 
 _AGAIN_SECONDS = 1.0
 """The pause after a retry that could not be made."""
@@ -48,31 +43,16 @@ _PARK_AGAIN_AT_MOST = 3600.0
 """Pauses after ``superoffice.parked`` refused what it was given, doubling: a message that is too
 large for the broker closes the channel each time."""
 
-Key = Hashable
-
 log = structlog.get_logger()
-
-
-@dataclass(slots=True, eq=False)
-class Held:
-    """A row by number, and what it is held with: its record, or itself.
-
-    ``park_as`` is the reason to park it, once there is one, and ``parkings`` how often that was
-    refused; ``gone_since`` is when its exchange was found missing.
-    """
-
-    seq: int
-    key: Key
-    place: tuple[str, str]
-    tries: int = 0
-    park_as: str | None = None
-    parkings: int = 0
-    gone_since: float | None = None
 
 
 def key_of(row: Row) -> Key:
     """Return what a row is held with: its record, or itself."""
     return row.message.record or ("row", row.seq)
+
+
+def _place(message: Message) -> tuple[str, str]:
+    return message.exchange, message.routing_key
 
 
 def parked(message: Message, reason: str) -> Message:
@@ -112,9 +92,7 @@ class Shelf:
         self._is_taken = is_taken
         self._books = books
         self._loop = asyncio.get_running_loop()
-        self._held: dict[Key, Held] = {}
-        self._held_at: dict[int, Held] = {}
-        self._held_of: Counter[tuple[str, str]] = Counter()
+        self._held = HeldRows()
         self.places = Places()
         self.passed = Records()
         self._due: list[tuple[float, int, Held | Aside]] = []
@@ -122,6 +100,8 @@ class Shelf:
         self.unresolved: set[int] = set()
         self.wants_sweep = False
         self.under_way = 0
+        self._unparked = False
+        """Whether rows were passed over because nothing more could be parked."""
 
     def __repr__(self) -> str:
         """Show how much is set aside."""
@@ -130,12 +110,7 @@ class Shelf:
     @property
     def records(self) -> int:
         """Return how many records (and rows without one) wait, about."""
-        return len(self.passed) + sum(key not in self.passed for key in self._held)
-
-    @property
-    def is_clear(self) -> bool:
-        """Return whether there is nothing (any more) that others would have to wait for."""
-        return not (self._held or self.places or self.unresolved)
+        return len(self.passed) + self._held.count_besides(self.passed)
 
     def holds_up(self, message: Message) -> bool:
         """Return whether a message must go behind something that is set aside."""
@@ -151,7 +126,18 @@ class Shelf:
 
     def has(self, seq: int) -> bool:
         """Return whether a row is held, or may still be confirmed."""
-        return seq in self._held_at or seq in self.unresolved
+        return self._held.get(seq) is not None or seq in self.unresolved
+
+    @property
+    def can_park(self) -> bool:
+        """Return whether one more row may be parked: what is refused there is held."""
+        return not self._held.is_full and self._sender.takes(PARKED)
+
+    def park_as(self, row: Row) -> str | None:
+        """Return why a row is to be parked, if it is: nobody can read it, or its place is lost."""
+        aside = self.places.of(row.message)
+        lost = aside is not None and not self._sender.takes(row.message.exchange)
+        return "spool_unreadable" if row.unreadable else aside.park_as if aside and lost else None
 
     def misses(self, message: Message) -> bool:
         """Return whether a message's exchange is not there, and set that aside if it is not."""
@@ -180,13 +166,15 @@ class Shelf:
         """Take the outcome of a publish that was given up."""
         self.unresolved.discard(row.seq)
         self.wants_sweep = True
-        outcome = publish.outcome
+        outcome, held = publish.outcome, self._held.get(row.seq)
         if outcome is not None and outcome.accepted:
             self._spool.delete(row)
             self._drop_head(row)
+            if held is not None:
+                self._let_go(held)
             self.confirmed(row.message)
-        elif outcome is Outcome.REFUSED or publish.suspect:
-            self.hold(row, suspect=publish.suspect)
+        elif held is None and (outcome is Outcome.REFUSED or publish.suspect):
+            self.hold(row, publish)
 
     def begin_sweep(self) -> None:
         """Note which places recover from its beginning to its end."""
@@ -201,30 +189,52 @@ class Shelf:
             gone = aside.why == "gone" and not aside.recovering
             if (aside.swept and aside.recovering) or (aside.rows == 0 and not gone):
                 self.places.forget(aside)
-            self.wants_sweep = self.wants_sweep or (aside.recovering and not aside.swept)
+            unswept = aside.recovering and not aside.swept and not self._unparked
+            self.wants_sweep = self.wants_sweep or unswept
 
     def _drop_head(self, row: Row) -> None:
         if (aside := self.places.of(row.message)) is not None:
             aside.drop(row.seq)
 
-    def hold(self, row: Row, *, suspect: bool = False, park_as: str | None = None) -> None:
+    def hold(self, row: Row, publish: Publish, *, park_as: str | None = None) -> None:
         """Hold a row that was refused, or may have been the reason for the loss of a channel."""
         message = row.message
-        place = (message.exchange, message.routing_key)
-        crowded = self._held_of[place] >= HELD_OF_A_PLACE or len(self._held) >= HELD
-        if not (suspect or park_as) and (crowded or self._strikes_out(message)):
+        suspect = publish.suspect or park_as is not None
+        crowded = not self._held.has_room_for(_place(message))
+        if not suspect and (crowded or self._strikes_out(message)):
             self.blame(message, "refused")
             if crowded:
                 self.pass_over(row, *self._books(row.seq))
                 return
-        key = ("row", row.seq) if row.unreadable else key_of(row)
-        held = Held(row.seq, key, place, row.tries, park_as)
-        self._held[key] = self._held_at[row.seq] = held
-        self._held_of[place] += 1
-        if suspect or park_as:
+        held = self._add(row)
+        held.park_as = park_as
+        if suspect:
             self._schedule(held, 0)
         else:
             self._plan_retry(held, row)
+
+    def note_silence(self, row: Row) -> bool:
+        """Take note that a row is not confirmed in time; return whether it is held for that.
+
+        While others of its place are confirmed it is blamed itself, and otherwise its place.
+        """
+        self.unresolved.add(row.seq)
+        aside = self.places.of(row.message)
+        answers = aside is not None and aside.recovering and aside.confirmed > 0
+        alone = answers and self._held.has_room_for(_place(row.message))
+        if not alone or self._strikes_out(row.message):
+            self.blame(row.message, "silent")
+            return False
+        held = self._add(row)
+        held.silent, held.unanswered = True, 1
+        self._schedule(held, silence_pause(held.unanswered))
+        return True
+
+    def _add(self, row: Row) -> Held:
+        key = ("row", row.seq) if row.unreadable else key_of(row)
+        held = Held(row.seq, key, _place(row.message), row.tries)
+        self._held.add(held)
+        return held
 
     def blame(self, message: Message, why: Why) -> None:
         """Set the place of a message aside."""
@@ -233,9 +243,7 @@ class Shelf:
         if known is None:
             exchange, key, kind = aside.place
             log.warning("place_set_aside", exchange=exchange, key=key or kind, why=why)
-        if not aside.trying:
-            aside.trying = True
-            self._schedule(aside, aside.pause())
+        self._schedule(aside, aside.pause())
 
     def confirmed(self, message: Message) -> None:
         """Take note of a confirm: the place of the message takes something."""
@@ -251,12 +259,21 @@ class Shelf:
         """Forget a row that was never stored."""
         self.unresolved.discard(row.seq)
         self.wants_sweep = True
-        if (held := self._held_at.get(row.seq)) is not None:
+        if (held := self._held.get(row.seq)) is not None:
             self._let_go(held)
+
+    def pass_over_unparked(self, row: Row, *books: Records) -> None:
+        """Leave a row on the disk until something can be parked again."""
+        self._unparked = True
+        self.pass_over(row, *books)
+        if (aside := self.places.of(row.message)) is not None:
+            aside.swept = False
 
     def look_at_exchanges(self) -> None:
         """Let the rows of an exchange that is there again go on; give up those of long ago."""
         now = self._loop.time()
+        if self._unparked and self.can_park:
+            self._unparked, self.wants_sweep = False, True
         for aside in self.places:
             if aside.why != "gone" or aside.recovering:
                 continue
@@ -272,10 +289,11 @@ class Shelf:
         connection = self._sender.connection
         while limit > 0 and self._due and self._due[0][0] <= self._loop.time():
             _, _, it = heapq.heappop(self._due)
-            if isinstance(it, Held):
-                await self._retry(it)
-            else:
-                await self._try_place(it)
+            try:
+                await (self._retry(it) if isinstance(it, Held) else self._try_place(it))
+            except BaseException:  # the disk's, say: it must not be forgotten
+                self._schedule(it, _AGAIN_SECONDS)
+                raise
             tried = True
             limit = limit - 1 if self._sender.connection == connection else 0
         return tried
@@ -288,21 +306,28 @@ class Shelf:
         return aside.strikes >= _STRIKES
 
     def _schedule(self, it: Held | Aside, seconds: float) -> None:
+        if isinstance(it, Aside):
+            if it.trying:
+                return
+            it.trying = True
         heapq.heappush(self._due, (self._loop.time() + seconds, next(self._order), it))
 
     # Rows that are held
 
     async def _retry(self, held: Held) -> None:
+        if held.park_as is None and self._is_given_up(held, held.exchange):
+            held.park_as = "exchange_gone"
+        if held.seq in self.unresolved or not self._sender.takes(held.exchange):
+            self._schedule(held, _AGAIN_SECONDS)
+            return
         connection = self._sender.connection
         row = await self._spool.get(held.seq)
-        if self._held_at.get(held.seq) is not held:  # the disk did not take it in the end
+        if self._held.get(held.seq) is not held:  # the disk did not take it in the end
             return
         if row is None or connection != self._sender.connection:
             # Not on disk yet, or what may be in flight on a new connection is to be asked first.
             self._schedule(held, _AGAIN_SECONDS if row is None else 0)
             return
-        if held.park_as is None and self._is_given_up(held, row.message.exchange):
-            held.park_as = "exchange_gone"
         message = parked(row.message, held.park_as) if held.park_as else row.message
         self.under_way += 1
         publish = self._sender.try_alone(message)
@@ -322,24 +347,24 @@ class Shelf:
         if outcome is not None and outcome.accepted:
             self._let_go(held)
             self._finish(row, outcome, held.park_as)
-        elif outcome is Outcome.REFUSED and held.park_as is None:
+        elif outcome is Outcome.AWAY:  # that counts no try
+            self._schedule(held, _AGAIN_SECONDS)
+        elif held.park_as is not None:
+            self._plan_parking(held, row)
+        elif outcome is Outcome.REFUSED:
             held.tries += 1
             self._spool.note_tries(row, held.tries)
             self._plan_retry(held, row)
-        elif outcome is Outcome.REFUSED or (held.park_as and self._is_silent(outcome)):
-            self._plan_parking(held, row)
-        elif self._is_silent(outcome):
+        elif held.silent or not self._is_silent(outcome):
+            held.unanswered += 1
+            self._schedule(held, silence_pause(held.unanswered))
+        else:
             self._let_go(held)
             self.blame(row.message, "silent")
             self.pass_over(row, *self._books(row.seq))
-        else:  # being away counts no try
-            self._schedule(held, _AGAIN_SECONDS)
 
     def _let_go(self, held: Held) -> None:
-        del self._held[held.key], self._held_at[held.seq]
-        self._held_of[held.place] -= 1
-        if self._held_of[held.place] == 0:
-            del self._held_of[held.place]
+        self._held.remove(held)
         self.wants_sweep = self.wants_sweep or held.key in self.passed
 
     def _plan_parking(self, held: Held, row: Row) -> None:
@@ -375,7 +400,6 @@ class Shelf:
         row = await self._spool.get(free[-1]) if free else None
         if not aside.is_at_rest():
             return
-        aside.trying = True
         if row is not None and (self.has(row.seq) or self._is_taken(row.seq)):
             row = None
         if row is None or connection != self._sender.connection:
@@ -385,6 +409,7 @@ class Shelf:
                 self.wants_sweep = True
             self._schedule(aside, _AGAIN_SECONDS)
             return
+        aside.trying = True
         self.under_way += 1
         self.unresolved.add(row.seq)
         publish = self._sender.try_alone(row.message)
@@ -404,8 +429,8 @@ class Shelf:
             self._spool.note_tries(row, row.tries + 1)
             if row.tries + 1 >= self._refused_tries:
                 aside.drop(row.seq)
-                self.hold(row, park_as="refused")
-        if outcome is Outcome.REFUSED or self._is_silent(outcome):
+                self.hold(row, publish, park_as="refused")
+        if outcome is not Outcome.AWAY:
             aside.failures += 1
             pause = aside.pause()
             log.warning(
@@ -416,16 +441,17 @@ class Shelf:
             )
         else:
             pause = _AGAIN_SECONDS
-        aside.trying = True
         self._schedule(aside, pause)
 
     # Both
 
     def _tried(self, publish: Publish) -> Outcome | None:
         self.under_way -= 1
-        if publish.outcome in (Outcome.CONFIRMED, Outcome.UNROUTED, Outcome.REFUSED):
+        outcome = publish.outcome
+        answered = outcome is Outcome.REFUSED or self._is_silent(outcome)
+        if answered or (outcome is not None and outcome.accepted):
             self._answered()
-        return publish.outcome
+        return outcome
 
     def _is_silent(self, outcome: Outcome | None) -> bool:
         return outcome is Outcome.UNKNOWN and self._sender.is_up

@@ -54,6 +54,15 @@ class _Taken:
     park_as: str | None = None
 
 
+@dataclass(slots=True)
+class _Flight:
+    """A row on the wire since a time, and the sweep that put it there, if it was one."""
+
+    row: Row
+    since: float
+    sweep: Sweep | None = None
+
+
 class Drain:
     """Empties the spool while the broker takes its rows."""
 
@@ -90,8 +99,8 @@ class Drain:
         self._lines: Lines[Record, int] = Lines()
         self._taken: dict[int, _Taken] = {}
         self._called: dict[int, None] = {}
-        self._wire: dict[int, tuple[Row, Publish, float]] = {}
-        """Published here and not settled, with the time of it, in its order."""
+        self._wire: dict[int, _Flight] = {}
+        """Published, not settled, and not given up: in the order of time."""
         self._wire_bytes = 0
         self._attached: dict[int, Publish] = {}
         self._unstored: dict[int, bool] = {}
@@ -153,9 +162,11 @@ class Drain:
             self._attached[row.seq] = publish
             if self._sender.is_up:
                 self._silence(row)
+            else:
+                self._fly(_Flight(row, self._loop.time()))
         elif publish.outcome is Outcome.REFUSED or publish.suspect:
             self._leave_backlog(row.seq)
-            self._shelf.hold(row, suspect=publish.suspect)
+            self._shelf.hold(row, publish)
         self._wake.set()
 
     def stored(self, row: Row) -> None:
@@ -169,6 +180,7 @@ class Drain:
     def drop(self, row: Row) -> None:
         """Forget a row that the disk did not take."""
         self._attached.pop(row.seq, None)
+        self._land(row.seq, taken=False)
         self._ahead.discard(row.seq)
         self._backlog -= self._unstored.pop(row.seq)
         self._shelf.remove(row)
@@ -241,6 +253,7 @@ class Drain:
         turn = list(islice(self._called, max(0, self._free())))
         if not turn:
             return False
+        found = False
         for row in await self._spool.get_all(turn):
             if self._note_connection():
                 break
@@ -251,7 +264,8 @@ class Drain:
                     self._pass_over(row)
                 else:
                     self._publish(row, taken)
-        return True
+            found = True
+        return found
 
     async def _look(self) -> None:
         """Note the age of the oldest event, for those who watch."""
@@ -278,7 +292,10 @@ class Drain:
         return WINDOW - len(self._wire)
 
     def _room_for_trials(self) -> int:
-        return self._free() if self._probing else TRIALS - self._shelf.under_way
+        """Return how many may be tried: on a new connection only when nobody else can ask."""
+        if self._probing:
+            return 0 if self._backlog else self._free()
+        return TRIALS - self._shelf.under_way
 
     def _room_for(self, sweep: Sweep) -> int:
         return min(self._free(), sweep.window - sweep.in_flight)
@@ -310,8 +327,12 @@ class Drain:
             self._ahead.discard(row.seq)
         elif row.seq not in self._attached and self._waits(row.message):
             self._pass_over(row)
+        elif row.unreadable and not self._shelf.can_park:
+            self._leave_backlog(row.seq)
+            self._shelf.pass_over_unparked(row, *self._books(row.seq))
         else:
-            self._enter(row, _Taken(row.message.record, counted=True))
+            park_as = "spool_unreadable" if row.unreadable else None
+            self._enter(row, _Taken(row.message.record, counted=True, park_as=park_as))
 
     def _sweep_over(self, row: Row, sweep: Sweep) -> bool:
         """Give a row that was passed over its place; return False if there is no room for it."""
@@ -320,11 +341,12 @@ class Drain:
             if row.seq in self._shelf.unresolved:
                 self._shelf.pass_over(row, sweep.passed, behind=message.record in self._lines)
             return True
-        aside = self._shelf.places.of(message)
-        park_as = aside.park_as if aside is not None else None
+        park_as = self._shelf.park_as(row)
         behind = self._shelf.holds(message) or message.record in sweep.passed
         if behind or (park_as is None and self._is_aside(message)):
             self._shelf.pass_over(row, sweep.passed, behind=message.record in self._lines)
+        elif park_as is not None and not self._shelf.can_park:
+            self._shelf.pass_over_unparked(row, sweep.passed)
         elif self._room_for(sweep) <= 0:
             return False
         else:
@@ -335,7 +357,6 @@ class Drain:
         """Let a row enter the line of its record, and publish it if it is the first."""
         if row.unreadable:
             log.error("spool_row_unreadable", seq=row.seq, error=row.unreadable)
-            taken.park_as = "spool_unreadable"
         self._taken[row.seq] = taken
         first = taken.record is None or self._lines.enter(taken.record, row.seq)
         if first and row.seq not in self._attached:
@@ -344,25 +365,29 @@ class Drain:
     def _publish(self, row: Row, taken: _Taken) -> None:
         message = parked(row.message, taken.park_as) if taken.park_as else row.message
         publish = self._sender.submit(message)
-        self._wire[row.seq] = (row, publish, self._loop.time())
-        self._wire_bytes += row.size
-        if self._sweep is not None and not taken.counted:
-            self._sweep.in_flight += 1
-            sweep = self._sweep
-            publish.on_settled(lambda settled: self._swept(row, settled, sweep))
-        else:
-            publish.on_settled(lambda settled: self._settled(row, settled))
+        self._fly(_Flight(row, self._loop.time(), None if taken.counted else self._sweep))
+        publish.on_settled(lambda settled: self._settled(row, settled))
 
-    def _swept(self, row: Row, publish: Publish, sweep: Sweep) -> None:
-        sweep.note(publish)
-        self._settled(row, publish)
+    def _fly(self, flight: _Flight) -> None:
+        self._wire[flight.row.seq] = flight
+        self._wire_bytes += flight.row.size
+        if flight.sweep is not None:
+            flight.sweep.in_flight += 1
+
+    def _land(self, seq: int, *, taken: bool) -> None:
+        """Take a row off the wire, where it is settled or given up."""
+        flight = self._wire.pop(seq, None)
+        if flight is None:
+            return
+        self._wire_bytes -= flight.row.size
+        if flight.sweep is not None:
+            flight.sweep.note(taken=taken)
 
     def _settled(self, row: Row, publish: Publish) -> None:
         """Take the outcome of a row that is in flight, or was before it was spooled."""
         late = self._attached.pop(row.seq, None) is not None
-        if self._wire.pop(row.seq, None) is not None:
-            self._wire_bytes -= row.size
         outcome = publish.outcome
+        self._land(row.seq, taken=outcome is not None and outcome.accepted)
         taken = self._taken.get(row.seq)
         if row.seq in self._shelf.unresolved:
             self._shelf.heard_of(row, publish)
@@ -372,8 +397,7 @@ class Drain:
         elif outcome is Outcome.REFUSED or publish.suspect or (taken and taken.park_as):
             self._probing = False if outcome is Outcome.REFUSED else self._probing
             self._leave_line(row)
-            park_as = taken.park_as if taken else None
-            self._shelf.hold(row, suspect=publish.suspect, park_as=park_as)
+            self._shelf.hold(row, publish, park_as=taken.park_as if taken else None)
         else:
             self._probing = True
             if taken is not None:
@@ -413,18 +437,18 @@ class Drain:
         """Set the places aside whose rows are not confirmed while the broker answers."""
         end = self._loop.time() - self._patience
         while self._wire and self._sender.is_up:
-            row, _, since = next(iter(self._wire.values()))
-            if since > end:
+            flight = next(iter(self._wire.values()))
+            if flight.since > end:
                 return
-            del self._wire[row.seq]
-            self._wire_bytes -= row.size
+            self._land(flight.row.seq, taken=False)
             self._probing = False
-            self._silence(row)
+            self._silence(flight.row)
 
     def _silence(self, row: Row) -> None:
-        self._shelf.unresolved.add(row.seq)
-        self._shelf.blame(row.message, "silent")
-        self._pass_over(row)
+        if self._shelf.note_silence(row):
+            self._leave_line(row)
+        else:
+            self._pass_over(row)
 
     def _pass_over(self, row: Row) -> None:
         """Leave a row on the disk, and all that wait in line behind it."""

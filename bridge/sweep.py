@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bridge.aside import Shelf
 from bridge.core.records import Records
-from bridge.ports import Publish
 
 _WINDOW = 256
 _REST = 9
@@ -13,7 +12,7 @@ _REST = 9
 _REST_AT_MOST = 600.0
 """Maximum seconds of that."""
 
-_AT_LEAST_EVERY_SECONDS = 3600.0
+AT_LEAST_EVERY_SECONDS = 3600.0
 """How often there is a sweep while anything is set aside, for whatever a filter has taken wrongly
 for a record that waits."""
 
@@ -32,10 +31,9 @@ class Sweep:
         self.window = 1
         self.in_flight = 0
 
-    def note(self, publish: Publish) -> None:
+    def note(self, *, taken: bool) -> None:
         """Take the outcome of a row: what is taken doubles the window, what is not closes it."""
         self.in_flight -= 1
-        taken = publish.outcome is not None and publish.outcome.accepted
         self.window = min(self.window * 2, _WINDOW) if taken else 1
 
 
@@ -48,8 +46,9 @@ class Pace:
 
     def begin(self, shelf: Shelf, now: float) -> Sweep | None:
         """Return a new sweep if there is a reason and it is time."""
-        overdue = shelf.is_clear or now - self._ended >= _AT_LEAST_EVERY_SECONDS
-        if len(shelf.passed) and overdue:
+        if not len(shelf.passed):
+            self._ended = now
+        elif now - self._ended >= AT_LEAST_EVERY_SECONDS:
             shelf.wants_sweep = True
         if not shelf.wants_sweep or now < self._not_before:
             return None

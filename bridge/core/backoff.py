@@ -20,3 +20,16 @@ def refusal_pause(tries: int) -> float:
     pauses would fill the queues that are not full with copies of the event.
     """
     return float(4 ** min(tries, 8))
+
+
+SILENCE_AT_MOST = 7200.0
+"""Maximum seconds between two trials of the same row that was never confirmed."""
+
+
+def silence_pause(times: int, *, turns: int = 1) -> float:
+    """Return the pause in seconds after a row was published so often, and not confirmed.
+
+    1 s, then four times as long each time, up to two hours for the same row: with the one that was
+    published first that makes at most 19 copies in a day. ``turns`` is how many take turns.
+    """
+    return min(float(4 ** min(max(times - 1, 0), 8)), SILENCE_AT_MOST / max(1, turns))

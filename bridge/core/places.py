@@ -12,15 +12,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
+from bridge.core.backoff import silence_pause
 from bridge.core.message import Message
 
 Why = Literal["refused", "silent", "gone"]
 
 KEYS_OF_A_KIND = 100
 """Maximum number of keys of one kind of event that are set aside one by one."""
-
-_PAUSE_AT_MOST = 7200.0
-"""Maximum seconds between two trials of the same row."""
 
 _TRUSTED_AFTER = 64
 """Number of rows confirmed in a run after which a place's pauses begin at a second again."""
@@ -55,13 +53,14 @@ class Aside:
     heads: deque[int] = field(default_factory=lambda: deque(maxlen=_HEADS))
 
     def pause(self) -> float:
-        """Return after how many seconds it is tried again.
+        """Return after how many seconds it is tried again."""
+        return silence_pause(self.failures + 1, turns=len(self.heads))
 
-        1 s, then four times as long each time, up to two hours for the same row: with the one that
-        was published first that makes at most 19 copies in a day.
-        """
-        longest = _PAUSE_AT_MOST / max(1, len(self.heads))
-        return min(float(4 ** min(self.failures, 8)), longest)
+    def failures_now(self) -> int:
+        """Return how many failures in a run count if it fails now: few if much was confirmed."""
+        if self.confirmed >= _TRUSTED_AFTER:
+            return 0
+        return max(0, self.failures + 1 - self.confirmed.bit_length() // 2)
 
     def is_at_rest(self) -> bool:
         """Return whether it neither recovers nor is being tried."""
@@ -98,25 +97,26 @@ class Places:
         return self._aside.get(aside.place) is aside
 
     def is_gone(self, exchange: str) -> bool:
-        """Return whether a whole exchange is set aside."""
-        return (exchange, "", "") in self._aside
+        """Return whether a whole exchange is set aside, and has not come back since."""
+        aside = self._aside.get((exchange, "", ""))
+        return aside is not None and not (aside.recovering and aside.park_as is None)
 
     def of(self, message: Message) -> Aside | None:
         """Return what a message must wait behind."""
         if not self._aside:
             return None
-        for place in (_exchange(message), _kind(message), _key(message)):
-            if (aside := self._aside.get(place)) is not None:
-                return aside
-        return None
+        exchange = self._aside.get(_exchange(message))
+        if exchange is not None and not exchange.recovering:
+            return exchange
+        return self._judged(message) or exchange
 
-    def gone(self, exchange: str, *, now: float) -> Aside:
+    def gone(self, exchange: str, *, now: float) -> None:
         """Set a whole exchange aside: it is not there."""
-        return self._aside.setdefault((exchange, "", ""), Aside((exchange, "", ""), "gone", now))
+        self._aside[exchange, "", ""] = Aside((exchange, "", ""), "gone", now)
 
     def blame(self, message: Message, why: Why, *, now: float) -> Aside:
         """Set the place of a message aside, or note one failure more if it is already."""
-        aside = self.of(message)
+        aside = self._judged(message)
         if aside is None:
             place, kind = _key(message), _kind(message)
             self._keys[kind] += 1
@@ -125,8 +125,7 @@ class Places:
                 self._forget_keys(kind)
             aside = self._aside[place] = Aside(place, why, now)
         elif aside.recovering:
-            failed_soon = aside.confirmed < _TRUSTED_AFTER
-            aside.failures = aside.failures + 1 if failed_soon else 0
+            aside.failures = aside.failures_now()
             aside.recovering = aside.swept = False
             aside.confirmed = aside.strikes = 0
         return aside
@@ -140,6 +139,10 @@ class Places:
                 del self._keys[kind]
         elif aside.place[2]:
             self._keys.pop(aside.place, None)
+
+    def _judged(self, message: Message) -> Aside | None:
+        """Return the place of a message, if it misbehaved itself."""
+        return self._aside.get(_kind(message)) or self._aside.get(_key(message))
 
     def _forget_keys(self, kind: Place) -> None:
         for place in [p for p in self._aside if p[1] and (p[0], "", p[2]) == kind]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
 
-_EXACT = 10_000
+EXACT = 10_000
 """Maximum number of records that are remembered as they are."""
 
 _BITS = 1 << 25
@@ -42,7 +42,7 @@ class Records:
         self._count += 1
         if self._bits is None:
             self._exact.add(record)
-            if len(self._exact) > _EXACT:
+            if len(self._exact) > EXACT:
                 self._spread()
         else:
             self._mark(record, self._bits)

@@ -51,10 +51,10 @@ class Sent:
 class Bridge:
     """The parts under test; ``start`` and ``kill`` are those of the process."""
 
-    def __init__(self, directory, *, max_bytes=10**9):
+    def __init__(self, directory, *, max_bytes=10**9, broker=None):
         self._path = directory / "spool.db"
         self._max_bytes = max_bytes
-        self.broker = ScriptedBroker(EXCHANGES)
+        self.broker = broker or ScriptedBroker(EXCHANGES)
         self.sent = []
         self.start()
 

@@ -1,0 +1,179 @@
+"""What is set aside, one case after the other: it comes back, and stays within its bounds."""
+
+import sqlite3
+
+import pytest
+
+from bridge.core import held
+from bridge.core.message import PARKED
+from bridge.ports import Outcome
+from tests.spool.bridge_under_test import DEADLINE
+from tests.spool.test_places import KEYS, PLACES, RECORDS, WELL, Village
+
+SALES = ("superoffice", "sale.sold")
+PERSONS = ("superoffice", "person.changed")
+
+
+@pytest.fixture
+def village(tmp_path, without_threads):
+    """Return a bridge whose places are well."""
+    village = Village(tmp_path)
+    village.live(0.2)
+    yield village
+    village.bridge.kill()
+
+
+def numbers(village, place):
+    """Return the numbers that reached the exchange of a place, in order."""
+    sent = {s.id: s for s in village.bridge.sent}
+    ids = [id for to, id in village.broker.routed if to == place[0]]
+    return [id for id in ids if sent[id].message.routing_key == place[1]]
+
+
+def test_silence_of_one_place_does_not_end_the_sweep_of_another(village):
+    """A place that takes one row and is silent again keeps no other place from coming back."""
+    for place in (PERSONS, SALES):
+        village.mood(place, "silent")
+        village.send([None] * 3, place)
+    village.live(DEADLINE + 0.5)
+    for place in (PERSONS, SALES):
+        village.send([None] * 3, place)
+    village.live(0.5)
+    village.broker.quota[PERSONS] = 1
+    village.live(30)
+    village.mood(SALES, "well")
+    village.live(300)
+
+    assert 6 == len(numbers(village, SALES))
+    assert 1 == len(numbers(village, PERSONS))
+    village.all_get_well()
+
+
+def test_silent_queue_of_an_exchange_that_has_come_back(village):
+    """It is set aside by its key like any other: its copies are bounded, and the others arrive."""
+    village.gone("other")
+    village.mood(("other", KEYS[1]), "silent")
+    for key in (KEYS[1], KEYS[0], KEYS[2]):
+        village.send([None] * 3, ("other", key))
+    village.live(1)
+    village.back("other")
+    for _ in range(30):
+        village.live(30)
+        village.lose()
+
+    assert (
+        3 == len(numbers(village, ("other", KEYS[0]))) == len(numbers(village, ("other", KEYS[2])))
+    )
+    assert max(village.broker.copies.values()) <= 12
+    village.all_get_well()
+
+
+def test_trials_wait_on_a_new_connection(village):
+    """However many silent places are due, what comes first on a new connection are others."""
+    for place in PLACES:
+        village.mood(place, "silent")
+        village.send([None], place)
+    village.live(DEADLINE + 0.5)
+    village.lose()
+    village.bridge.loop.jump(100.0)
+    village.send_well()
+    village.bridge.loop.settle()
+    village.live(1.0)
+
+    assert not village.waits
+    village.all_get_well()
+
+
+def test_disk_that_fails_once(village):
+    """A row or a place whose trial found the disk in trouble is tried again."""
+    village.mood(SALES, "full")
+    village.mood(PERSONS, "silent")
+    village.send([None], SALES)
+    village.send([None], PERSONS)
+    village.live(DEADLINE + 0.5)
+    drain = village.bridge.drain
+    village.bridge.running.cancel()
+    get = village.bridge.spool.get
+    village.bridge.spool.get = failing
+    for _ in range(4):
+        village.bridge.loop.jump(60)
+        with pytest.raises(sqlite3.OperationalError):
+            village.bridge.loop.run_until_complete(drain.run())
+    village.bridge.spool.get = get
+    village.bridge.running = village.bridge.loop.create_task(drain.run())
+
+    village.all_get_well()
+
+
+async def failing(_):
+    """Stand in for a disk that cannot be read now."""
+    raise sqlite3.OperationalError("disk I/O error")
+
+
+@pytest.mark.parametrize("trouble", ["gone", "full"])
+def test_what_cannot_be_parked_is_held_in_bounded_memory(village, monkeypatch, trouble):
+    """While nothing can be parked, a few rows are held for it and the others lie on the disk."""
+    monkeypatch.setattr(held, "HELD", 5)
+    village.gone("other")
+    if trouble == "gone":
+        village.gone(PARKED)
+    else:
+        village.mood((PARKED, "exchange_gone"), "full")
+    village.send([None] * 40, ("other", KEYS[0]))
+    village.live(1)
+    for _ in range(3):
+        village.jump(601)
+        village.live(2)
+        assert len(village.bridge.drain._shelf._held) <= 5
+    village.mood((PARKED, "exchange_gone"), "well")
+    village.back(PARKED)
+    for _ in range(50):
+        village.jump(601)
+        village.live(1)
+
+    assert 40 == len(village.broker.parked)
+    village.all_get_well()
+
+
+def test_silence_that_began_while_the_broker_was_blocked(village):
+    """What was given up then is set aside afterwards: nobody queues behind it."""
+    village.mood(SALES, "silent")
+    village.send([None], SALES)
+    village.bridge.loop.settle()
+    village.broker.blocked = True
+    village.bridge.loop.advance(DEADLINE + 0.5)
+    village.broker.blocked = False
+    village.live(DEADLINE + 0.5)
+    village.send_well()
+    village.bridge.loop.settle()
+
+    assert WELL[1] in {flight.message.routing_key for flight in village.broker.in_flight}
+    assert 0 == village.bridge.drain.backlog
+    village.all_get_well()
+
+
+def test_silent_row_among_good_ones(village):
+    """One row that is never confirmed does not hold up those of its place that are."""
+    village.send([RECORDS[0]], SALES)
+    bad = village.bridge.sent[-1].id
+    village.broker.unanswered.add(bad)
+    village.send([*RECORDS, *RECORDS], SALES)
+    village.live(DEADLINE + 0.5)
+    village.lose()
+    village.live(30)
+
+    assert 6 == len(numbers(village, SALES))
+    assert {RECORDS[0]} == {sent.message.record for sent in waiting(village)}
+    for _ in range(24):
+        village.jump(3600)
+        village.live(3)
+    assert village.broker.copies[bad] <= 20
+    assert {Outcome.SPOOLED, Outcome.CONFIRMED} >= {sent.outcome for sent in village.bridge.sent}
+    village.broker.unanswered.clear()
+    village.all_get_well()
+
+
+def waiting(village):
+    """Return what has not arrived."""
+    arrived = {id for _, id in village.arrived}
+    return [sent for sent in village.bridge.sent if sent.id not in arrived]
