@@ -1,19 +1,19 @@
 """Channels for one thing alone: a message under suspicion, or the question whether anybody answers.
 
 A channel that ends with a single message on it leaves no doubt about the cause, and the messages of
-others go on meanwhile on theirs.
+others go on meanwhile on theirs. What may end a whole connection is given one of its own.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 
 import structlog
 
 from bridge.confirms import ConfirmChannel
-from bridge.connection import Connection, broker_errors
+from bridge.connection import Connection, broker_errors, connect, ended_for_cause
 from bridge.core.errors import BrokerError
 from bridge.core.message import Message
 from bridge.ports import Outcome, Publish
@@ -32,10 +32,13 @@ class Trials:
         self._patience = patience
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def begin(self, message: Message, connection: Connection) -> Publish:
-        """Publish a message on a channel of its own, which is closed afterwards."""
+    def begin(self, message: Message, connection: Connection | None, url: str) -> Publish:
+        """Publish a message on a channel of its own, which is closed afterwards.
+
+        Without a connection it has one of its own, to the URL.
+        """
         publish = Publish(message)
-        task = asyncio.create_task(self._run(publish, connection))
+        task = asyncio.create_task(self._run(publish, connection, url))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return publish
@@ -45,23 +48,28 @@ class Trials:
         for task in list(self._tasks):
             task.cancel()
 
-    async def _run(self, publish: Publish, connection: Connection) -> None:
-        tried, settled = Publish(publish.message), asyncio.Event()
-
-        def pass_on(tried: Publish) -> None:
-            settled.set()
-            publish.settle(tried.outcome or Outcome.AWAY)
-
-        tried.on_settled(pass_on)
+    async def _run(self, publish: Publish, connection: Connection | None, url: str) -> None:
         try:
             with suppress(BrokerError, TimeoutError), broker_errors("a trial"):
-                await self._try(tried, settled, connection)
+                if connection is not None:
+                    await self._try(publish, connection)
+                    return
+                async with _connected(url) as own:
+                    await self._try(publish, own, apart=True)
         finally:
             if publish.outcome is None:
                 publish.settle(Outcome.AWAY)
 
-    async def _try(self, tried: Publish, settled: asyncio.Event, connection: Connection) -> None:
+    async def _try(self, publish: Publish, connection: Connection, *, apart: bool = False) -> None:
         channel = await connection.channel()
+        tried, settled = Publish(publish.message), asyncio.Event()
+
+        def pass_on(tried: Publish) -> None:
+            settled.set()
+            refused = apart and ended_for_cause(channel)
+            publish.settle(Outcome.REFUSED if refused else tried.outcome or Outcome.AWAY)
+
+        tried.on_settled(pass_on)
         own = ConfirmChannel(
             channel,
             write=connection.write,
@@ -78,6 +86,15 @@ class Trials:
                 own.abandon(f"not confirmed within {self._patience:g} s")
             own.is_closed = True
         await channel.close()
+
+
+@asynccontextmanager
+async def _connected(url: str) -> AsyncIterator[Connection]:
+    connection = await connect(url, purpose="trial")
+    try:
+        yield connection
+    finally:
+        await connection.close()
 
 
 async def answers(connection: Connection) -> bool:

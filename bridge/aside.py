@@ -213,6 +213,13 @@ class Shelf:
         else:
             self._plan_retry(held, row)
 
+    def hold_apart(self, row: Row) -> None:
+        """Hold a row under which the connection was lost again and again."""
+        log.warning("event_suspected", event_id=row.message.message_id)
+        held = self._add(row)
+        held.apart = True
+        self._schedule(held, 0)
+
     def note_silence(self, row: Row) -> bool:
         """Take note that a row is not confirmed in time; return whether it is held for that.
 
@@ -330,7 +337,7 @@ class Shelf:
             return
         message = parked(row.message, held.park_as) if held.park_as else row.message
         self.under_way += 1
-        publish = self._sender.try_alone(message)
+        publish = self._sender.try_alone(message, apart=held.apart)
         publish.on_settled(lambda settled: self._retried(held, row, settled))
 
     def _is_given_up(self, held: Held, exchange: str) -> bool:
@@ -343,7 +350,7 @@ class Shelf:
         return held.gone_since is not None and now - held.gone_since >= GONE_SECONDS
 
     def _retried(self, held: Held, row: Row, publish: Publish) -> None:
-        outcome = self._tried(publish)
+        outcome = self._tried(publish, apart=held.apart)
         if outcome is not None and outcome.accepted:
             self._let_go(held)
             self._finish(row, outcome, held.park_as)
@@ -355,7 +362,8 @@ class Shelf:
             held.tries += 1
             self._spool.note_tries(row, held.tries)
             self._plan_retry(held, row)
-        elif held.silent or not self._is_silent(outcome):
+        elif held.silent or held.apart or not self._is_silent(outcome):
+            held.apart = held.apart or not self._sender.is_up
             held.unanswered += 1
             self._schedule(held, silence_pause(held.unanswered))
         else:
@@ -412,11 +420,11 @@ class Shelf:
         aside.trying = True
         self.under_way += 1
         self.unresolved.add(row.seq)
-        publish = self._sender.try_alone(row.message)
+        publish = self._sender.try_alone(row.message, apart=aside.apart)
         publish.on_settled(lambda settled: self._place_tried(aside, row, settled))
 
     def _place_tried(self, aside: Aside, row: Row, publish: Publish) -> None:
-        outcome = self._tried(publish)
+        outcome = self._tried(publish, apart=aside.apart)
         aside.trying = False
         self.unresolved.discard(row.seq)
         self.wants_sweep |= aside.recovering or aside not in self.places
@@ -432,6 +440,7 @@ class Shelf:
                 self.hold(row, publish, park_as="refused")
         if outcome is not Outcome.AWAY:
             aside.failures += 1
+            aside.apart = aside.apart or (outcome is Outcome.UNKNOWN and not self._sender.is_up)
             pause = aside.pause()
             log.warning(
                 "place_tried",
@@ -445,11 +454,12 @@ class Shelf:
 
     # Both
 
-    def _tried(self, publish: Publish) -> Outcome | None:
+    def _tried(self, publish: Publish, *, apart: bool) -> Outcome | None:
         self.under_way -= 1
         outcome = publish.outcome
         answered = outcome is Outcome.REFUSED or self._is_silent(outcome)
-        if answered or (outcome is not None and outcome.accepted):
+        answered = answered or (outcome is not None and outcome.accepted)
+        if answered and not apart:
             self._answered()
         return outcome
 

@@ -176,6 +176,16 @@ def broker_errors(url: str, *errors: type[Exception]) -> Iterator[None]:
         raise asyncio.CancelledError
 
 
+def ended_for_cause(channel: aiormq.Channel) -> bool:
+    """Return whether the broker has closed a channel's connection for what it was sent.
+
+    aiormq has an exception for each such reason; 320, the broker's stop, is plain.
+    """
+    closing = channel.closing
+    cause = closing.exception() if closing.done() and not closing.cancelled() else None
+    return isinstance(cause, ConnectionClosed) and type(cause) is not ConnectionClosed
+
+
 def _is_cancelled() -> bool:
     """Return whether somebody has asked the present task to end."""
     task = asyncio.current_task()

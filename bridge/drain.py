@@ -12,6 +12,7 @@ leaves the disk when the broker has confirmed it.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from dataclasses import dataclass
 from itertools import islice
 
@@ -32,6 +33,9 @@ WINDOW = 256
 
 WINDOW_BYTES = 16 * 1024 * 1024
 """Bytes of those rows, when their bodies are large."""
+
+_LOSSES = 2
+"""Number of connections that may be lost under a row until it is tried on one of its own."""
 
 LOOKAHEAD = 100_000
 """Rows in line behind another of their record, until no further ones are looked at."""
@@ -103,6 +107,8 @@ class Drain:
         """Published, not settled, and not given up: in the order of time."""
         self._wire_bytes = 0
         self._attached: dict[int, Publish] = {}
+        self._losses: Counter[int] = Counter()
+        """How often the connection was lost under a row, while that is not known to be harmless."""
         self._unstored: dict[int, bool] = {}
         """Handed to the disk, which has not answered; and whether they are of the backlog."""
         self._ahead: set[int] = set()
@@ -167,6 +173,8 @@ class Drain:
         elif publish.outcome is Outcome.REFUSED or publish.suspect:
             self._leave_backlog(row.seq)
             self._shelf.hold(row, publish)
+        else:
+            self._losses[row.seq] = 1
         self._wake.set()
 
     def stored(self, row: Row) -> None:
@@ -180,6 +188,7 @@ class Drain:
     def drop(self, row: Row) -> None:
         """Forget a row that the disk did not take."""
         self._attached.pop(row.seq, None)
+        self._losses.pop(row.seq, None)
         self._land(row.seq, taken=False)
         self._ahead.discard(row.seq)
         self._backlog -= self._unstored.pop(row.seq)
@@ -399,14 +408,23 @@ class Drain:
             self._leave_line(row)
             self._shelf.hold(row, publish, park_as=taken.park_as if taken else None)
         else:
-            self._probing = True
-            if taken is not None:
-                self._called[row.seq] = None
+            self._lost(row, taken, published=outcome is Outcome.UNKNOWN)
         self._wake.set()
+
+    def _lost(self, row: Row, taken: _Taken | None, *, published: bool) -> None:
+        """Publish a row again whose connection is gone; if it is the cause, without the others."""
+        self._probing = True
+        self._losses[row.seq] += published
+        if self._losses[row.seq] >= _LOSSES:
+            self._leave_line(row)
+            self._shelf.hold_apart(row)
+        elif taken is not None:
+            self._called[row.seq] = None
 
     def _finish(self, row: Row, outcome: Outcome, taken: _Taken | None, *, late: bool) -> None:
         self._probing = False
         self._spool.delete(row)
+        self._losses.pop(row.seq, None)
         self._taken.pop(row.seq, None)
         counted = taken is None or taken.counted
         self._backlog -= counted
@@ -453,6 +471,7 @@ class Drain:
     def _pass_over(self, row: Row) -> None:
         """Leave a row on the disk, and all that wait in line behind it."""
         taken = self._taken.get(row.seq)
+        self._losses.pop(row.seq, None)
         behind = taken is None and row.message.record in self._lines
         self._shelf.pass_over(row, *self._books(row.seq), behind=behind)
         if taken is None:
@@ -463,6 +482,7 @@ class Drain:
     def _leave_line(self, row: Row) -> None:
         """Take a row out of its place, and with it those who wait behind it."""
         taken = self._taken.get(row.seq)
+        self._losses.pop(row.seq, None)
         if taken is None:
             self._leave_backlog(row.seq)
             return

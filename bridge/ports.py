@@ -94,11 +94,12 @@ class Sender(Protocol):
         """Put a message on the wire; one that cannot go now is settled as ``AWAY`` at once."""
         ...
 
-    def try_alone(self, message: Message) -> Publish:
+    def try_alone(self, message: Message, *, apart: bool = False) -> Publish:
         """Put a message under suspicion on a channel of its own, where it harms no other one.
 
-        Settled as ``REFUSED`` also when the channel is closed because of it, and as ``UNKNOWN``
-        when it is not confirmed in time.
+        ``apart``: on a connection of its own, for it may be why one was closed. Settled as
+        ``REFUSED`` also when the channel, or that connection, is closed because of it, and as
+        ``UNKNOWN`` when it is not confirmed in time.
         """
         ...
 

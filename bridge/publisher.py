@@ -75,6 +75,8 @@ class Publisher:
         self._renewing = False
         self._renewals = 0
         self._connection: Connection | None = None
+        self._url = ""
+        """Where that leads to."""
         self._asking: asyncio.Task[None] | None = None
         self._trials = Trials(self._reroute, patience=confirm_deadline)
         self.connection = 0
@@ -137,10 +139,13 @@ class Publisher:
             publish.settle(Outcome.AWAY)
         return publish
 
-    def try_alone(self, message: Message) -> Publish:
-        """Put a message under suspicion on a channel of its own, which is closed afterwards."""
+    def try_alone(self, message: Message, *, apart: bool = False) -> Publish:
+        """Put a message under suspicion on a channel of its own, which is closed afterwards.
+
+        ``apart``: on a connection of its own, too.
+        """
         if self._connection is not None and self.is_up and self.takes(message.exchange):
-            return self._trials.begin(message, self._connection)
+            return self._trials.begin(message, None if apart else self._connection, self._url)
         publish = Publish(message)
         publish.settle(Outcome.AWAY)
         return publish
@@ -187,7 +192,7 @@ class Publisher:
         try:
             with broker_errors(url):
                 self._open(await connection.channel(), connection.write)
-                self._connection = connection
+                self._connection, self._url = connection, url
                 log.info("broker_connected", url=safe_url(url), topology=self.topology)
                 await self._watch(connection, url)
         except BrokerError as error:

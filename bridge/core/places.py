@@ -36,7 +36,8 @@ class Aside:
 
     ``heads`` are rows, by number, that nothing but the place holds up; they are tried in turn.
     ``rows`` counts what the latest pass over the disk met. While it is ``recovering`` its rows are
-    published again, few at first. ``park_as`` is set when its rows are given up.
+    published again, few at first. ``apart``: a trial of it ended with the connection, so the next
+    has one of its own. ``park_as`` is set when its rows are given up.
     """
 
     place: Place
@@ -49,6 +50,7 @@ class Aside:
     recovering: bool = False
     trying: bool = False
     swept: bool = False
+    apart: bool = False
     park_as: str | None = None
     heads: deque[int] = field(default_factory=lambda: deque(maxlen=_HEADS))
 

@@ -192,8 +192,8 @@ class _TracedSender:
     def submit(self, message: Message) -> Publish:
         return self._traced(self._sender.submit(message))
 
-    def try_alone(self, message: Message) -> Publish:
-        return self._traced(self._sender.try_alone(message))
+    def try_alone(self, message: Message, *, apart: bool = False) -> Publish:
+        return self._traced(self._sender.try_alone(message, apart=apart))
 
     def _traced(self, publish: Publish) -> Publish:
         traced = Publish(publish.message)  # one of its own, because a publish calls only one back

@@ -82,7 +82,7 @@ class ScriptedBroker:
         """Return whether an exchange is there."""
         return exchange in self.exchanges
 
-    def try_alone(self, message):
+    def try_alone(self, message, *, apart=False):
         """Take a message onto a channel of its own."""
         return self.submit(message, alone=True)
 

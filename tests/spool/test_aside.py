@@ -173,6 +173,24 @@ def test_silent_row_among_good_ones(village):
     village.all_get_well()
 
 
+def test_message_that_ends_the_connection(village):
+    """After two connections it is tried on one of its own, and the others go on."""
+    village.mood(SALES, "cuts")
+    village.send([None], SALES)
+    village.live(2)
+    connections = village.broker.connection
+    for _ in range(100):
+        village.send_well()
+        village.send([RECORDS[0]], PERSONS)
+        village.jump(600)
+        village.live(1)
+
+    assert 3 >= connections == village.broker.connection
+    assert 100 == len(numbers(village, PERSONS))
+    assert 20 >= village.broker.copies["event-1"]
+    village.all_get_well()
+
+
 def waiting(village):
     """Return what has not arrived."""
     arrived = {id for _, id in village.arrived}

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from bridge import sweep
 from bridge.core import held, places, records
 from bridge.core.message import PARKED
+from bridge.ports import Outcome
 from tests.spool.bridge_under_test import DEADLINE, EXCHANGES, Bridge
 from tests.spool.scripted import ScriptedBroker
 from tests.spool.test_model import directory
@@ -35,6 +36,8 @@ class Places(ScriptedBroker):
     def __init__(self, exchanges):
         self.moods: dict[tuple[str, str], str] = {}
         self.copies: Counter[str] = Counter()
+        self.apart: set[object] = set()
+        self.cuts_refused = False
         self.unanswered: set[str] = set()
         """Ids of messages that are never confirmed, whatever their place does."""
         self.quota: Counter[tuple[str, str]] = Counter()
@@ -67,6 +70,21 @@ class Places(ScriptedBroker):
         if len(late) >= AT_MOST_OVERDUE:
             self.lose()
 
+    def try_alone(self, message, *, apart=False):
+        """Take a message onto a channel of its own, or a connection."""
+        publish = super().try_alone(message)
+        self.apart |= {publish} if apart else set()
+        return publish
+
+    def _cut(self, flight):
+        """End the connection that a message is on."""
+        if flight.publish not in self.apart:
+            self.lose()
+            return
+        self.in_flight.remove(flight)
+        self.cuts_refused ^= True  # the broker says why, or does not
+        flight.publish.settle(Outcome.REFUSED if self.cuts_refused else Outcome.UNKNOWN)
+
     def expire(self):
         """End the trials that took too long: who was alone for so long did not close a channel."""
         alone = {flight.id for flight in self.in_flight if flight.alone}
@@ -80,6 +98,9 @@ class Places(ScriptedBroker):
         if mood == "closes":
             self._abandon(by_broker=True, alone=flight if flight.alone else None)
             return False
+        if mood == "cuts":
+            self._cut(flight)
+            return False
         if mood == "full":
             flight.fate = "refused"
             return True
@@ -90,10 +111,11 @@ class Village:
     """A bridge, and the places around it."""
 
     def __init__(self, path):
-        self.bridge = Bridge(path, broker=Places(EXCHANGES))
-        self.broker = self.bridge.broker
+        self.broker = Places(EXCHANGES)
+        self.bridge = Bridge(path, broker=self.broker)
         self.broker.connect()
         self.numbers = 0
+        self.connection = 0
         self.began = self.bridge.loop.time()
         self.waits: dict[str, int] = {}
         """For how many moments events of the place that is always well have waited."""
@@ -170,7 +192,13 @@ class Village:
         self.copies_are_bounded()
 
     def who_is_well_does_not_wait(self):
-        """What has nothing to do with any trouble arrives within a deadline, and a little."""
+        """What has nothing to do with any trouble arrives within a deadline, and a little.
+
+        Each new connection is tried with one message first, which may be any.
+        """
+        if self.broker.connection != self.connection:
+            self.connection = self.broker.connection
+            self.waits = dict.fromkeys(self.waits, 0)
         if not self.bridge.disk.flows:
             self.waits.clear()
         for message_id in list(self.waits):
@@ -255,7 +283,7 @@ class Village:
         assert 0 == drain.backlog
         assert 0 == drain.held_records == drain.places_aside
         assert not drain.is_sweeping
-        for left in ("_taken", "_called", "_wire", "_attached", "_unstored", "_ahead"):
+        for left in ("_taken", "_called", "_wire", "_attached", "_unstored", "_ahead", "_losses"):
             assert not getattr(drain, left), left
         for left in ("_held", "unresolved", "passed"):
             assert not getattr(shelf, left), left
@@ -272,7 +300,7 @@ MOVES = {
     "mood": st.tuples(
         st.just("mood"),
         st.sampled_from(PLACES),
-        st.sampled_from(["silent", "full", "closes", "well", "well"]),
+        st.sampled_from(["silent", "full", "closes", "cuts", "well", "well"]),
     ),
     "jump": st.tuples(st.just("jump"), st.sampled_from([1.0, 4.0, 16.0, 64.0, 601.0, 5000.0])),
 }
