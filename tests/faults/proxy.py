@@ -13,6 +13,11 @@ _AT_ONCE = 65536
 """Bytes."""
 
 
+_METHOD = struct.pack("!HHHB", 10, 50, 541, 6) + b"poison" + struct.pack("!HH", 60, 40)
+_CLOSE = struct.pack("!BHI", 1, 0, len(_METHOD)) + _METHOD + b"\xce"
+"""The frame of ``Connection.Close``: internal error."""
+
+
 class Proxy:
     """Forwards every connection to a port on this machine, ``target``, which may change."""
 
@@ -24,6 +29,9 @@ class Proxy:
         self._ration: float = math.inf
         self._rationed = asyncio.Event()
         self._writers: set[asyncio.StreamWriter] = set()
+        self.poison = b""
+        """What closes a connection (AMQP 541), in the broker's name, when somebody sends it."""
+        self.poisoned = 0
 
     async def __aenter__(self) -> Proxy:
         """Listen on a free port."""
@@ -80,18 +88,27 @@ class Proxy:
             await self._passing.wait()
             theirs, ours = await asyncio.open_connection("127.0.0.1", self.target)
             self._writers.add(ours)
-            pumps = self._pump(reader, ours, rationed=True), self._pump(theirs, writer)
+            pumps = self._pump(reader, ours, back=writer), self._pump(theirs, writer)
             await asyncio.gather(*pumps)
             self._writers.discard(ours)
         self._writers.discard(writer)
 
     async def _pump(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, rationed: bool = False
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        *,
+        back: asyncio.StreamWriter | None = None,
     ) -> None:
+        """Pass on what is read; ``back`` leads to who wrote it, if that is not the broker."""
         with contextlib.suppress(OSError):
             while data := await reader.read(_AT_ONCE):
                 await self._passing.wait()
-                if rationed:
+                if back is not None and self.poison and self.poison in data:
+                    self.poisoned += 1
+                    back.write(_CLOSE)
+                    break
+                if back is not None:
                     await self._take_ration(len(data))
                 writer.write(data)
                 await writer.drain()

@@ -6,6 +6,7 @@ import pytest
 
 from bridge.core.message import PARKED, UNROUTED
 from tests.faults.process import until
+from tests.faults.proxy import Proxy
 from tests.faults.world import FULL, PATIENT, QUORUM, ROW_LIMIT, size
 from tests.helpers import amqp
 
@@ -117,6 +118,26 @@ async def test_channel_closed_by_one_message(world, node):
         assert bad.never_failed
         assert 101 == counts.delivered
         assert {"refused": 1} == row.consumers[PARKED].reasons
+
+
+async def test_connection_closed_by_one_message(world, node):
+    """Of a hundred good messages and one that ends the whole connection, one is parked."""
+    async with (
+        Proxy(node.port) as proxy,
+        world(broker_url=proxy.url, BRIDGE_SPOOL__REFUSED_TRIES=f"{size(1, 2)}") as row,
+    ):
+        proxy.poison = b"\x0bsuperoffice\x0csale.changed"
+        async with row.senders(**HUNDRED) as good, row.senders(**ONE) as bad:
+            pass
+        counts = await row.counts("one message that closes the connection among 100 good ones")
+
+        assert counts.is_clean
+        assert good.never_failed
+        assert bad.never_failed
+        assert 101 == counts.delivered
+        assert {"refused": 1} == row.consumers[PARKED].reasons
+        assert 5 >= proxy.poisoned
+        assert 4 >= row.bridge.log.counts["broker_connected"]
 
 
 @pytest.mark.skipif(not FULL, reason="takes minutes: FAULTS=full")
