@@ -20,7 +20,7 @@ import structlog
 from bridge.core.backoff import refusal_pause, silence_pause
 from bridge.core.held import Held, HeldRows, Key
 from bridge.core.message import PARKED, Message, refused_message
-from bridge.core.places import Aside, Places, Why
+from bridge.core.places import Aside, Places, Share, Why
 from bridge.core.records import Records
 from bridge.metrics import Metrics
 from bridge.ports import Outcome, Publish, Sender
@@ -100,6 +100,8 @@ class Shelf:
         self.unresolved: set[int] = set()
         self.wants_sweep = False
         self.under_way = 0
+        self._behind = Share()
+        """Of rows whose place is well, but whose record waits."""
         self._unparked = False
         """Whether rows were passed over because nothing more could be parked."""
 
@@ -149,10 +151,42 @@ class Shelf:
             self.places.gone(exchange, now=self._loop.time())
         return True
 
-    def pass_over(self, row: Row, *books: Records, behind: bool = False) -> None:
-        """Leave a row on the disk until the next sweep, and write down that its record waits."""
+    def has_room_for(self, message: Message, *, free: int) -> bool:
+        """Return whether the disk has room for a message, if it has so many bytes.
+
+        What is set aside, of each place, takes no more than it leaves free for everybody else.
+        """
+        place = _place(message)
+        held = self._held.bytes_of(place)
+        if not (held or self.holds_up(message)):
+            return True
+        if held >= free and self.places.of(message) is None:
+            self.blame(message, "refused")
+        aside = self.places.of(message)
+        if aside is None:
+            return self._behind.bytes < free or not self.holds_up(message)
+        if self.is_full(aside, free=free):
+            if not aside.told:
+                aside.told = True
+                log.error("place_full", exchange=place[0], key=aside.name, bytes=aside.share.bytes)
+            return False
+        return True
+
+    def is_full(self, aside: Aside, *, free: int) -> bool:
+        """Return whether a place has had its share of the disk, if so many bytes are left."""
+        return aside.share.bytes + self._held.bytes_of(aside.place[:2]) >= free
+
+    def pass_over(
+        self, row: Row, *books: Records, behind: bool = False, again: bool = False
+    ) -> None:
+        """Leave a row on the disk until the next sweep, and write down that its record waits.
+
+        ``again``: a sweep has met it.
+        """
         message = row.message
         aside = self.places.of(message)
+        share = aside.share if aside is not None else self._behind
+        share.take(row.size, again=again)
         behind = behind or self.holds(message) or message.record in books[0]
         if aside is not None:
             aside.rows += 1
@@ -185,7 +219,9 @@ class Shelf:
     def end_sweep(self, passed: Records) -> None:
         """Trust the places again that recovered, and those of which nothing waits."""
         self.passed = passed
+        self._behind.end_sweep()
         for aside in self.places:
+            aside.share.end_sweep()
             gone = aside.why == "gone" and not aside.recovering
             if (aside.swept and aside.recovering) or (aside.rows == 0 and not gone):
                 self.places.forget(aside)
@@ -239,7 +275,7 @@ class Shelf:
 
     def _add(self, row: Row) -> Held:
         key = ("row", row.seq) if row.unreadable else key_of(row)
-        held = Held(row.seq, key, _place(row.message), row.tries)
+        held = Held(row.seq, key, _place(row.message), row.size, row.tries)
         self._held.add(held)
         return held
 
@@ -269,10 +305,10 @@ class Shelf:
         if (held := self._held.get(row.seq)) is not None:
             self._let_go(held)
 
-    def pass_over_unparked(self, row: Row, *books: Records) -> None:
+    def pass_over_unparked(self, row: Row, *books: Records, again: bool = False) -> None:
         """Leave a row on the disk until something can be parked again."""
         self._unparked = True
-        self.pass_over(row, *books)
+        self.pass_over(row, *books, again=again)
         if (aside := self.places.of(row.message)) is not None:
             aside.swept = False
 

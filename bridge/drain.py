@@ -22,6 +22,7 @@ from bridge.aside import TRIALS, Shelf, parked
 from bridge.core.event import Record
 from bridge.core.message import Message
 from bridge.core.order import Lines
+from bridge.core.places import Aside
 from bridge.core.records import Records
 from bridge.metrics import Metrics
 from bridge.ports import Outcome, Publish, Sender
@@ -36,6 +37,9 @@ WINDOW_BYTES = 16 * 1024 * 1024
 
 _LOSSES = 2
 """Number of connections that may be lost under a row until it is tried on one of its own."""
+
+_NAMED = 20
+"""Maximum number of places that are named one by one."""
 
 LOOKAHEAD = 100_000
 """Rows in line behind another of their record, until no further ones are looked at."""
@@ -140,6 +144,24 @@ class Drain:
         return len(self._shelf.places)
 
     @property
+    def places_full(self) -> int:
+        """Return how many of them have had their share of the disk."""
+        return sum(self._is_full(each) for each in self._shelf.places)
+
+    @property
+    def aside(self) -> list[dict[str, object]]:
+        """Return which places are set aside, the first twenty, and whether the disk takes more."""
+        return [
+            {
+                "exchange": each.place[0],
+                "key": each.name,
+                "why": each.why,
+                "full": self._is_full(each),
+            }
+            for each in islice(self._shelf.places, _NAMED)
+        ]
+
+    @property
     def is_sweeping(self) -> bool:
         """Return whether something that was passed over may go on, and is about to."""
         return self._sweep is not None or self._shelf.wants_sweep or bool(self._taken)
@@ -153,6 +175,10 @@ class Drain:
             or self._shelf.holds_up(message)
             or not self._sender.takes(message.exchange)
         )
+
+    def has_room_for(self, message: Message) -> bool:
+        """Return whether the spool has room for a message, as far as its place is concerned."""
+        return self._shelf.has_room_for(message, free=self._spool.free)
 
     def take(self, row: Row, publish: Publish | None) -> None:
         """Take over a row that was just handed to the spool, with its publish if there was one."""
@@ -313,6 +339,9 @@ class Drain:
         """Return whether to wait before reading: few large reads are cheaper than many small."""
         return room < WINDOW // 2 and len(self._wire) >= WINDOW // 4
 
+    def _is_full(self, aside: Aside) -> bool:
+        return self._shelf.is_full(aside, free=self._spool.free)
+
     def _is_taken(self, seq: int) -> bool:
         return seq in self._taken
 
@@ -348,19 +377,23 @@ class Drain:
         message = row.message
         if row.seq in self._taken or row.seq in self._attached or self._shelf.has(row.seq):
             if row.seq in self._shelf.unresolved:
-                self._shelf.pass_over(row, sweep.passed, behind=message.record in self._lines)
+                self._pass_again(row, sweep)
             return True
         park_as = self._shelf.park_as(row)
         behind = self._shelf.holds(message) or message.record in sweep.passed
         if behind or (park_as is None and self._is_aside(message)):
-            self._shelf.pass_over(row, sweep.passed, behind=message.record in self._lines)
+            self._pass_again(row, sweep)
         elif park_as is not None and not self._shelf.can_park:
-            self._shelf.pass_over_unparked(row, sweep.passed)
+            self._shelf.pass_over_unparked(row, sweep.passed, again=True)
         elif self._room_for(sweep) <= 0:
             return False
         else:
             self._enter(row, _Taken(message.record, counted=False, park_as=park_as))
         return True
+
+    def _pass_again(self, row: Row, sweep: Sweep) -> None:
+        behind = row.message.record in self._lines
+        self._shelf.pass_over(row, sweep.passed, behind=behind, again=True)
 
     def _enter(self, row: Row, taken: _Taken) -> None:
         """Let a row enter the line of its record, and publish it if it is the first."""

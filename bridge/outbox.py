@@ -153,6 +153,9 @@ class Outbox:
             self._store(each)
 
     def _store(self, ticket: _Ticket) -> None:
+        if not self._drain.has_room_for(ticket.message):
+            ticket.settle(Outcome.AWAY)
+            return
         try:
             row = self._spool.append(ticket.message, stored=partial(self._stored, ticket))
         except SpoolFull:

@@ -110,6 +110,7 @@ class Service:
                 "bytes": self.spool.bytes,
                 "oldest_seconds": round(self.drain.oldest_seconds, 1),
             },
+            "aside": self.drain.aside,
         }
 
     def adopt(self, settings: Settings) -> None:
@@ -143,6 +144,16 @@ class Service:
             "spool_held_records",
             "Records whose first event the broker refuses",
             lambda: drain.held_records,
+        )
+        gauge(
+            "places_aside",
+            "Exchanges with routing keys that do not confirm, or refuse too much",
+            lambda: drain.places_aside,
+        )
+        gauge(
+            "places_full",
+            "Of those, how many have had their share of the disk: their events are answered 503",
+            lambda: drain.places_full,
         )
         state(
             "broker_state",

@@ -56,6 +56,21 @@ def readiness(deployment: Deployment) -> dict[str, Any]:
                 },
             }
         ),
+        "aside": {
+            "description": "Where events wait that RabbitMQ does not take, the first twenty.",
+            "type": "array",
+            "items": responses.closed(
+                {
+                    "exchange": {"type": "string"},
+                    "key": {"description": "Routing key, or event type.", "type": "string"},
+                    "why": {"enum": ["refused", "silent", "gone"]},
+                    "full": {
+                        "description": "Whether events for it are answered 503.",
+                        "type": "boolean",
+                    },
+                }
+            ),
+        },
     }
     required = ["ready"] if deployment.admin_token else list(members)
     return {"title": "Readiness", **responses.closed(members), "required": required}

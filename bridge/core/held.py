@@ -18,7 +18,7 @@ Key = Hashable
 
 @dataclass(slots=True, eq=False)
 class Held:
-    """A row by number, and what it is held with: its record, or itself.
+    """A row by number, and what it is held with: its record, or itself; ``size`` in bytes.
 
     ``tries`` counts refusals, ``unanswered`` how often it was published alone, and nothing was
     heard of it; ``silent`` is whether it is held for that. ``apart``: it may be why a connection
@@ -30,6 +30,7 @@ class Held:
     seq: int
     key: Key
     place: tuple[str, str]
+    size: int
     tries: int = 0
     unanswered: int = 0
     silent: bool = False
@@ -51,6 +52,7 @@ class HeldRows:
         self._by_key: dict[Key, Held] = {}
         self._by_seq: dict[int, Held] = {}
         self._of_place: Counter[tuple[str, str]] = Counter()
+        self._bytes: Counter[tuple[str, str]] = Counter()
 
     def __len__(self) -> int:
         """Return how many are held."""
@@ -81,14 +83,20 @@ class HeldRows:
         """Return whether there is room for one more of a place."""
         return not self.is_full and self._of_place[place] < HELD_OF_A_PLACE
 
+    def bytes_of(self, place: tuple[str, str]) -> int:
+        """Return how many bytes are held of a place."""
+        return self._bytes[place]
+
     def add(self, held: Held) -> None:
         """Hold a row."""
         self._by_key[held.key] = self._by_seq[held.seq] = held
         self._of_place[held.place] += 1
+        self._bytes[held.place] += held.size
 
     def remove(self, held: Held) -> None:
         """Hold it no longer."""
         del self._by_key[held.key], self._by_seq[held.seq]
         self._of_place[held.place] -= 1
+        self._bytes[held.place] -= held.size
         if self._of_place[held.place] == 0:
-            del self._of_place[held.place]
+            del self._of_place[held.place], self._bytes[held.place]

@@ -30,6 +30,25 @@ Place = tuple[str, str, str]
 """Exchange, routing key and event type, of which the last one or two may be empty."""
 
 
+@dataclass(slots=True)
+class Share:
+    """What some rows take of the disk: ``bytes``, and as many as the present sweep has met."""
+
+    bytes: int = 0
+    met: int = 0
+
+    def take(self, size: int, *, again: bool) -> None:
+        """Count a row that is passed over, for the first time or again."""
+        if again:
+            self.met += size
+        else:
+            self.bytes += size
+
+    def end_sweep(self) -> None:
+        """Go by what the sweep has met: some of the rows are gone."""
+        self.bytes, self.met = self.met, 0
+
+
 @dataclass(slots=True, eq=False)
 class Aside:
     """A place that is set aside.
@@ -37,7 +56,8 @@ class Aside:
     ``heads`` are rows, by number, that nothing but the place holds up; they are tried in turn.
     ``rows`` counts what the latest pass over the disk met. While it is ``recovering`` its rows are
     published again, few at first. ``apart``: a trial of it ended with the connection, so the next
-    has one of its own. ``park_as`` is set when its rows are given up.
+    has one of its own. ``told``: the log says that it has had its
+    share of the disk. ``park_as`` is set when its rows are given up.
     """
 
     place: Place
@@ -51,8 +71,15 @@ class Aside:
     trying: bool = False
     swept: bool = False
     apart: bool = False
+    told: bool = False
     park_as: str | None = None
+    share: Share = field(default_factory=Share)
     heads: deque[int] = field(default_factory=lambda: deque(maxlen=_HEADS))
+
+    @property
+    def name(self) -> str:
+        """Return the routing key, or the type of events; nothing for a whole exchange."""
+        return self.place[1] or self.place[2]
 
     def pause(self) -> float:
         """Return after how many seconds it is tried again."""

@@ -103,6 +103,11 @@ class Spool:
         return self.bytes / self._max_bytes
 
     @property
+    def free(self) -> int:
+        """Return how many bytes more may wait."""
+        return self._max_bytes - self.bytes
+
+    @property
     def last_seq(self) -> int:
         """Return the number of the latest event that was handed over."""
         return self._last_seq

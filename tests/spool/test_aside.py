@@ -191,6 +191,36 @@ def test_message_that_ends_the_connection(village):
     village.all_get_well()
 
 
+@pytest.mark.parametrize("mood", ["full", "silent"])
+def test_share_of_the_disk(tmp_path, without_threads, mood):
+    """What is set aside leaves half of the disk to all others, and says that it is full."""
+    village = Village(tmp_path, max_bytes=40_000)
+    village.mood(SALES, mood)
+    village.send([None] * 300, SALES)
+    village.live(DEADLINE + 0.5)
+    village.send([None] * 300, SALES)
+    village.live(DEADLINE + 0.5)
+    outcomes = [sent.outcome for sent in village.bridge.sent]
+    village.broker.blocked = True
+    village.send([None] * 20, PERSONS)
+    village.bridge.loop.advance(DEADLINE + 0.5)
+    village.send([None] * 20, SALES)
+    village.bridge.loop.advance(DEADLINE + 0.5)
+    late = village.bridge.sent[600:]
+    persons, sales = ({sent.outcome for sent in some} for some in (late[:20], late[20:]))
+
+    assert Outcome.AWAY is outcomes[-1]
+    assert {Outcome.SPOOLED} == persons
+    assert {Outcome.AWAY} == sales
+    assert [True] == [each["full"] for each in village.bridge.drain.aside]
+    assert 1 == village.bridge.drain.places_full
+    assert village.bridge.spool.accepts
+    village.broker.blocked = False
+    village.all_get_well()
+    assert 0 == village.bridge.drain.places_full
+    village.bridge.kill()
+
+
 def waiting(village):
     """Return what has not arrived."""
     arrived = {id for _, id in village.arrived}

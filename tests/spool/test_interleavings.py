@@ -191,7 +191,7 @@ def test_unresolved_row_does_not_stop_the_others(bridge):
 
 def test_slowed_answer_is_given_by_the_deadline(tmp_path, without_threads):
     """Under pressure answers are slowed, but not beyond the deadline."""
-    bridge = Bridge(tmp_path, max_bytes=2000)
+    bridge = Bridge(tmp_path, max_bytes=4000)
     bridge.broker.connect()
     for number in range(5):
         bridge.send(number)

@@ -110,9 +110,9 @@ class Places(ScriptedBroker):
 class Village:
     """A bridge, and the places around it."""
 
-    def __init__(self, path):
+    def __init__(self, path, **room):
         self.broker = Places(EXCHANGES)
-        self.bridge = Bridge(path, broker=self.broker)
+        self.bridge = Bridge(path, broker=self.broker, **room)
         self.broker.connect()
         self.numbers = 0
         self.connection = 0
