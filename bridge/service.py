@@ -136,6 +136,7 @@ class Service:
         gauge("dedup_events", "Accepted events remembered", lambda: len(self.dedup))
         gauge("spool_events", "Events on disk", lambda: spool.events)
         gauge("spool_bytes", "Bytes that they count against max_bytes", lambda: spool.bytes)
+        gauge("spool_accepts", "1 while the spool takes events", lambda: float(spool.accepts))
         gauge("spool_max_bytes", "How many bytes may wait on disk", lambda: max_bytes)
         gauge(
             "spool_oldest_seconds", "Age of the oldest event on disk", lambda: drain.oldest_seconds
