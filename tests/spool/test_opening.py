@@ -485,7 +485,7 @@ async def test_opened_while_the_disk_hangs(freezable, monkeypatch):
 async def test_an_idle_spool_whose_disk_hangs(freezable, monkeypatch):
     """While events need the disk it is tried; without, it is left alone."""
     monkeypatch.setattr(writer, "_TRIAL_SECONDS", 0.1)
-    monkeypatch.setattr(writer, "HUNG_SECONDS", 0.1)
+    monkeypatch.setattr(writer, "HUNG_SECONDS", 0.3)
     monkeypatch.setattr(watch, "_LOOK_SECONDS", 0.05)
     with capture_logs() as log:
         async with opened(
@@ -498,10 +498,10 @@ async def test_an_idle_spool_whose_disk_hangs(freezable, monkeypatch):
                 await eventually(lambda: not spool.accepts)
                 await eventually(lambda: log)
             await eventually(lambda: spool.accepts)
-            await eventually(lambda: len(log) == 2)
+            await eventually(lambda: len(log) >= 2)
 
     assert alone
-    assert ["spool_disk_hangs", "spool_disk_answers"] == [line["event"] for line in log]
+    assert ["spool_disk_hangs", "spool_disk_answers"] == [line["event"] for line in log][:2]
 
 
 def no_thread(name):
