@@ -74,6 +74,14 @@ class Connection:
         return transport is None or transport.connection.is_closed
 
     @property
+    def end(self) -> BaseException | None:
+        """Return what ended the connection, in the broker's words if it said any."""
+        if self.amqp.transport is None:
+            return None
+        closing = self.amqp.transport.connection.closing
+        return closing.exception() if closing.done() and not closing.cancelled() else None
+
+    @property
     def is_blocked(self) -> bool:
         """Return whether the broker has stopped reading from us (``connection.blocked``).
 
@@ -165,7 +173,7 @@ def broker_errors(url: str, *errors: type[Exception]) -> Iterator[None]:
     except asyncio.CancelledError as error:
         if _is_cancelled():
             raise
-        raise BrokerUnreachable(f"{safe_url(url)}: the connection was lost") from error
+        raise BrokerUnreachable(f"{safe_url(url)}: {describe(error)}") from error
     except Exception as error:
         if isinstance(error, BridgeError) or not isinstance(error, errors or _ERRORS):
             raise
@@ -196,6 +204,8 @@ def describe(error: BaseException) -> str:
     """Return the cause in words: some of these errors have an empty text."""
     if isinstance(error, TimeoutError):
         return f"no answer within {ANSWER_SECONDS:.0f} s"
+    if isinstance(error, asyncio.CancelledError):
+        return "the connection was lost"
     if isinstance(error, AuthenticationError):
         return f"the broker offers {error.args[0]}: change [broker] auth, or {_ENABLE}"
     if isinstance(error, ProbableAuthenticationError) and "EXTERNAL" in str(error):

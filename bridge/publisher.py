@@ -15,18 +15,15 @@ from itertools import cycle
 import aiormq
 import structlog
 
-from bridge import topology
 from bridge.alone import Trials, answers
 from bridge.confirms import ConfirmChannel
-from bridge.connection import HEARTBEAT, Connection, broker_errors, connect, connected, safe_url
+from bridge.connection import HEARTBEAT, Connection, broker_errors, connect, safe_url
 from bridge.core.backoff import delay
 from bridge.core.errors import BrokerError
 from bridge.core.message import UNROUTED, Message
 from bridge.ports import Outcome, Publish
-from bridge.topology import Mismatch, Mode, Report, Topology
-
-RECHECK_SECONDS = 10.0
-"""How often a topology with a mismatch is looked at again."""
+from bridge.standing import Standing
+from bridge.topology import Mismatch, Mode, Topology
 
 REFUSING_SECONDS = 2.0
 """For how long one connection may refuse messages until it is renewed; twice as long each time."""
@@ -64,11 +61,8 @@ class Publisher:
     ) -> None:
         self._urls = tuple(urls)
         self._next_url = cycle(self._urls)
-        self._wanted = wanted
-        self._mode: Mode = mode
+        self._standing = Standing(wanted, mode)
         self._deadline = confirm_deadline
-        self._report: Report | None = None
-        self._checked_at = 0.0
         self._channel: ConfirmChannel | None = None
         self._gone = asyncio.Event()
         self._blocked = False
@@ -105,21 +99,18 @@ class Publisher:
 
     @property
     def topology(self) -> str:
-        """Return ``verified``, ``pending`` (not looked at yet) or ``mismatch``."""
-        if self._report is None:
-            return "pending"
-        return "mismatch" if self._report.mismatches else "verified"
+        """Return ``verified``, ``pending`` (not all looked at yet) or ``mismatch``."""
+        return self._standing.state
 
     @property
     def mismatches(self) -> tuple[Mismatch, ...]:
         """Return what the last look at the topology found wrong."""
-        return self._report.mismatches if self._report else ()
+        return self._standing.mismatches
 
     @property
     def is_ready(self) -> bool:
         """Return whether every exchange that messages may go to can be published to now."""
-        wanted = {exchange.name for exchange in self._wanted.exchanges}
-        return self.is_up and self._report is not None and wanted <= self._report.verified
+        return self.is_up and self._standing.is_complete
 
     @property
     def in_flight(self) -> int:
@@ -128,7 +119,7 @@ class Publisher:
 
     def takes(self, exchange: str) -> bool:
         """Return whether an exchange was verified; nothing is published to another one."""
-        return self._report is not None and exchange in self._report.verified
+        return self._standing.takes(exchange)
 
     def submit(self, message: Message) -> Publish:
         """Put the message on the wire; one that cannot go now is settled as ``AWAY`` at once."""
@@ -184,7 +175,7 @@ class Publisher:
     async def _serve(self, url: str) -> bool:
         """Serve on one connection until it is gone; return whether it ever served."""
         try:
-            await self._check_topology(url)
+            await self._standing.begin(url)
             connection = await connect(url, purpose="publisher")
         except BrokerError as error:
             log.warning("broker_unreachable", error=str(error))
@@ -202,6 +193,7 @@ class Publisher:
                 self._renewals = 0
             self._connection = None
             self._trials.end()
+            self._standing.end()
             self._close()
             await connection.close()
         return True
@@ -245,7 +237,7 @@ class Publisher:
                 await self._retire()
                 connection.abort()  # a channel that waits for its queue answers no handshake
                 return
-            await self._recheck_topology(url)
+            self._standing.go_on(url)
 
     @property
     def _patience(self) -> float:
@@ -296,21 +288,3 @@ class Publisher:
         if blocked != self._blocked:
             log.warning("broker_blocked" if blocked else "broker_unblocked")
         self._blocked = blocked
-
-    async def _recheck_topology(self, url: str) -> None:
-        now = asyncio.get_running_loop().time()
-        if self.topology == "mismatch" and now - self._checked_at >= RECHECK_SECONDS:
-            try:
-                await self._check_topology(url)
-            except BrokerError as error:
-                log.warning("topology_unchecked", error=str(error))
-
-    async def _check_topology(self, url: str) -> None:
-        """Declare or verify on a connection of its own, and report what changed."""
-        self._checked_at = asyncio.get_running_loop().time()
-        async with connected(url, purpose="topology") as connection:
-            report = await topology.check(connection, self._wanted, mode=self._mode)
-        if report != self._report:
-            for mismatch in report.mismatches:
-                log.error("topology_mismatch", object=mismatch.name, detail=str(mismatch))
-        self._report = report

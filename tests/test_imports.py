@@ -20,8 +20,8 @@ ONLY_PURE = {"core", "superoffice", "contract"}
 
 ONLY_IN = {
     "aiohttp": {"http", "limits", "receiver", "admin", "tracing", "cli"},
-    "aio_pika": {"connection", "underlay", "topology", "cli"},
-    "aiormq": {"connection", "underlay", "confirms", "publisher", "topology"},
+    "aio_pika": {"connection", "underlay", "checking", "cli"},
+    "aiormq": {"connection", "underlay", "confirms", "publisher", "checking"},
     "pamqp": {"connection", "underlay", "confirms", "returns"},
     "opentelemetry": {"tracing"},
     "prometheus_client": {"metrics"},
@@ -47,7 +47,8 @@ LAYERS = (
     {"sweep"},
     {"aside"},
     {"publisher"},
-    {"alone"},
+    {"alone", "standing"},
+    {"checking"},
     {"confirms", "topology", "dedup", "failures", "limits"}
     | {"metrics", "log", "settings", "spool", "tasks", "testing"},
     {"connection", "returns", "refusals"},

@@ -9,12 +9,11 @@ from typing import Annotated, Any
 
 import typer
 
-from bridge import topology
+from bridge import checking
 from bridge.cli import output
 from bridge.cli.context import ConfigOption, JsonOption, client_settings, load_settings
 from bridge.cli.errors import mismatched
 from bridge.cli.runtime import run
-from bridge.connection import connected
 from bridge.core.errors import BrokerUnreachable, ConfigInvalid
 from bridge.service import topology_of
 from bridge.settings import EndpointSettings, Settings
@@ -81,8 +80,8 @@ async def _look(settings: Settings) -> list[_Broker]:
 
 async def _look_at(url: str, safe: str, settings: Settings) -> _Broker:
     try:
-        async with connected(url, purpose="check") as connection:
-            report = await topology.check(connection, topology_of(settings), mode="verify")
+        asked = topology_of(settings)
+        report = await checking.check(url, asked, mode="verify", purpose="check")
     except BrokerUnreachable as error:
         return _Broker(safe, str(error))
     return _Broker(safe, None, report.mismatches)

@@ -8,13 +8,12 @@ from pathlib import Path
 
 import typer
 
-from bridge import topology as wanted
+from bridge import checking
 from bridge.cli import output
 from bridge.cli.broker import first_reachable
 from bridge.cli.context import ConfigOption, JsonOption, client_settings
 from bridge.cli.errors import mismatched
 from bridge.cli.runtime import run
-from bridge.connection import connected
 from bridge.service import topology_of
 from bridge.settings import Settings
 from bridge.topology import Exchange, Mode, Queue, Report, Topology
@@ -25,7 +24,11 @@ app = typer.Typer(
 )
 
 _Wrong = Mapping[tuple[str, str], str]
-_STATES = {"NOT_FOUND": "missing", "PRECONDITION_FAILED": "different"}
+_STATES = {
+    "NOT_FOUND": "missing",
+    "PRECONDITION_FAILED": "different",
+    "no answer": "not answered",
+}
 
 
 @app.command()
@@ -69,8 +72,7 @@ def _run(config: Path | None, mode: Mode, *, as_json: bool) -> None:
 
 async def _check(settings: Settings, asked: Topology, mode: Mode) -> Report:
     url = await first_reachable(settings.broker.connection_urls())
-    async with connected(url, purpose="topology") as connection:
-        return await wanted.check(connection, asked, mode=mode)
+    return await checking.check(url, asked, mode=mode)
 
 
 def _items(asked: Topology, report: Report, mode: Mode) -> Iterator[_Item]:

@@ -26,6 +26,10 @@ _ANSWERS: dict[str, Any] = {
 }
 
 
+SILENCE = object()
+"""In place of an answer: none."""
+
+
 class Published:
     """A message that came, and what can be done with it."""
 
@@ -79,7 +83,8 @@ class Peer:
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.published: list[Published] = []
-        self.connections = 0
+        self._methods: list[Any] = []
+        self._writers: set[asyncio.StreamWriter] = set()
 
     async def __aenter__(self) -> Peer:
         """Listen on a free port."""
@@ -102,11 +107,21 @@ class Peer:
         assert self._server is not None
         return f"amqp://guest:guest@127.0.0.1:{self._server.sockets[0].getsockname()[1]}/"
 
+    def declared(self, name: str) -> list[Any]:
+        """Return the methods of a name that came."""
+        return [frame for frame in self._methods if frame.name == name]
+
+    def hang_up(self) -> None:
+        """End every connection."""
+        for writer in self._writers:
+            writer.close()
+        self._writers.clear()
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
-        self.connections += 1
+        self._writers.add(writer)
         with suppress(EOFError, OSError, asyncio.CancelledError):
             await reader.readexactly(8)
             capabilities: Any = {"publisher_confirms": True, "basic.nack": True}
@@ -140,9 +155,10 @@ class Peer:
             self._on_publish(published)
 
     def _answer(self, writer: asyncio.StreamWriter, channel: int, frame: Any) -> None:
+        self._methods.append(frame)
         answer = self._refuse(frame) or _ANSWERS.get(frame.name)
         if frame.name == "Connection.StartOk":
             answer = self._tune
-        if answer is not None:
+        if answer is not None and answer is not SILENCE:
             on = 0 if answer.name.startswith("Connection.") else channel
             writer.write(pamqp.frame.marshal(answer, on))

@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
-from bridge import publisher as publisher_module
-from bridge.connection import connected
+from bridge import standing
+from bridge.checking import check
 from bridge.core.message import PARKED, UNROUTED
 from bridge.ports import Outcome
-from bridge.topology import UNROUTED_LIMIT, Queue, Topology, check
+from bridge.topology import UNROUTED_LIMIT, Queue, Topology
 from tests.helpers import amqp, consumer_queue, drain, eventually, message
 
 WANTED = Topology.of(["superoffice", "crm.contacts", "superoffice"])
@@ -16,8 +16,7 @@ WANTED = Topology.of(["superoffice", "crm.contacts", "superoffice"])
 
 async def run_check(url, wanted=WANTED, *, mode="declare"):
     """Check once on a connection of its own."""
-    async with connected(url, purpose="test") as connection:
-        return await check(connection, wanted, mode=mode)
+    return await check(url, wanted, mode=mode)
 
 
 async def outcome_of(publisher, wanted):
@@ -151,7 +150,8 @@ async def test_wrong_consumers_queue_never_stops_publishing(publishing, broker):
     async with publishing(wanted=wanted) as publisher:
         outcome = await outcome_of(publisher, message(1))
 
-        assert (publisher.topology, publisher.is_ready) == ("mismatch", True)
+        await eventually(lambda: publisher.topology == "mismatch")
+        assert publisher.is_ready
         [mismatch] = publisher.mismatches
         assert (mismatch.kind, mismatch.name) == ("queue", "billing")
         assert outcome is Outcome.UNROUTED
@@ -171,7 +171,7 @@ async def test_exchanges_that_only_the_spool_needs_are_never_declared(broker):
 
 async def test_wrong_exchange_stops_only_its_own_events(publishing, broker, monkeypatch):
     """Events of a wrong exchange are held back until it is right; others are not."""
-    monkeypatch.setattr(publisher_module, "RECHECK_SECONDS", 0.1)
+    monkeypatch.setattr(standing, "RECHECK_SECONDS", 0.1)
     with amqp(broker) as channel:
         channel.exchange_declare("crm.contacts", "fanout", durable=True)
     async with publishing(wanted=WANTED, wait=False) as publisher:

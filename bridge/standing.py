@@ -1,0 +1,94 @@
+"""What the broker has of what it must have, while the publisher is connected."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from dataclasses import replace
+
+import structlog
+
+from bridge.checking import check
+from bridge.core.errors import BrokerError
+from bridge.topology import Mismatch, Mode, Report, Topology
+
+RECHECK_SECONDS = 10.0
+"""How often a topology with a mismatch is looked at again."""
+
+log = structlog.get_logger()
+
+
+class Standing:
+    """Looks at what is needed before anything is published, at the rest while it is."""
+
+    def __init__(self, wanted: Topology, mode: Mode) -> None:
+        self._wanted = wanted
+        self._mode: Mode = mode
+        self._report = Report()
+        self._is_known = False
+        self._due_at = math.inf
+        self._looking: asyncio.Task[None] | None = None
+
+    @property
+    def state(self) -> str:
+        """Return ``verified``, ``pending`` (not all looked at yet) or ``mismatch``."""
+        if self.mismatches:
+            return "mismatch"
+        return "verified" if self._is_known else "pending"
+
+    @property
+    def mismatches(self) -> tuple[Mismatch, ...]:
+        """Return what the last looks found wrong."""
+        return self._report.mismatches
+
+    @property
+    def is_complete(self) -> bool:
+        """Return whether every exchange that messages may go to was verified."""
+        return {each.name for each in self._wanted.exchanges} <= self._report.verified
+
+    def takes(self, exchange: str) -> bool:
+        """Return whether an exchange was verified."""
+        return exchange in self._report.verified
+
+    async def begin(self, url: str) -> None:
+        """Look at what is needed; raises ``BrokerUnreachable``.
+
+        What was wrong the last time may take long, and nobody waits for it: it comes with the rest.
+        """
+        wrong = {mismatch.name for mismatch in self.mismatches}
+        now = self._wanted.needed.without(wrong)
+        found = await check(url, now, mode=self._mode)
+        mismatches = dict.fromkeys((*found.mismatches, *self.mismatches))
+        self._note(replace(found, mismatches=tuple(mismatches)), is_all=now == self._wanted)
+
+    def go_on(self, url: str) -> None:
+        """Look at the rest, or once more, when it is due; called every moment of a connection."""
+        is_looking = self._looking is not None and not self._looking.done()
+        if not is_looking and self._now() >= self._due_at:
+            self._due_at = self._now() + RECHECK_SECONDS
+            self._looking = asyncio.create_task(self._look(url))
+
+    def end(self) -> None:
+        """Stop looking: the connection is gone."""
+        if self._looking is not None:
+            self._looking.cancel()
+
+    async def _look(self, url: str) -> None:
+        try:
+            found = await check(url, self._wanted, mode=self._mode)
+        except BrokerError as error:
+            log.warning("topology_unchecked", error=str(error))
+        else:
+            self._note(found, is_all=True)
+
+    def _note(self, report: Report, *, is_all: bool) -> None:
+        for mismatch in report.mismatches:
+            if mismatch not in self.mismatches:
+                log.error("topology_mismatch", object=mismatch.name, detail=str(mismatch))
+        self._report = report
+        self._is_known |= is_all
+        again_at = self._now() + RECHECK_SECONDS if report.mismatches else math.inf
+        self._due_at = again_at if is_all else self._now()
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
