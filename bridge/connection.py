@@ -185,13 +185,16 @@ def broker_errors(url: str, *errors: type[Exception]) -> Iterator[None]:
 
 
 def ended_for_cause(channel: aiormq.Channel) -> bool:
-    """Return whether the broker has closed a channel's connection for what it was sent.
+    """Return whether a channel's connection ended because of what one side sent to the other.
 
-    aiormq has an exception for each such reason; 320, the broker's stop, is plain.
+    aiormq has an exception for each reason that the broker gives; 320, the broker's stop, is plain.
+    An answer that cannot be read ends the connection on our side. All else is the network's.
     """
     closing = channel.closing
     cause = closing.exception() if closing.done() and not closing.cancelled() else None
-    return isinstance(cause, ConnectionClosed) and type(cause) is not ConnectionClosed
+    if isinstance(cause, ConnectionClosed):
+        return type(cause) is not ConnectionClosed
+    return isinstance(cause, Exception) and not isinstance(cause, OSError)
 
 
 def _is_cancelled() -> bool:

@@ -43,9 +43,10 @@ class Published:
         self.body = b""
 
     def say(self, *frames: Any) -> None:
-        """Send frames on the channel it came on."""
+        """Send frames on the channel it came on; the header ``unreadable`` is what it is called."""
         for frame in frames:
-            self._writer.write(pamqp.frame.marshal(frame, self._channel))
+            data = pamqp.frame.marshal(frame, self._channel)
+            self._writer.write(data.replace(b"unreadableS", b"unreadableZ"))
 
     def ack(self, tag: int | None = None, *, multiple: bool = False) -> None:
         """Confirm it."""

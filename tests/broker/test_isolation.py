@@ -174,6 +174,30 @@ async def test_broker_that_adds_headers_on_entry(publishing):
     assert {"contact"} == {copy.headers["entity"] for copy in copies}
 
 
+def return_unreadable(published):
+    """Return what goes to no queue, with a header of a type that nobody knows; never ack that."""
+    if published.method.routing_key == "nobody.bound":
+        published.give_back(unreadable="x")
+    else:
+        published.ack()
+
+
+async def test_return_that_cannot_be_read(publishing):
+    """It costs the connection; on one of its own, the message is refused, and others go on."""
+    async with (
+        Peer(on_publish=return_unreadable) as peer,
+        publishing(urls=(peer.url,)) as publisher,
+    ):
+        both = [message(1, key="nobody.bound"), message(2)]
+        assert Outcome.UNKNOWN in await publish_all(publisher, both)
+        await eventually(lambda: publisher.connection == 2 and publisher.is_up)
+        alone = publisher.try_alone(both[0], apart=True)
+        assert await outcome_of(publisher, message(3)) is Outcome.CONFIRMED
+        await eventually(lambda: alone.outcome)
+
+        assert (Outcome.REFUSED, 2) == (alone.outcome, publisher.connection)
+
+
 def ack_too_much(published):
     """Confirm a tag that nobody will ever publish, once; then as it should be."""
     first = published.method.routing_key == "first.sent"
