@@ -98,8 +98,11 @@ async def _connected(url: str) -> AsyncIterator[Connection]:
 
 
 async def answers(connection: Connection) -> bool:
-    """Return whether the broker opens a channel on a connection."""
+    """Return whether the broker opens a channel on a connection, or another connection."""
     with suppress(BrokerError, TimeoutError), broker_errors("a question"):
+        if not connection.has_room:
+            await (await connection.another(purpose="question")).close()
+            return True
         await (await connection.channel()).close()
         return True
     return False

@@ -53,8 +53,8 @@ _ERRORS = (
 )
 """All that a dying connection may raise; aiormq's ChannelInvalidStateError is a RuntimeError."""
 
-_OBJECT = re.compile(r"<([\w.]+) object at 0x[0-9a-f]+>")
-"""How Python shows what has no text of its own, with its name."""
+_OBJECT = re.compile(r"<([\w.]+)[^<>]* (?:at )?0x[0-9a-f]+>")
+"""How Python and its libraries show what has no text of its own: a name and an address."""
 
 
 class Connection:
@@ -106,6 +106,15 @@ class Connection:
             underlay = await channel.get_underlay_channel()
         assert isinstance(underlay, aiormq.Channel)  # noqa: S101  # no other kind is ever made
         return underlay
+
+    @property
+    def has_room(self) -> bool:
+        """Return whether the broker allows one more channel on it."""
+        return self.amqp.transport is None or bool(free_channel(self.amqp.transport.connection))
+
+    async def another(self, *, purpose: str) -> Connection:
+        """Open one more connection to the same URL; raises ``BrokerUnreachable``."""
+        return await connect(self._url, purpose=purpose)
 
     def _free_channel(self) -> int:
         if self.amqp.transport is None:

@@ -6,6 +6,7 @@ import pytest
 from pamqp import commands
 
 from bridge import checking, standing
+from bridge.alone import answers
 from bridge.connection import connect
 from bridge.core.message import PARKED, UNROUTED
 from bridge.ports import Outcome
@@ -126,6 +127,16 @@ async def test_numbers_that_are_tuned(publishing, frame_max):
         await eventually(lambda: alone.outcome is Outcome.CONFIRMED)
 
     assert [body, body] == [published.body for published in peer.published]
+
+
+async def test_broker_that_allows_one_channel(publishing):
+    """What is tried alone, and the question whether it lives, take connections of their own."""
+    async with Peer(channel_max=1) as peer, publishing(urls=(peer.url,)) as publisher:
+        trials = [publisher.try_alone(message(n)) for n in range(3)]
+        await eventually(lambda: all(trial.outcome is Outcome.CONFIRMED for trial in trials))
+
+        assert await answers(publisher._connection)
+        assert publisher.connection == 1
 
 
 async def test_rabbitmq_without_limits(publishing, node, broker):

@@ -7,10 +7,11 @@ from contextlib import asynccontextmanager
 
 import pamqp.frame
 import pytest
+from aiormq.exceptions import ConnectionClosed, ConnectionNotAllowed, InvalidFrameError
 from pamqp import commands
 
 from bridge import connection
-from bridge.connection import connect
+from bridge.connection import connect, describe
 from bridge.core.errors import BrokerUnreachable
 from bridge.ports import Outcome
 from bridge.testing.rabbitmq import free_port
@@ -140,6 +141,26 @@ async def test_wrong_vhost_is_said_in_the_words_of_rabbitmq(broker, written, sai
     """Not as an object's address."""
     with pytest.raises(BrokerUnreachable, match=said):
         await connect(f"{broker.rstrip('/')}/{written}", purpose="test")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (InvalidFrameError(commands.Confirm.SelectOk()), "Confirm.SelectOk"),
+        (RuntimeError('<Channel: "1" at 0x7f12> closed'), "Channel closed"),
+        (
+            RuntimeError("not on <TCPTransport closed=True 0x55>; closed"),
+            "not on TCPTransport; closed",
+        ),
+        (ConnectionClosed(541, "INTERNAL_ERROR"), "541 INTERNAL_ERROR"),
+        (ConnectionNotAllowed("NOT_ALLOWED - no"), "NOT_ALLOWED - no"),
+        (asyncio.CancelledError(), "the connection was lost"),
+        (EOFError(), "EOFError"),
+    ],
+)
+def test_errors_in_words(error, said):
+    """No text shows the address of an object."""
+    assert said == describe(error)
 
 
 async def test_more_channels_than_the_broker_allows():
