@@ -9,6 +9,8 @@ import socket
 import struct
 from types import TracebackType
 
+from tests.faults.altering import Altering
+
 _AT_ONCE = 65536
 """Bytes."""
 
@@ -32,6 +34,9 @@ class Proxy:
         self.poison = b""
         """What closes a connection (AMQP 541), in the broker's name, when somebody sends it."""
         self.poisoned = 0
+        self.alters = False
+        """Whether messages that come back are changed."""
+        self.altered = 0
 
     async def __aenter__(self) -> Proxy:
         """Listen on a free port."""
@@ -101,6 +106,7 @@ class Proxy:
         back: asyncio.StreamWriter | None = None,
     ) -> None:
         """Pass on what is read; ``back`` leads to who wrote it, if that is not the broker."""
+        altering = Altering()
         with contextlib.suppress(OSError):
             while data := await reader.read(_AT_ONCE):
                 await self._passing.wait()
@@ -110,6 +116,9 @@ class Proxy:
                     break
                 if back is not None:
                     await self._take_ration(len(data))
+                elif self.alters:
+                    data = altering.feed(data)
+                    self.altered += altering.count()
                 writer.write(data)
                 await writer.drain()
         writer.close()

@@ -73,6 +73,21 @@ async def test_nobody_bound(world):
         assert counts.accepted == row.consumers[UNROUTED].taken
 
 
+async def test_returned_altered(world, node):
+    """A broker that changes headers on entry costs no connection, and each event is quarantined."""
+    async with Proxy(node.port) as proxy:
+        proxy.alters = True
+        async with world(queue=False, broker_url=proxy.url, **PATIENT) as row:
+            async with row.senders() as senders:
+                await row.accepts(size(100, 3000))
+            counts = await row.counts("nobody bound, and a broker that changes headers on entry")
+
+            assert counts.is_clean
+            assert {"unrouted"} == set(senders.statuses)
+            assert counts.accepted == row.consumers[UNROUTED].taken == proxy.altered
+            assert 1 == row.bridge.log.counts["broker_connected"]
+
+
 async def test_exchange_deleted(world, node):
     """The bridge declares it again; what comes before the consumer has bound again is unrouted."""
     async with world() as row:
