@@ -6,6 +6,7 @@ import asyncio
 import errno
 import gc
 import os
+import resource
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -23,6 +24,14 @@ from bridge.settings import Loaded, ServerSettings, Settings, load
 from bridge.spool import SpoolDamaged
 from bridge.tasks import kept_running
 
+_LEAST_DESCRIPTORS = 64
+"""Number of files that the process opens for itself, and a few connections."""
+
+_RAISE_THE_LIMIT = (
+    "raise the limit of open files above max_connections by a hundred (ulimit -n, LimitNOFILE= of"
+    " systemd, ulimits of compose)"
+)
+
 
 def serve(config: ConfigOption = None) -> None:
     """Run the service until INT or TERM.
@@ -32,6 +41,7 @@ def serve(config: ConfigOption = None) -> None:
     output, whether or not anybody reads it, and starts whether or not RabbitMQ is there. When it is
     told to stop it takes no new requests and finishes those it has.
     """
+    _need_descriptors()
     read = partial(load, config, os.environ)
     loaded = read()
     wanted = loaded.settings.log
@@ -40,6 +50,18 @@ def serve(config: ConfigOption = None) -> None:
         structlog.get_logger().warning("config_warning", detail=warning)
     hangup = asyncio.Event()
     run_until_stopped(_serve(loaded, read, hangup), on_hangup=hangup.set, unread_ends=False)
+
+
+def _need_descriptors() -> None:
+    """Raise ``Unavailable`` when too few files may be open to begin with.
+
+    What fails for want of one says something else: that there is no disk, no port, no broker.
+    """
+    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if resource.RLIM_INFINITY not in (now, most) and most < _LEAST_DESCRIPTORS:
+        raise Unavailable(f"at most {most} files may be open: {_RAISE_THE_LIMIT}")
+    if 0 <= now < _LEAST_DESCRIPTORS:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (_LEAST_DESCRIPTORS, most))
 
 
 async def _serve(loaded: Loaded, read: Callable[[], Loaded], hangup: asyncio.Event) -> None:
@@ -87,6 +109,8 @@ async def serving(settings: Settings) -> AsyncIterator[Service]:
 
 
 def _why_not(error: OSError, server: ServerSettings) -> str:
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return f"{error.strerror}: {_RAISE_THE_LIMIT}"
     addresses = f"{server.host} {server.port} and {server.admin_host} {server.admin_port}"
     if error.errno != errno.EADDRINUSE:
         return (

@@ -237,3 +237,29 @@ def test_warnings_of_the_configuration_are_logged(directory):
 
     assert ("warning", "config_warning") == (warning["level"], warning["action"])
     assert "BRIDGE_PORT" in warning["detail"]
+
+
+def limited(soft, hard):
+    """Return the program that serves with these limits of open files."""
+    code = (
+        f"import resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}));"
+        "sys.argv = ['bridge', 'serve']; from bridge.__main__ import main; main()"
+    )
+    return ("-c", code)
+
+
+@pytest.mark.parametrize("limit", [12, 16, 19, 22, 63])
+def test_too_few_open_files_is_69(directory, limit):
+    """It says so, and neither blames a disk or a port nor fails in the middle."""
+    with running(cwd=directory, program=limited(limit, limit), **SECRET, **NO_BROKER) as command:
+        code, stderr = command.wait()
+
+    assert (code, command.lines) == (69, [])
+    assert stderr.startswith(f"error: at most {limit} files may be open: raise the limit")
+
+
+def test_a_low_limit_that_may_be_raised_is_raised(directory):
+    """A soft limit is a default that nobody has to set."""
+    with running(cwd=directory, program=limited(19, 1024), **SECRET, **NO_BROKER) as command:
+        until_started(command)
+        assert (0, "") == command.end()
