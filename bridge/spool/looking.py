@@ -13,6 +13,8 @@ from bridge.spool.errors import SpoolUnusable
 from bridge.spool.rows import SELECT, Row, row_of
 
 _PAGE = 500
+_PAGE_BYTES = 8 * 1024 * 1024
+"""Maximum that is read at once and held, beside one more body."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,14 @@ def rows(path: Path, *, after: int = 0, limit: int | None = None) -> Iterator[Ro
 def _page(path: Path, after: int, limit: int) -> list[Row]:
     with _reading(path) as database:
         query = f"{SELECT} WHERE seq > ? ORDER BY seq LIMIT ?"
-        return [row_of(columns) for columns in database.execute(query, (after, limit))]
+        page: list[Row] = []
+        room = _PAGE_BYTES
+        for columns in database.execute(query, (after, limit)):
+            page.append(row_of(columns))
+            room -= len(page[-1].message.body)
+            if room < 0:
+                break
+        return page
 
 
 @contextmanager

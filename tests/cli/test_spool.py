@@ -2,10 +2,11 @@
 
 import asyncio
 import json
+import tracemalloc
 
 import pytest
 
-from bridge.spool import opened
+from bridge.spool import opened, rows
 from tests.cli.conftest import invoke
 from tests.helpers import message
 
@@ -87,3 +88,25 @@ def test_no_spool(directory, monkeypatch, command):
 
     assert result.exit_code == 78
     assert "there is no spool at var/spool.db" in result.stderr
+
+
+def test_large_events_are_not_all_held_in_memory(directory):
+    """A look at any number of them holds a few at a time, and leaves none out."""
+    path = directory / "spool.db"
+
+    async def fill():
+        async with opened(path, max_bytes=1 << 27, lock_wait=0) as spool:
+            for number in range(60):
+                spool.append(message(number, body=b"x" * 1_000_000), stored=lambda *_: None)
+            await spool.flush()
+
+    asyncio.run(fill())
+    tracemalloc.start()
+    try:
+        found = [row.seq for row in rows(path)]
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert found == [*range(1, 61)]
+    assert peak < 24_000_000
