@@ -25,6 +25,7 @@ from bridge.cli.direct import directly
 from bridge.cli.errors import CommandFailed, Unavailable
 from bridge.cli.runtime import run, task_group
 from bridge.cli.sender import Answer, Sender, context_of, sending
+from bridge.connection import safe_url
 from bridge.listener import reachable
 from bridge.settings import EndpointSettings, Settings
 from bridge.testing.samples import known_events, sample
@@ -86,7 +87,7 @@ def send(
 
 @dataclass(frozen=True, slots=True)
 class _Target:
-    """Where samples go, by what way, and the ContextIdentifier that is accepted there."""
+    """Where samples go (for people), by what way, and the ContextIdentifier accepted there."""
 
     url: str
     context: str
@@ -100,7 +101,7 @@ def _webhook(config: Path | None, to: str | None) -> _Target:
     endpoint = _at(url, settings)
     certificate = None if to else settings.server.tls_certificate
     sender = sending(url=url, endpoint=endpoint, certificate=certificate)
-    return _Target(url, context_of(endpoint), sender)
+    return _Target(safe_url(url), context_of(endpoint), sender)
 
 
 def _broker(config: Path | None, to: str | None) -> _Target:

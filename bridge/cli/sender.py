@@ -14,6 +14,7 @@ import aiohttp
 import orjson
 
 from bridge.cli.errors import Unavailable
+from bridge.connection import safe_url
 from bridge.settings import EndpointSettings
 from bridge.testing.samples import encode, request_headers
 from bridge.tls import trusting
@@ -68,8 +69,8 @@ class HttpSender:
             status, text = await self._post(content)
         except aiohttp.ClientConnectorError as error:
             raise Unavailable(
-                f"no bridge answers at {self._url}: {_reason(error.os_error)}: start one with"
-                " `make run`, or name another with --to URL"
+                f"no bridge answers at {safe_url(self._url)}: {_reason(error.os_error)}: start"
+                " one with `make run`, or name another with --to URL"
             ) from error
         except (aiohttp.ClientError, TimeoutError) as error:
             kind = f"no answer: {_cause(error)}"

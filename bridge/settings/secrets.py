@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,10 @@ from bridge.core.encoding import UTF16, is_utf16, without_mark
 from bridge.settings.keys import Loc, tables
 from bridge.settings.model import PasswordRef, SecretRef
 from bridge.settings.report import Report
+
+_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
+_PATH = re.compile(r"[\w.~@ -]*(?:/[\w.~@ -]+)+")
+"""A path with a directory, and nothing in it that only base64 has."""
 
 
 class _Unusable(Exception):
@@ -106,7 +112,8 @@ def _from_file(name: str) -> bytes | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        reason = f"a file that can be read; {name}: {error.strerror}"
+        shown = _shown_file(name) if error.errno == errno.ENAMETOOLONG else name
+        reason = f"a file that can be read; {shown}: {error.strerror}"
         raise _Absent(reason) from None
     if is_utf16(content):
         raise _Unusable(f"a secret in {UTF16}", source=name)
@@ -116,7 +123,19 @@ def _from_file(name: str) -> bytes | None:
 
 def _absent(reference: SecretRef, environ: Mapping[str, str]) -> str:
     if reference.file:
-        return f"a file that exists, or optional = true; there is no {reference.file}"
+        shown = _shown_file(reference.file)
+        return f"a file that exists, or optional = true; there is no {shown}"
     other = f"{reference.env}_FILE"
     hint = f'; {other} is set, but read only if {{ file = "..." }} says so' * (other in environ)
-    return f"set the environment variable {reference.env}, or optional = true{hint}"
+    return (
+        f"set the environment variable {_shown_variable(reference.env)}, or optional = true{hint}"
+    )
+
+
+def _shown_variable(name: str | None) -> str | None:
+    """Return a name that may be shown: where a name should be, somebody may have put the secret."""
+    return name if _VARIABLE.fullmatch(name or "") else "that env names"
+
+
+def _shown_file(name: str) -> str:
+    return name if _PATH.fullmatch(name) else "file of that name"

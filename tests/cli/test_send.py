@@ -96,3 +96,15 @@ def test_a_url_must_be_one(directory, url):
     result = invoke("send", "x.y", "--to", url, env={"SUPEROFFICE_SECRET": "x"})
 
     assert 2 == result.exit_code
+
+
+def test_a_password_in_the_url_does_not_show(dev):
+    """Neither where it was sent to nor an error has it; a proxy may want one."""
+    url = dev["url"].replace("//", "//proxy:hunter2@")
+    sent = invoke("send", "person.created", "--count", "2", "--to", f"{url}?code=hunter2")
+    failed = invoke("send", "person.created", "--to", "http://proxy:hunter2@127.0.0.1:1/webhook")
+
+    assert (0, 69) == (sent.exit_code, failed.exit_code)
+    assert "proxy:***@" in sent.stdout
+    assert "proxy:***@" in failed.stderr
+    assert "hunter2" not in sent.stdout + sent.stderr + failed.stdout + failed.stderr

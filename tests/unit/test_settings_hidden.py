@@ -58,3 +58,21 @@ def test_no_secret_shows_in_an_error(path: Path) -> None:
 
     assert HIDDEN not in shown
     assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize("secret", ["hunter2", "Kjempehemmelig", "a/b+c=", "x" * 300, "x y/z="])
+@pytest.mark.parametrize("place", ["env", "file"])
+def test_a_secret_in_the_place_of_a_name_does_not_show(path: Path, place: str, secret: str) -> None:
+    """Somebody may write the secret where the name of a variable or a file should be."""
+    path.write_text(
+        table("endpoints", secrets=f'[{{ {place} = "{secret}" }}]')
+        + f'[broker]\npassword = {{ {place} = "{secret}" }}\n'
+        + f'[server]\nadmin_token = {{ {place} = "{secret}" }}\n'
+    )
+    with pytest.raises(ConfigInvalid) as caught:
+        load(path, {})
+    with pytest.raises(ConfigInvalid) as conventional:
+        load(None, {"SUPEROFFICE_SECRET_FILE": secret})
+
+    assert len(caught.value.problems) == 3
+    assert secret not in f"{caught.value} {caught.value.problems} {conventional.value}"
