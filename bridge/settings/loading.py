@@ -68,7 +68,7 @@ def load(path: Path | None, environ: Mapping[str, str], *, secrets: bool = True)
     settings = _validate(tree, report)
     if settings is None or report.problems:
         raise ConfigInvalid(sorted(report.problems, key=attrgetter("source", "key")))
-    warnings = (*variables.warnings, *unencrypted(settings.broker))
+    warnings = (*variables.warnings, *report.warnings, *unencrypted(settings.broker))
     return Loaded(settings, warnings, tuple(report.files))
 
 

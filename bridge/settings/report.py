@@ -19,6 +19,7 @@ class Report:
 
     def __init__(self, written_in: str) -> None:
         self.problems: list[Problem] = []
+        self.warnings: list[str] = []
         self.files: list[Path] = []
         self._written_in = written_in
         self._variables: dict[Loc, str] = {}
@@ -30,6 +31,10 @@ class Report:
     def add(self, place: Loc, allowed: str, *, source: str | None = None) -> None:
         """Add one problem, by default of whoever set the place."""
         self.problems.append(Problem(source or self._setter(place), dotted(place), allowed))
+
+    def warn(self, place: Loc, text: str) -> None:
+        """Add what may be right, but hardly is."""
+        self.warnings.append(f"{self._setter(place)}: {dotted(place)}: {text}")
 
     def add_errors(self, error: ValidationError, *, at: Loc = ()) -> None:
         """Add what pydantic found at a place, without the values it found there."""

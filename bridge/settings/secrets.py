@@ -20,6 +20,9 @@ _PATH = re.compile(r"[\w.~@ -]*(?:/[\w.~@ -]+)+")
 """A path with a directory, and nothing in it that only base64 has."""
 
 
+_PADDED = "the secret begins or ends with white space, which counts: see where it is written"
+
+
 class _Unusable(Exception):
     """There is no secret to be had; ``source`` is the variable or the file to blame, if any."""
 
@@ -74,7 +77,10 @@ class Resolver:
             reference = form.model_validate(value)
             if reference.file:
                 self._report.files.append(Path(reference.file))
-            return _resolve(reference, self._environ)
+            found = _resolve(reference, self._environ)
+            if found is not None and _is_padded(found.get_secret_value()):
+                self._report.warn(place, _PADDED)
+            return found
         except ValidationError as error:
             self._report.add_errors(error, at=place)
         except _Unusable as error:
@@ -119,6 +125,10 @@ def _from_file(name: str) -> bytes | None:
         raise _Unusable(f"a secret in {UTF16}", source=name)
     content = without_mark(content)
     return content.removesuffix(b"\n").removesuffix(b"\r") if content.endswith(b"\n") else content
+
+
+def _is_padded(secret: bytes) -> bool:
+    return secret.strip() != secret
 
 
 def _absent(reference: SecretRef, environ: Mapping[str, str]) -> str:

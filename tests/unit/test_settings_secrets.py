@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from bridge.settings import load
 from tests.unit.settings_support import SECRET, places, problems_of, settings_of, table
 
 HIDDEN = "hunter2"
@@ -323,3 +324,19 @@ def test_a_token_that_no_header_carries_is_refused(path: Path, token: str) -> No
 
     assert "server.admin_token" == problem.key
     assert not token or token not in str(problem)
+
+
+@pytest.mark.parametrize("secret", ["s3cret\n", "\ts3cret", " s3cret", "s3cret\t\n\n"])
+def test_white_space_around_a_secret_is_pointed_out(
+    path: Path, secret_file: Path, secret: str
+) -> None:
+    """It counts, and is mostly a newline that nobody meant: every request would be refused."""
+    secret_file.write_text(f"{secret}\n", newline="")
+    by_variable = load(path, {"SUPEROFFICE_SECRET": secret})
+    by_file = load(path, {"SUPEROFFICE_SECRET_FILE": str(secret_file)})
+
+    for loaded in (by_variable, by_file):
+        [warning] = loaded.warnings
+        assert "endpoints[0].secrets[0]: the secret begins or ends with white space" in warning
+        assert "s3cret" not in warning
+    assert not load(path, {"SUPEROFFICE_SECRET": "s3 cret"}).warnings
