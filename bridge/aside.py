@@ -223,7 +223,8 @@ class Shelf:
         for aside in self.places:
             aside.share.end_sweep()
             gone = aside.why == "gone" and not aside.recovering
-            if (aside.swept and aside.recovering) or (aside.rows == 0 and not gone):
+            empty = not (aside.rows or self._held.bytes_of(aside.place[:2]) or gone)
+            if (aside.swept and aside.recovering) or empty:
                 self.places.forget(aside)
             unswept = aside.recovering and not aside.swept and not self._unparked
             self.wants_sweep = self.wants_sweep or unswept
@@ -449,15 +450,24 @@ class Shelf:
         if row is None or connection != self._sender.connection:
             if free and row is None:  # confirmed late, or not on disk yet: a sweep will tell
                 aside.drop(free[-1])
-            if not aside.heads:
-                self.wants_sweep = True
-            self._schedule(aside, _AGAIN_SECONDS)
+            self._schedule(aside, self._look_for_heads(aside))
             return
-        aside.trying = True
+        aside.trying, aside.idle = True, 0
         self.under_way += 1
         self.unresolved.add(row.seq)
         publish = self._sender.try_alone(row.message, apart=aside.apart)
         publish.on_settled(lambda settled: self._place_tried(aside, row, settled))
+
+    def _look_for_heads(self, aside: Aside) -> float:
+        """Ask for a sweep if no row of a place can be tried; return when to look again.
+
+        What is held of it is tried by itself.
+        """
+        if aside.heads:
+            return _AGAIN_SECONDS
+        self.wants_sweep = self.wants_sweep or not self._held.bytes_of(aside.place[:2])
+        aside.idle += 1
+        return silence_pause(aside.idle)
 
     def _place_tried(self, aside: Aside, row: Row, publish: Publish) -> None:
         outcome = self._tried(publish, apart=aside.apart)

@@ -54,6 +54,7 @@ class Aside:
     """A place that is set aside.
 
     ``heads`` are rows, by number, that nothing but the place holds up; they are tried in turn.
+    ``idle`` is how often there was none.
     ``rows`` counts what the latest pass over the disk met. While it is ``recovering`` its rows are
     published again, few at first. ``apart``: a trial of it ended with the connection, so the next
     has one of its own. ``told``: the log says that it has had its
@@ -64,6 +65,7 @@ class Aside:
     why: Why
     since: float
     failures: int = 0
+    idle: int = 0
     confirmed: int = 0
     strikes: int = 0
     rows: int = 0

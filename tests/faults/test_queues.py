@@ -14,6 +14,8 @@ pytestmark = ROW_LIMIT
 
 LIMIT = {"x-overflow": "reject-publish"}
 MOST = 30
+HUNDRED = {"sequential": 100, "concurrent": 0, "most": 1, "rate": 200}
+SALES = {"event": "sale.changed", "first_key": 1000}
 
 
 async def test_hovering_at_the_limit(world):
@@ -59,6 +61,29 @@ async def test_full_for_too_long(world):
         parked = sales.statuses.total() - row.consumers["sales"].taken
         assert parked >= 15
         assert {"refused": parked} == row.consumers[PARKED].reasons
+
+
+async def test_full_queue_and_full_spool(world):
+    """A full queue whose events have had their share of the disk: theirs are refused, no others."""
+    room = {"BRIDGE_SPOOL__MAX_BYTES": f"{1024 * 1024}"}
+    async with world(queue=False, **PATIENT, **room) as row:
+        await row.bind("contacts", "contact.#")
+        await row.bind("sales", "sale.#", **LIMIT, **{"x-max-length": 1})
+        row.consume("contacts")
+        async with row.senders(**{**HUNDRED, **SALES, "padding": 20_000}) as sales:
+            pass
+        async with row.senders(**{**HUNDRED, "sequential": 30}) as contacts:
+            pass
+        status = await row.bridge.status()
+        assert status["ready"]
+        assert [("sale.changed", True)] == [(at["key"], at["full"]) for at in status["aside"]]
+        row.consume("sales")
+        counts = await row.counts("a full queue, and its share of the disk is full")
+
+        assert counts.is_clean
+        assert {"published": 30} == contacts.statuses
+        assert sales.given_up >= 30
+        assert 1 == row.bridge.log.counts["place_full"]
 
 
 async def test_nobody_bound(world):
@@ -111,8 +136,7 @@ def delete_exchange(url):
         channel.exchange_delete("superoffice")
 
 
-HUNDRED = {"sequential": 100, "concurrent": 0, "most": 1, "rate": 200}
-ONE = {**HUNDRED, "event": "sale.changed", "first_key": 1000, "sequential": 1, "rate": 2}
+ONE = {**HUNDRED, **SALES, "sequential": 1, "rate": 2}
 """Some time in the half second that the hundred take."""
 
 

@@ -37,6 +37,7 @@ async def test_alive_and_ready(serving):
             "broker": "up",
             "topology": "verified",
             "spool": {"events": 0, "bytes": 0, "oldest_seconds": 0},
+            "aside": [],
         },
     )
     assert "Server" not in ready[2]
