@@ -56,9 +56,11 @@ class Trials:
                     return
                 async with _connected(url) as own:
                     await self._try(publish, own, apart=True)
+        except Exception as error:
+            log.error("message_invalid", event_id=publish.message.message_id, error=repr(error))
+            _settle(publish, Outcome.REFUSED)
         finally:
-            if publish.outcome is None:
-                publish.settle(Outcome.AWAY)
+            _settle(publish, Outcome.AWAY)
 
     async def _try(self, publish: Publish, connection: Connection, *, apart: bool = False) -> None:
         channel = await connection.channel()
@@ -85,7 +87,13 @@ class Trials:
             if tried.outcome is None:
                 own.abandon(f"not confirmed within {self._patience:g} s")
             own.is_closed = True
-        await channel.close()
+        async with asyncio.timeout(self._patience):  # a silent queue may keep it from an answer
+            await channel.close()
+
+
+def _settle(publish: Publish, outcome: Outcome) -> None:
+    if publish.outcome is None:
+        publish.settle(outcome)
 
 
 @asynccontextmanager

@@ -406,9 +406,19 @@ class Drain:
 
     def _publish(self, row: Row, taken: _Taken) -> None:
         message = parked(row.message, taken.park_as) if taken.park_as else row.message
-        publish = self._sender.submit(message)
+        publish = self._submit(message)
         self._fly(_Flight(row, self._loop.time(), None if taken.counted else self._sweep))
         publish.on_settled(lambda settled: self._settled(row, settled))
+
+    def _submit(self, message: Message) -> Publish:
+        """Put a message on the wire; one that no code expects is refused, and stops nobody."""
+        try:
+            return self._sender.submit(message)
+        except Exception as error:
+            log.error("message_invalid", event_id=message.message_id, error=repr(error))
+            publish = Publish(message)
+            publish.settle(Outcome.REFUSED)
+            return publish
 
     def _fly(self, flight: _Flight) -> None:
         self._wire[flight.row.seq] = flight

@@ -221,6 +221,25 @@ def test_share_of_the_disk(tmp_path, without_threads, mood):
     village.bridge.kill()
 
 
+def test_message_that_cannot_be_sent(village, monkeypatch):
+    """What no code expects in a message of the spool is a refusal of that message alone."""
+    submit = village.broker.submit
+
+    def submit_others(message, *, alone=False):
+        if message.message_id == "event-1" and message.exchange != PARKED and not alone:
+            raise UnicodeEncodeError("utf-8", "\udc80", 0, 1, "surrogates not allowed")
+        return submit(message, alone=alone)
+
+    monkeypatch.setattr(village.broker, "submit", submit_others)
+    village.broker.connected = False
+    village.send([None, RECORDS[0]], SALES)
+    village.bridge.loop.settle()
+    village.live(3)
+
+    assert {"event-1", "event-2"} == {id for _, id in village.arrived}
+    village.all_get_well()
+
+
 def waiting(village):
     """Return what has not arrived."""
     arrived = {id for _, id in village.arrived}

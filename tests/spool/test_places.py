@@ -171,7 +171,8 @@ class Village:
             getattr(self.bridge.disk, step)()
 
     def jump(self, seconds):
-        """Much time passes at once."""
+        """Much time passes at once; what was on the wire seems to be silent then."""
+        self.waits.clear()
         self.bridge.loop.jump(seconds)
         self.tick()
 
