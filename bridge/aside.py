@@ -22,9 +22,9 @@ from bridge.core.held import Held, HeldRows, Key
 from bridge.core.message import PARKED, Message, refused_message
 from bridge.core.places import Aside, Places, Share, Why
 from bridge.core.records import Records
-from bridge.metrics import Metrics
 from bridge.ports import Outcome, Publish, Sender
 from bridge.spool import Row, Spool
+from bridge.tally import Tally
 
 GONE_SECONDS = 600.0
 """For how long events wait for an exchange that is not there, until they are parked."""
@@ -72,7 +72,7 @@ class Shelf:
         self,
         spool: Spool,
         sender: Sender,
-        metrics: Metrics,
+        tally: Tally,
         *,
         refused_tries: int,
         answered: Callable[[], None],
@@ -86,7 +86,7 @@ class Shelf:
         """
         self._spool = spool
         self._sender = sender
-        self._metrics = metrics
+        self._tally = tally
         self._refused_tries = refused_tries
         self._answered = answered
         self._is_taken = is_taken
@@ -514,9 +514,6 @@ class Shelf:
 
     def _finish(self, row: Row, outcome: Outcome, park_as: str | None) -> None:
         self._spool.delete(row)
+        self._tally.note(row, outcome, park_as=park_as)
         if park_as is None:
-            self._metrics.count_drained(row.endpoint, unrouted=outcome is Outcome.UNROUTED)
             self.confirmed(row.message)
-        else:
-            self._metrics.parked.labels(row.endpoint, park_as).inc()
-            log.warning("event_parked", event_id=row.message.message_id, reason=park_as)

@@ -28,6 +28,7 @@ from bridge.metrics import Metrics
 from bridge.ports import Outcome, Publish, Sender
 from bridge.spool import Row, Spool
 from bridge.sweep import Pace, Sweep
+from bridge.tally import Tally
 
 WINDOW = 256
 """Rows in flight at a time."""
@@ -89,12 +90,12 @@ class Drain:
         """
         self._spool = spool
         self._sender = sender
-        self._metrics = metrics
+        self._tally = Tally(metrics)
         self._patience = patience
         self._shelf = Shelf(
             spool,
             sender,
-            metrics,
+            self._tally,
             refused_tries=refused_tries,
             answered=self._answered,
             is_taken=self._is_taken,
@@ -398,7 +399,7 @@ class Drain:
     def _enter(self, row: Row, taken: _Taken) -> None:
         """Let a row enter the line of its record, and publish it if it is the first."""
         if row.unreadable:
-            log.error("spool_row_unreadable", seq=row.seq, error=row.unreadable)
+            self._tally.unreadable(row)
         self._taken[row.seq] = taken
         first = taken.record is None or self._lines.enter(taken.record, row.seq)
         if first and row.seq not in self._attached:
@@ -443,7 +444,7 @@ class Drain:
         taken = self._taken.get(row.seq)
         if row.seq in self._shelf.unresolved:
             self._shelf.heard_of(row, publish)
-            self._count(row, outcome, None, late=True)
+            self._tally.note(row, outcome, late=True)
         elif outcome is not None and outcome.accepted:
             self._finish(row, outcome, taken, late=late)
         elif outcome is Outcome.REFUSED or publish.suspect or (taken and taken.park_as):
@@ -478,21 +479,9 @@ class Drain:
         park_as = taken.park_as if taken else None
         if park_as is None:
             self._shelf.confirmed(row.message)
-        self._count(row, outcome, park_as, late=late)
+        self._tally.note(row, outcome, park_as=park_as, late=late)
         if self._backlog == 0 and (counted or self._spool.events == 0):
             log.info("spool_drained", held_records=self.held_records)
-
-    def _count(self, row: Row, outcome: Outcome | None, park_as: str | None, *, late: bool) -> None:
-        if outcome is None or not outcome.accepted:
-            return
-        if park_as is None:
-            self._metrics.count_drained(row.endpoint, unrouted=outcome is Outcome.UNROUTED)
-        else:
-            self._metrics.parked.labels(row.endpoint, park_as).inc()
-            log.warning("event_parked", event_id=row.message.message_id, reason=park_as)
-        if late:
-            self._metrics.late_confirms.inc()
-            log.info("event_confirmed_late", event_id=row.message.message_id)
 
     def _silence_overdue(self) -> None:
         """Set the places aside whose rows are not confirmed while the broker answers."""

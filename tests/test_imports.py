@@ -46,6 +46,7 @@ LAYERS = (
     {"drain"},
     {"sweep"},
     {"aside"},
+    {"tally"},
     {"publisher"},
     {"alone", "standing"},
     {"checking"},

@@ -1,0 +1,51 @@
+"""What became of spooled events: counted each, and in the log as far as that has room."""
+
+from __future__ import annotations
+
+import time
+
+import structlog
+
+from bridge.failures import Sampled
+from bridge.metrics import Metrics
+from bridge.ports import Outcome
+from bridge.spool import Row
+
+log = structlog.get_logger()
+
+
+class Tally:
+    """Takes note of the rows that the broker has taken."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._lines = Sampled(clock=time.monotonic)
+
+    def note(
+        self, row: Row, outcome: Outcome | None, *, park_as: str | None = None, late: bool = False
+    ) -> None:
+        """Count a row that was taken: where its route leads, or as parked; or after its time."""
+        if outcome is None or not outcome.accepted:
+            return
+        event_id = row.message.message_id
+        if park_as is None:
+            self._metrics.count_drained(row.endpoint, unrouted=outcome is Outcome.UNROUTED)
+        else:
+            self._metrics.parked.labels(row.endpoint, park_as).inc()
+            if self._may_log("event_parked"):
+                log.warning("event_parked", event_id=event_id, reason=park_as)
+        if late:
+            self._metrics.late_confirms.inc()
+            if self._may_log("event_confirmed_late"):
+                log.info("event_confirmed_late", event_id=event_id)
+
+    def unreadable(self, row: Row) -> None:
+        """Say what is wrong with a row."""
+        if self._may_log("spool_row_unreadable"):
+            log.error("spool_row_unreadable", seq=row.seq, error=row.unreadable)
+
+    def _may_log(self, action: str) -> bool:
+        unlogged = self._lines.add(action)
+        if unlogged:
+            log.warning("events_unlogged", of=action, events=unlogged)
+        return unlogged is not None
