@@ -187,14 +187,12 @@ class Shelf:
         aside = self.places.of(message)
         share = aside.share if aside is not None else self._behind
         share.take(row.size, again=again)
-        behind = behind or self.holds(message) or message.record in books[0]
+        record = message.record
+        added = [record is None or book.add(record) for book in books]
         if aside is not None:
             aside.rows += 1
-            if not behind:
+            if added[0] and not (behind or self.holds(message)):
                 aside.offer(row.seq)
-        if message.record is not None:
-            for book in books:
-                book.add(message.record)
 
     def heard_of(self, row: Row, publish: Publish) -> None:
         """Take the outcome of a publish that was given up."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable
 
 EXACT = 10_000
 """Maximum number of records that are remembered as they are."""
 
 _BITS = 1 << 25
+_LAST = _BITS - 1
 _HASHES = 6
 
 
@@ -33,32 +34,43 @@ class Records:
         bits = self._bits
         if bits is None:
             return record in self._exact
-        return all(bits[at >> 3] & 1 << (at & 7) for at in self._places(record))
+        first, step = self._hashes(record)
+        for number in range(_HASHES):
+            at = (first + number * step) & _LAST
+            if not bits[at >> 3] & 1 << (at & 7):
+                return False
+        return True
 
     def add(self, record: Hashable) -> bool:
         """Add a record; return whether it is a new one."""
-        if record in self:
-            return False
-        self._count += 1
-        if self._bits is None:
+        is_new = self._mark(record) if self._bits is not None else record not in self._exact
+        self._count += is_new
+        if self._bits is None and is_new:
             self._exact.add(record)
             if len(self._exact) > EXACT:
                 self._spread()
-        else:
-            self._mark(record, self._bits)
-        return True
+        return is_new
 
     def _spread(self) -> None:
         self._bits = bytearray(_BITS // 8)
         for record in self._exact:
-            self._mark(record, self._bits)
+            self._mark(record)
         self._exact.clear()
 
-    def _mark(self, record: Hashable, bits: bytearray) -> None:
-        for at in self._places(record):
-            bits[at >> 3] |= 1 << (at & 7)
+    def _mark(self, record: Hashable) -> bool:
+        """Set the bits of a record; return whether one of them was not set before."""
+        bits = self._bits
+        assert bits is not None  # noqa: S101  # there are that many
+        first, step = self._hashes(record)
+        is_new = False
+        for number in range(_HASHES):
+            at = (first + number * step) & _LAST
+            byte, bit = at >> 3, 1 << (at & 7)
+            if not bits[byte] & bit:
+                bits[byte] |= bit
+                is_new = True
+        return is_new
 
-    def _places(self, record: Hashable) -> Iterator[int]:
+    def _hashes(self, record: Hashable) -> tuple[int, int]:
         # The salt makes another set take other records for its own: nobody waits twice for that.
-        first, step = hash((id(self), record)), hash((record, id(self))) | 1
-        return ((first + number * step) % _BITS for number in range(_HASHES))
+        return hash((id(self), record)), hash((record, id(self))) | 1
