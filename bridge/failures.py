@@ -44,14 +44,27 @@ _LINES = 100
 _LINES_SECONDS = 60.0
 
 
+def _note_refusals(reason: str, left_out: int) -> None:
+    log.warning("refusals_unlogged", reason=reason, requests=left_out)
+
+
 class Sampled:
     """Lets a bounded number of lines of the log for each reason through in a minute.
 
     How many were left out is logged with the first one of a later minute.
     """
 
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """Take a clock in seconds. The reasons are few, and none is a sender's word."""
+    def __init__(
+        self,
+        note: Callable[[str, int], None] = _note_refusals,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Take what logs how many were left out for a reason, and a clock in seconds.
+
+        The reasons are few, and none is a sender's word.
+        """
+        self._note = note
         self._clock = clock
         self._windows: dict[str, _Window] = {}
 
@@ -61,7 +74,7 @@ class Sampled:
         window = self._windows.get(reason)
         if window is None or now - window.began >= _LINES_SECONDS:
             if window is not None and (left_out := window.failures - _LINES) > 0:
-                log.warning("refusals_unlogged", reason=reason, requests=left_out)
+                self._note(reason, left_out)
             window = self._windows[reason] = _Window(now)
         window.failures += 1
         return window.failures <= _LINES

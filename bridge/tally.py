@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import structlog
 
 from bridge.failures import Sampled
@@ -14,12 +12,16 @@ from bridge.spool import Row
 log = structlog.get_logger()
 
 
+def _note_unlogged(action: str, left_out: int) -> None:
+    log.warning("events_unlogged", of=action, events=left_out)
+
+
 class Tally:
     """Takes note of the rows that the broker has taken."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._lines = Sampled(clock=time.monotonic)
+        self._lines = Sampled(_note_unlogged)
 
     def note(
         self, row: Row, outcome: Outcome | None, *, park_as: str | None = None, late: bool = False
@@ -32,20 +34,14 @@ class Tally:
             self._metrics.count_drained(row.endpoint, unrouted=outcome is Outcome.UNROUTED)
         else:
             self._metrics.parked.labels(row.endpoint, park_as).inc()
-            if self._may_log("event_parked"):
+            if self._lines.lets("event_parked"):
                 log.warning("event_parked", event_id=event_id, reason=park_as)
         if late:
             self._metrics.late_confirms.inc()
-            if self._may_log("event_confirmed_late"):
+            if self._lines.lets("event_confirmed_late"):
                 log.info("event_confirmed_late", event_id=event_id)
 
     def unreadable(self, row: Row) -> None:
         """Say what is wrong with a row."""
-        if self._may_log("spool_row_unreadable"):
+        if self._lines.lets("spool_row_unreadable"):
             log.error("spool_row_unreadable", seq=row.seq, error=row.unreadable)
-
-    def _may_log(self, action: str) -> bool:
-        unlogged = self._lines.add(action)
-        if unlogged:
-            log.warning("events_unlogged", of=action, events=unlogged)
-        return unlogged is not None
