@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import takewhile
 from typing import Any
 
@@ -128,18 +128,15 @@ class ConfirmChannel:
         self._quiet_since = self._loop.time()
 
     def note_overdue(self, patience: float) -> None:
-        """Let what was sent so many seconds ago take no place of the window any more.
-
-        Called every moment: what has been sent until then is as old as the call.
-        """
+        """Let what was sent so many seconds ago take no place of the window; called every moment."""
         now = self._loop.time()
         self._looks.append((now, self._tag))
         while self._looks[0][0] <= now - patience:
             _, up_to = self._looks.popleft()
-            for tag, publish in self._up_to(up_to):
+            for tag in self._up_to(up_to):
                 if tag > self._overdue_up_to:
                     self.overdue += 1
-                    self._in_flight_bytes -= len(publish.message.body)
+                    self._in_flight_bytes -= len(self._in_flight[tag].message.body)
             self._overdue_up_to = max(self._overdue_up_to, up_to)
         self._fill_up()
 
@@ -251,18 +248,17 @@ class ConfirmChannel:
     def _meant(self, tag: int, multiple: bool) -> list[int]:
         """Return the tags in flight that a confirm is for; of several, 0 means all so far.
 
-        What waits to be written cannot have been confirmed. Never counts up to a tag: the broker
-        may name any number.
+        What waits to be written cannot have been confirmed.
         """
         if tag > self._written:
             return []
         if multiple:
-            return [earlier for earlier, _ in self._up_to(tag or self._written)]
+            return self._up_to(tag or self._written)
         return [tag] if tag in self._in_flight else []
 
-    def _up_to(self, tag: int) -> Iterator[tuple[int, Publish]]:
-        """Yield what is in flight up to a tag, in the order of the tags."""
-        return takewhile(lambda item: item[0] <= tag, self._in_flight.items())
+    def _up_to(self, last: int) -> list[int]:
+        """Return the tags in flight up to one of them; they are in order."""
+        return list(takewhile(last.__ge__, self._in_flight))
 
     def _fill_up(self) -> None:
         while self._queued and not self._is_full():
@@ -287,8 +283,7 @@ class ConfirmChannel:
             publish.settle(outcome)
 
     def _on_return(self, returned: Return) -> None:
-        sent = (publish for _, publish in self._up_to(self._written))
-        publish = returned.find(publish for publish in sent if not publish.returned)
+        publish = returned.find(self._in_flight, up_to=self._written)
         if publish is None:
             self._anomaly("a message was returned that is not in flight")
         else:

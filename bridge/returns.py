@@ -7,7 +7,7 @@ changed counts first.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 from pamqp import commands
 from pamqp.body import ContentBody
@@ -38,16 +38,16 @@ class Return:
         self.is_complete = missing == 0
         return missing >= 0
 
-    def find(self, publishes: Iterable[Publish]) -> Publish | None:
-        """Return whose it is, of the publishes in flight in their order; None if nobody can tell.
+    def find(self, in_flight: Mapping[int, Publish], *, up_to: int) -> Publish | None:
+        """Return whose it is, of those in flight up to a tag; None if nobody can tell.
 
         Publishes with the same exchange, key, id and body are the same event in the same place:
         any of them will do, best one whose headers came back. Where even the id or the body was
         changed, it is the only one of its exchange and key.
         """
         near: list[Publish] = []
-        for publish in publishes:
-            if not self._is_to_place_of(publish):
+        for tag, publish in in_flight.items():
+            if publish.returned or tag > up_to or not self._is_to_place_of(publish):
                 continue
             if self._has_content_of(publish) and self._has_headers_of(publish):
                 return publish
