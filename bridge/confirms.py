@@ -128,7 +128,7 @@ class ConfirmChannel:
         self._quiet_since = self._loop.time()
 
     def note_overdue(self, patience: float) -> None:
-        """Let what was sent so many seconds ago take no place of the window; called every moment."""
+        """Let what was sent so long ago take no place of the window; called every moment."""
         now = self._loop.time()
         self._looks.append((now, self._tag))
         while self._looks[0][0] <= now - patience:
