@@ -17,6 +17,9 @@ import structlog
 
 from bridge.limits import LimitedServer
 
+_EVERY_ADDRESS = "::"
+"""The address of IPv6 for every interface; here IPv4's as well."""
+
 _BACKLOG = 4096
 """Number of connections that the kernel keeps for us: as many as Linux allows by default."""
 
@@ -174,7 +177,7 @@ async def _bound(host: str, port: int) -> list[socket.socket]:
     sockets: list[socket.socket] = []
     try:
         for family, address in {(family, address): None for family, *_, address in found}:
-            both = family == socket.AF_INET6 and host == "::"
+            both = family == socket.AF_INET6 and host == _EVERY_ADDRESS
             sockets.append(
                 socket.create_server(address, family=family, backlog=_BACKLOG, dualstack_ipv6=both)
             )
@@ -221,5 +224,8 @@ def affordable(wanted: int, *, others: int) -> int:
 
 
 def reachable(host: str) -> str:
-    """Return where to call what listens on this address of this machine."""
-    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+    """Return where to call what listens on this address of this machine.
+
+    Every address is IPv4's too, and a container without IPv6 has no ``::1``.
+    """
+    return "127.0.0.1" if host in ("0.0.0.0", _EVERY_ADDRESS) else host  # noqa: S104

@@ -21,7 +21,7 @@ async def test_every_address(serving):
             for port, status in ((service.listener.port, 404), (service.admin.port, 200)):
                 assert await asked(host, port) == status
         assert (await client.post(webhook()))[0] == 200
-        assert service.listener.url == f"http://[::1]:{service.listener.port}"
+        assert service.listener.url == f"http://127.0.0.1:{service.listener.port}"
 
 
 @needs_ipv6
