@@ -15,6 +15,9 @@ from bridge.topology import Mismatch, Mode, Report, Topology
 RECHECK_SECONDS = 10.0
 """How often a topology with a mismatch is looked at again."""
 
+_QUEUES_SECONDS = 0.8
+"""How long publishing waits for the queues of the configuration to be there."""
+
 log = structlog.get_logger()
 
 
@@ -51,35 +54,44 @@ class Standing:
         return exchange in self._report.verified
 
     async def begin(self, url: str) -> None:
-        """Look at what is needed; raises ``BrokerUnreachable``.
+        """Look at what is needed, and for a moment at the rest; raises ``BrokerUnreachable``.
 
-        What was wrong the last time may take long, and nobody waits for it: it comes with the rest.
+        A queue that is bound too late misses events: what waits is published at once. What was
+        wrong the last time may take long, and nobody waits for it: it comes beside the publishing.
         """
         wrong = {mismatch.name for mismatch in self.mismatches}
         now = self._wanted.needed.without(wrong)
         found = await check(url, now, mode=self._mode)
         mismatches = dict.fromkeys((*found.mismatches, *self.mismatches))
         self._note(replace(found, mismatches=tuple(mismatches)), is_all=now == self._wanted)
+        if (rest := self._wanted.without(wrong)) != now:
+            await asyncio.wait({self._look_beside(url, rest)}, timeout=_QUEUES_SECONDS)
 
     def go_on(self, url: str) -> None:
         """Look at the rest, or once more, when it is due; called every moment of a connection."""
         is_looking = self._looking is not None and not self._looking.done()
         if not is_looking and self._now() >= self._due_at:
-            self._due_at = self._now() + RECHECK_SECONDS
-            self._looking = asyncio.create_task(self._look(url))
+            self._look_beside(url, self._wanted)
 
     def end(self) -> None:
         """Stop looking: the connection is gone."""
         if self._looking is not None:
             self._looking.cancel()
 
-    async def _look(self, url: str) -> None:
+    def _look_beside(self, url: str, topology: Topology) -> asyncio.Task[None]:
+        self._due_at = self._now() + RECHECK_SECONDS
+        self._looking = asyncio.create_task(self._look(url, topology))
+        return self._looking
+
+    async def _look(self, url: str, topology: Topology) -> None:
         try:
-            found = await check(url, self._wanted, mode=self._mode)
+            found = await check(url, topology, mode=self._mode)
         except BrokerError as error:
             log.warning("topology_unchecked", error=str(error))
-        else:
-            self._note(found, is_all=True)
+            return
+        left_out = () if topology == self._wanted else self.mismatches
+        mismatches = dict.fromkeys((*found.mismatches, *left_out))
+        self._note(replace(found, mismatches=tuple(mismatches)), is_all=topology == self._wanted)
 
     def _note(self, report: Report, *, is_all: bool) -> None:
         for mismatch in report.mismatches:

@@ -60,6 +60,16 @@ async def test_queue_that_cannot_be_declared(publishing, monkeypatch, answer, sa
             assert {"good", "better"} <= {frame.queue for frame in peer.declared("Queue.Declare")}
 
 
+async def test_queues_are_there_before_the_first_publish(publishing):
+    """What waits in the spool is published at once: a queue that is bound later would miss it."""
+    names = [f"queue-{number}" for number in range(20)]
+    async with Peer() as peer, publishing(urls=(peer.url,), wanted=queues(*names)) as publisher:
+        declared = {frame.queue for frame in peer.declared("Queue.Declare")}
+
+        assert set(names) <= declared
+        assert "verified" == publisher.topology
+
+
 @pytest.mark.parametrize("answer", [CRASH, REFUSAL, SILENCE])
 async def test_exchange_that_cannot_be_declared(publishing, monkeypatch, answer):
     """It stops its own events only, at the next connection without any delay."""
