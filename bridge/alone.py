@@ -35,7 +35,7 @@ class Trials:
     def begin(self, message: Message, connection: Connection | None, url: str) -> Publish:
         """Publish a message on a channel of its own, which is closed afterwards.
 
-        Without a connection it has one of its own, to the URL.
+        Without a connection, or room on it, it has one of its own, to the URL.
         """
         publish = Publish(message)
         task = asyncio.create_task(self._run(publish, connection, url))
@@ -51,7 +51,7 @@ class Trials:
     async def _run(self, publish: Publish, connection: Connection | None, url: str) -> None:
         try:
             with suppress(BrokerError, TimeoutError), broker_errors("a trial"):
-                if connection is not None:
+                if connection is not None and connection.has_room:
                     await self._try(publish, connection)
                     return
                 async with _connected(url) as own:

@@ -133,12 +133,10 @@ class Publisher:
     def try_alone(self, message: Message, *, apart: bool = False) -> Publish:
         """Put a message under suspicion on a channel of its own, which is closed afterwards.
 
-        ``apart``: on a connection of its own, too; so if this one has no room for a channel.
+        ``apart``: on a connection of its own, too.
         """
-        connection = self._connection
-        if connection is not None and self.is_up and self.takes(message.exchange):
-            beside = connection if connection.has_room and not apart else None
-            return self._trials.begin(message, beside, self._url)
+        if self._connection is not None and self.is_up and self.takes(message.exchange):
+            return self._trials.begin(message, None if apart else self._connection, self._url)
         publish = Publish(message)
         publish.settle(Outcome.AWAY)
         return publish

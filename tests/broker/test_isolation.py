@@ -139,10 +139,11 @@ async def test_numbers_that_are_tuned(publishing, frame_max):
     assert [body, body] == [published.body for published in peer.published]
 
 
-async def test_broker_that_allows_one_channel(publishing):
+@pytest.mark.parametrize("channel_max", [1, 2, 5])
+async def test_broker_that_allows_few_channels(publishing, channel_max):
     """What is tried alone, and the question whether it lives, take connections of their own."""
-    async with Peer(channel_max=1) as peer, publishing(urls=(peer.url,)) as publisher:
-        trials = [publisher.try_alone(message(n)) for n in range(3)]
+    async with Peer(channel_max=channel_max) as peer, publishing(urls=(peer.url,)) as publisher:
+        trials = [publisher.try_alone(message(n)) for n in range(8)]
         await eventually(lambda: all(trial.outcome is Outcome.CONFIRMED for trial in trials))
 
         assert await answers(publisher._connection)
