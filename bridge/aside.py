@@ -24,24 +24,12 @@ from bridge.core.places import Aside, Places, Share, Why
 from bridge.core.records import Records
 from bridge.ports import Outcome, Publish, Sender
 from bridge.spool import Row, Spool
-from bridge.tally import Tally
 
 GONE_SECONDS = 600.0
 """For how long events wait for an exchange that is not there, until they are parked."""
 
-TRIALS = 8
-"""Maximum number of rows that are tried at a time, each alone on a channel."""
-
 _STRIKES = 4
 """Number of rows in a run, refused or silent, that set a place that was recovering aside again."""
-
-_AGAIN_SECONDS = 1.0
-"""The pause after a retry that could not be made."""
-
-_PARK_AGAIN_SECONDS = 60.0
-_PARK_AGAIN_AT_MOST = 3600.0
-"""Pauses after ``superoffice.parked`` refused what it was given, doubling: a message that is too
-large for the broker closes the channel each time."""
 
 log = structlog.get_logger()
 
@@ -72,34 +60,26 @@ class Shelf:
         self,
         spool: Spool,
         sender: Sender,
-        tally: Tally,
         *,
         refused_tries: int,
-        answered: Callable[[], None],
-        is_taken: Callable[[int], bool],
         books: Callable[[int], list[Records]],
     ) -> None:
-        """Call ``answered`` whenever the broker took or refused a retry.
+        """Take how often a refused row is tried again until it is parked.
 
-        ``is_taken`` says whether a row is being published otherwise, ``books`` where it is
-        written down that the record of a row waits.
+        ``books`` says where it is written down that the record of a row waits.
         """
         self._spool = spool
         self._sender = sender
-        self._tally = tally
-        self._refused_tries = refused_tries
-        self._answered = answered
-        self._is_taken = is_taken
-        self._books = books
+        self.refused_tries = refused_tries
+        self.books = books
         self._loop = asyncio.get_running_loop()
-        self._held = HeldRows()
+        self.held = HeldRows()
         self.places = Places()
         self.passed = Records()
         self._due: list[tuple[float, int, Held | Aside]] = []
         self._order = count()
         self.unresolved: set[int] = set()
         self.wants_sweep = False
-        self.under_way = 0
         self._behind = Share()
         """Of rows whose place is well, but whose record waits."""
         self._unparked = False
@@ -107,12 +87,12 @@ class Shelf:
 
     def __repr__(self) -> str:
         """Show how much is set aside."""
-        return f"held {len(self._held)}, places {len(self.places)}, records {len(self.passed)}"
+        return f"held {len(self.held)}, places {len(self.places)}, records {len(self.passed)}"
 
     @property
     def records(self) -> int:
         """Return how many records (and rows without one) wait, about."""
-        return len(self.passed) + self._held.count_besides(self.passed)
+        return len(self.passed) + self.held.count_besides(self.passed)
 
     def holds_up(self, message: Message) -> bool:
         """Return whether a message must go behind something that is set aside."""
@@ -124,16 +104,16 @@ class Shelf:
 
     def holds(self, message: Message) -> bool:
         """Return whether the first row of a message's record is held."""
-        return message.record is not None and message.record in self._held
+        return message.record is not None and message.record in self.held
 
     def has(self, seq: int) -> bool:
         """Return whether a row is held, or may still be confirmed."""
-        return self._held.get(seq) is not None or seq in self.unresolved
+        return self.held.get(seq) is not None or seq in self.unresolved
 
     @property
     def can_park(self) -> bool:
         """Return whether one more row may be parked: what is refused there is held."""
-        return not self._held.is_full and self._sender.takes(PARKED)
+        return not self.held.is_full and self._sender.takes(PARKED)
 
     def park_as(self, row: Row) -> str | None:
         """Return why a row is to be parked, if it is: nobody can read it, or its place is lost."""
@@ -157,7 +137,7 @@ class Shelf:
         What is set aside, of each place, takes no more than it leaves free for everybody else.
         """
         place = _place(message)
-        held = self._held.bytes_of(place)
+        held = self.held.bytes_of(place)
         if not (held or self.holds_up(message)):
             return True
         if held >= free and self.places.of(message) is None:
@@ -174,7 +154,7 @@ class Shelf:
 
     def is_full(self, aside: Aside, *, free: int) -> bool:
         """Return whether a place has had its share of the disk, if so many bytes are left."""
-        return aside.share.bytes + self._held.bytes_of(aside.place[:2]) >= free
+        return aside.share.bytes + self.held.bytes_of(aside.place[:2]) >= free
 
     def pass_over(
         self, row: Row, *books: Records, behind: bool = False, again: bool = False
@@ -198,12 +178,12 @@ class Shelf:
         """Take the outcome of a publish that was given up."""
         self.unresolved.discard(row.seq)
         self.wants_sweep = True
-        outcome, held = publish.outcome, self._held.get(row.seq)
+        outcome, held = publish.outcome, self.held.get(row.seq)
         if outcome is not None and outcome.accepted:
             self._spool.delete(row)
             self._drop_head(row)
             if held is not None:
-                self._let_go(held)
+                self.let_go(held)
             self.confirmed(row.message)
         elif held is None and (outcome is Outcome.REFUSED or publish.suspect):
             self.hold(row, publish)
@@ -221,7 +201,7 @@ class Shelf:
         for aside in self.places:
             aside.share.end_sweep()
             gone = aside.why == "gone" and not aside.recovering
-            empty = not (aside.rows or self._held.bytes_of(aside.place[:2]) or gone)
+            empty = not (aside.rows or self.held.bytes_of(aside.place[:2]) or gone)
             if (aside.swept and aside.recovering) or empty:
                 self.places.forget(aside)
             unswept = aside.recovering and not aside.swept and not self._unparked
@@ -235,25 +215,25 @@ class Shelf:
         """Hold a row that was refused, or may have been the reason for the loss of a channel."""
         message = row.message
         suspect = publish.suspect or park_as is not None
-        crowded = not self._held.has_room_for(_place(message))
+        crowded = not self.held.has_room_for(_place(message))
         if not suspect and (crowded or self._strikes_out(message)):
             self.blame(message, "refused")
             if crowded:
-                self.pass_over(row, *self._books(row.seq))
+                self.pass_over(row, *self.books(row.seq))
                 return
         held = self._add(row)
         held.park_as = park_as
         if suspect:
-            self._schedule(held, 0)
+            self.schedule(held, 0)
         else:
-            self._plan_retry(held, row)
+            self.plan_retry(held, row)
 
     def hold_apart(self, row: Row) -> None:
         """Hold a row under which the connection was lost again and again."""
         log.warning("event_suspected", event_id=row.message.message_id)
         held = self._add(row)
         held.apart = True
-        self._schedule(held, 0)
+        self.schedule(held, 0)
 
     def note_silence(self, row: Row) -> bool:
         """Take note that a row is not confirmed in time; return whether it is held for that.
@@ -263,19 +243,19 @@ class Shelf:
         self.unresolved.add(row.seq)
         aside = self.places.of(row.message)
         answers = aside is not None and aside.recovering and aside.confirmed > 0
-        alone = answers and self._held.has_room_for(_place(row.message))
+        alone = answers and self.held.has_room_for(_place(row.message))
         if not alone or self._strikes_out(row.message):
             self.blame(row.message, "silent")
             return False
         held = self._add(row)
         held.silent, held.unanswered = True, 1
-        self._schedule(held, silence_pause(held.unanswered))
+        self.schedule(held, silence_pause(held.unanswered))
         return True
 
     def _add(self, row: Row) -> Held:
         key = ("row", row.seq) if row.unreadable else key_of(row)
         held = Held(row.seq, key, _place(row.message), row.size, row.tries)
-        self._held.add(held)
+        self.held.add(held)
         return held
 
     def blame(self, message: Message, why: Why) -> None:
@@ -285,7 +265,7 @@ class Shelf:
         if known is None:
             exchange, key, kind = aside.place
             log.warning("place_set_aside", exchange=exchange, key=key or kind, why=why)
-        self._schedule(aside, aside.pause())
+        self.schedule(aside, aside.pause())
 
     def confirmed(self, message: Message) -> None:
         """Take note of a confirm: the place of the message takes something."""
@@ -301,8 +281,8 @@ class Shelf:
         """Forget a row that was never stored."""
         self.unresolved.discard(row.seq)
         self.wants_sweep = True
-        if (held := self._held.get(row.seq)) is not None:
-            self._let_go(held)
+        if (held := self.held.get(row.seq)) is not None:
+            self.let_go(held)
 
     def pass_over_unparked(self, row: Row, *books: Records, again: bool = False) -> None:
         """Leave a row on the disk until something can be parked again."""
@@ -325,21 +305,6 @@ class Shelf:
                 aside.park_as = "exchange_gone"
                 aside.recovering = self.wants_sweep = True
 
-    async def try_due(self, limit: int) -> bool:
-        """Try again what is due, up to a limit; return whether anything was."""
-        tried = False
-        connection = self._sender.connection
-        while limit > 0 and self._due and self._due[0][0] <= self._loop.time():
-            _, _, it = heapq.heappop(self._due)
-            try:
-                await (self._retry(it) if isinstance(it, Held) else self._try_place(it))
-            except BaseException:  # the disk's, say: it must not be forgotten
-                self._schedule(it, _AGAIN_SECONDS)
-                raise
-            tried = True
-            limit = limit - 1 if self._sender.connection == connection else 0
-        return tried
-
     def _strikes_out(self, message: Message) -> bool:
         aside = self.places.of(message)
         if aside is None or not aside.recovering:
@@ -347,171 +312,30 @@ class Shelf:
         aside.strikes += 1
         return aside.strikes >= _STRIKES
 
-    def _schedule(self, it: Held | Aside, seconds: float) -> None:
+    def next_due(self) -> Held | Aside | None:
+        """Return what is to be tried now, if there is anything, and take it out of the line."""
+        if self._due and self._due[0][0] <= self._loop.time():
+            return heapq.heappop(self._due)[2]
+        return None
+
+    def schedule(self, it: Held | Aside, seconds: float) -> None:
+        """Have a row or a place tried after so many seconds; a place has one turn at a time."""
         if isinstance(it, Aside):
             if it.trying:
                 return
             it.trying = True
         heapq.heappush(self._due, (self._loop.time() + seconds, next(self._order), it))
 
-    # Rows that are held
-
-    async def _retry(self, held: Held) -> None:
-        if held.park_as is None and self._is_given_up(held, held.exchange):
-            held.park_as = "exchange_gone"
-        if held.seq in self.unresolved or not self._sender.takes(held.exchange):
-            self._schedule(held, _AGAIN_SECONDS)
-            return
-        connection = self._sender.connection
-        row = await self._spool.get(held.seq)
-        if self._held.get(held.seq) is not held:  # the disk did not take it in the end
-            return
-        if row is None or connection != self._sender.connection:
-            # Not on disk yet, or what may be in flight on a new connection is to be asked first.
-            self._schedule(held, _AGAIN_SECONDS if row is None else 0)
-            return
-        message = parked(row.message, held.park_as) if held.park_as else row.message
-        self.under_way += 1
-        publish = self._sender.try_alone(message, apart=held.apart)
-        publish.on_settled(lambda settled: self._retried(held, row, settled))
-
-    def _is_given_up(self, held: Held, exchange: str) -> bool:
-        """Return whether a held row's exchange, too, is gone for too long."""
-        now = self._loop.time()
-        if self._sender.takes(exchange):
-            held.gone_since = None
-        elif held.gone_since is None:
-            held.gone_since = now
-        return held.gone_since is not None and now - held.gone_since >= GONE_SECONDS
-
-    def _retried(self, held: Held, row: Row, publish: Publish) -> None:
-        outcome = self._tried(publish, apart=held.apart)
-        if outcome is not None and outcome.accepted:
-            self._let_go(held)
-            self._finish(row, outcome, held.park_as)
-        elif outcome is Outcome.AWAY:  # that counts no try
-            self._schedule(held, _AGAIN_SECONDS)
-        elif held.park_as is not None:
-            self._plan_parking(held, row)
-        elif outcome is Outcome.REFUSED:
-            held.tries += 1
-            self._spool.note_tries(row, held.tries)
-            self._plan_retry(held, row)
-        elif held.silent or held.apart or not self._is_silent(outcome):
-            held.apart = held.apart or not self._sender.is_up
-            held.unanswered += 1
-            self._schedule(held, silence_pause(held.unanswered))
-        else:
-            self._let_go(held)
-            self.blame(row.message, "silent")
-            self.pass_over(row, *self._books(row.seq))
-
-    def _let_go(self, held: Held) -> None:
-        self._held.remove(held)
+    def let_go(self, held: Held) -> None:
+        """Hold a row no longer."""
+        self.held.remove(held)
         self.wants_sweep = self.wants_sweep or held.key in self.passed
 
-    def _plan_parking(self, held: Held, row: Row) -> None:
-        pause = min(_PARK_AGAIN_SECONDS * 2**held.parkings, _PARK_AGAIN_AT_MOST)
-        held.parkings = min(held.parkings + 1, 16)
-        log.error(
-            "parking_refused",
-            event_id=row.message.message_id,
-            bytes=len(row.message.body),
-            again_in_seconds=pause,
-            remedy="make room in superoffice.parked, or raise RabbitMQ's max_message_size",
-        )
-        self._schedule(held, pause)
-
-    def _plan_retry(self, held: Held, row: Row) -> None:
+    def plan_retry(self, held: Held, row: Row) -> None:
+        """Have a row that was refused tried again after a pause, or parked."""
         log.warning("event_refused", event_id=row.message.message_id, tries=held.tries)
-        if held.tries >= self._refused_tries:
+        if held.tries >= self.refused_tries:
             held.park_as = "refused"
-            self._schedule(held, 0)
+            self.schedule(held, 0)
         else:
-            self._schedule(held, refusal_pause(held.tries))
-
-    # Places that are set aside
-
-    async def _try_place(self, aside: Aside) -> None:
-        """Try the next of the rows that take turns."""
-        aside.trying = False
-        if aside.recovering or aside not in self.places:
-            return
-        aside.heads.rotate(-1)
-        free = [seq for seq in aside.heads if not (self.has(seq) or self._is_taken(seq))]
-        connection = self._sender.connection
-        row = await self._spool.get(free[-1]) if free else None
-        if not aside.is_at_rest():
-            return
-        if row is not None and (self.has(row.seq) or self._is_taken(row.seq)):
-            row = None
-        if row is None or connection != self._sender.connection:
-            if free and row is None:  # confirmed late, or not on disk yet: a sweep will tell
-                aside.drop(free[-1])
-            self._schedule(aside, self._look_for_heads(aside))
-            return
-        aside.trying, aside.idle = True, 0
-        self.under_way += 1
-        self.unresolved.add(row.seq)
-        publish = self._sender.try_alone(row.message, apart=aside.apart)
-        publish.on_settled(lambda settled: self._place_tried(aside, row, settled))
-
-    def _look_for_heads(self, aside: Aside) -> float:
-        """Ask for a sweep if no row of a place can be tried; return when to look again.
-
-        What is held of it is tried by itself.
-        """
-        if aside.heads:
-            return _AGAIN_SECONDS
-        self.wants_sweep = self.wants_sweep or not self._held.bytes_of(aside.place[:2])
-        aside.idle += 1
-        return silence_pause(aside.idle)
-
-    def _place_tried(self, aside: Aside, row: Row, publish: Publish) -> None:
-        outcome = self._tried(publish, apart=aside.apart)
-        aside.trying = False
-        self.unresolved.discard(row.seq)
-        self.wants_sweep |= aside.recovering or aside not in self.places
-        if outcome is not None and outcome.accepted:
-            aside.drop(row.seq)
-            self.wants_sweep = True
-            self._finish(row, outcome, None)
-            return
-        if outcome is Outcome.REFUSED:
-            self._spool.note_tries(row, row.tries + 1)
-            if row.tries + 1 >= self._refused_tries:
-                aside.drop(row.seq)
-                self.hold(row, publish, park_as="refused")
-        if outcome is not Outcome.AWAY:
-            aside.failures += 1
-            aside.apart = aside.apart or (outcome is Outcome.UNKNOWN and not self._sender.is_up)
-            pause = aside.pause()
-            log.warning(
-                "place_tried",
-                place=aside.place,
-                outcome=outcome.value if outcome else None,
-                again_in_seconds=pause,
-            )
-        else:
-            pause = _AGAIN_SECONDS
-        self._schedule(aside, pause)
-
-    # Both
-
-    def _tried(self, publish: Publish, *, apart: bool) -> Outcome | None:
-        self.under_way -= 1
-        outcome = publish.outcome
-        answered = outcome is Outcome.REFUSED or self._is_silent(outcome)
-        answered = answered or (outcome is not None and outcome.accepted)
-        if answered and not apart:
-            self._answered()
-        return outcome
-
-    def _is_silent(self, outcome: Outcome | None) -> bool:
-        return outcome is Outcome.UNKNOWN and self._sender.is_up
-
-    def _finish(self, row: Row, outcome: Outcome, park_as: str | None) -> None:
-        self._spool.delete(row)
-        self._tally.note(row, outcome, park_as=park_as)
-        if park_as is None:
-            self.confirmed(row.message)
+            self.schedule(held, refusal_pause(held.tries))

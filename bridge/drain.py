@@ -18,7 +18,7 @@ from itertools import islice
 
 import structlog
 
-from bridge.aside import TRIALS, Shelf, parked
+from bridge.aside import Shelf, parked
 from bridge.core.event import Record
 from bridge.core.message import Message
 from bridge.core.order import Lines
@@ -26,6 +26,7 @@ from bridge.core.places import Aside
 from bridge.core.records import Records
 from bridge.metrics import Metrics
 from bridge.ports import Outcome, Publish, Sender
+from bridge.retries import TRIALS, Retries
 from bridge.spool import Row, Spool
 from bridge.sweep import Pace, Sweep
 from bridge.tally import Tally
@@ -95,11 +96,16 @@ class Drain:
         self._shelf = Shelf(
             spool,
             sender,
-            self._tally,
             refused_tries=refused_tries,
+            books=self._books,
+        )
+        self._retries = Retries(
+            spool,
+            sender,
+            self._tally,
+            self._shelf,
             answered=self._answered,
             is_taken=self._is_taken,
-            books=self._books,
         )
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
@@ -236,7 +242,7 @@ class Drain:
         self._note_connection()
         self._silence_overdue()
         self._shelf.look_at_exchanges()
-        tried = await self._shelf.try_due(self._room_for_trials())
+        tried = await self._retries.try_due(self._room_for_trials())
         called = await self._serve_called()
         swept = await self._sweep_on()
         return await self._read_on() or called or tried or swept
@@ -324,14 +330,14 @@ class Drain:
         if self._wire_bytes >= WINDOW_BYTES:
             return 0
         if self._probing:
-            return 1 - len(self._wire) - self._shelf.under_way
+            return 1 - len(self._wire) - self._retries.under_way
         return WINDOW - len(self._wire)
 
     def _room_for_trials(self) -> int:
         """Return how many may be tried: on a new connection only when nobody else can ask."""
         if self._probing:
             return 0 if self._backlog else self._free()
-        return TRIALS - self._shelf.under_way
+        return TRIALS - self._retries.under_way
 
     def _room_for(self, sweep: Sweep) -> int:
         return min(self._free(), sweep.window - sweep.in_flight)

@@ -45,6 +45,7 @@ LAYERS = (
     {"outbox"},
     {"drain"},
     {"sweep"},
+    {"retries"},
     {"aside"},
     {"tally"},
     {"publisher"},

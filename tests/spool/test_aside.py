@@ -124,7 +124,7 @@ def test_what_cannot_be_parked_is_held_in_bounded_memory(village, monkeypatch, t
     for _ in range(3):
         village.jump(601)
         village.live(2)
-        assert len(village.bridge.drain._shelf._held) <= 5
+        assert len(village.bridge.drain._shelf.held) <= 5
     village.mood((PARKED, "exchange_gone"), "well")
     village.back(PARKED)
     for _ in range(50):

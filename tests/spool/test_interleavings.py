@@ -484,7 +484,7 @@ def test_many_refused_records_are_set_aside_by_place(bridge):
     other = bridge.send(1000)
     bridge.loop.settle()
 
-    assert len(bridge.drain._shelf._held) <= 100
+    assert len(bridge.drain._shelf.held) <= 100
     assert 400 == bridge.spool.events
     assert 0 == bridge.drain.backlog
     assert "event-1000" in in_flight(bridge)

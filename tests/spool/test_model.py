@@ -257,7 +257,7 @@ class Interleavings:
             drain = self.bridge.drain
             self.bridge.loop.jump(120.0 if drain.places_aside or drain.is_sweeping else 1.1)
             self.bridge.live()
-            suspects = any(not held.tries for held in drain._shelf._held)
+            suspects = any(not held.tries for held in drain._shelf.held)
             waits = drain.backlog or drain.places_aside or drain.is_sweeping or suspects
             if rounds > 3 and not waits:
                 break

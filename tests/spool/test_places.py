@@ -286,7 +286,7 @@ class Village:
         assert not drain.is_sweeping
         for left in ("_taken", "_called", "_wire", "_attached", "_unstored", "_ahead", "_losses"):
             assert not getattr(drain, left), left
-        for left in ("_held", "unresolved", "passed"):
+        for left in ("held", "unresolved", "passed"):
             assert not getattr(shelf, left), left
 
 
