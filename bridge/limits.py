@@ -163,6 +163,8 @@ class LimitedServer(web.Server):
 
     def _look_at_all(self) -> None:
         """Close whoever takes too long for a head; look again as long as anybody is there."""
+        self._look = None
+        self._look_soon()
         gone, self._given_up = self._given_up, []
         self._cut(gone)
         since = self._loop.time() - self.limits.head
@@ -174,9 +176,9 @@ class LimitedServer(web.Server):
         if self._refused:
             log.warning("connections_refused", connections=self._refused)
         self._refused = self._unfinished = 0
-        self._look = None
-        if self._connections:
-            self._look_soon()
+        if not self._connections and self._look is not None:
+            self._look.cancel()
+            self._look = None
 
     def _cut(self, connections: Iterable[LimitedProtocol]) -> None:
         for one in connections:

@@ -29,6 +29,9 @@ _PRESSURE_FULL = 0.5
 _PAUSE_SECONDS = 1.0
 """Maximum time by which an answer is slowed."""
 
+_AGAIN_SECONDS = 0.001
+"""Minimum time between two looks at what is due."""
+
 _COMMIT_SECONDS = 0.5
 """How long the disk may take beyond a message's deadline, until its sender is told to try again."""
 
@@ -134,13 +137,16 @@ class Outbox:
     def _expire(self) -> None:
         """Spool what is due. All deadlines are equally long, so one timer serves them all."""
         now = self._loop.time()
-        for ticket in list(takewhile(lambda each: each.due <= now, self._pending)):
-            ticket.expired = True
-            if ticket.publish is not None and ticket in self._pending:
-                self._spill(ticket)  # and those that wait for it, whose time is over too, or soon
-        self._timer = None
-        if self._pending:
-            self._timer = self._loop.call_at(next(iter(self._pending)).due, self._expire)
+        try:
+            for ticket in list(takewhile(lambda each: each.due <= now, self._pending)):
+                ticket.expired = True
+                if ticket.publish is not None and ticket in self._pending:
+                    self._spill(ticket)  # and those that wait for it, whose time is over, or soon
+        finally:  # no error ends the deadlines of all others
+            self._timer = None
+            if self._pending:
+                due = max(next(iter(self._pending)).due, now + _AGAIN_SECONDS)
+                self._timer = self._loop.call_at(due, self._expire)
 
     def _spill(self, ticket: _Ticket) -> None:
         """Spool a message, and behind it all that wait for it."""

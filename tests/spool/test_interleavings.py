@@ -4,7 +4,7 @@ import pytest
 
 from bridge.drain import WINDOW
 from bridge.ports import Outcome
-from tests.spool.bridge_under_test import REFUSED_TRIES, Bridge
+from tests.spool.bridge_under_test import DEADLINE, REFUSED_TRIES, Bridge
 
 RECORD = ("superoffice", "Cust1", "contact", 1)
 ANOTHER = ("superoffice", "Cust1", "contact", 2)
@@ -557,6 +557,23 @@ def test_an_error_of_the_spool_is_of_one_event(bridge, monkeypatch):
     assert (Outcome.AWAY, Outcome.SPOOLED) == (first.outcome, second.outcome)
     bridge.heal()
     finish(bridge)
+
+
+def test_an_error_ends_no_deadline_but_its_own(bridge, monkeypatch):
+    """Whatever goes wrong with one event that is due, the next ones are due as well."""
+
+    def failing(ticket):
+        monkeypatch.undo()
+        raise LookupError("of one event")
+
+    monkeypatch.setattr(bridge.outbox, "_spill", failing)
+    sent = [bridge.send(number, record=None) for number in (1, 2)]
+    bridge.loop.settle()
+    bridge.loop.advance(DEADLINE + 1)
+
+    assert [Outcome.SPOOLED, Outcome.SPOOLED] == [each.outcome for each in sent]
+    assert 1 == len(bridge.loop.failures)
+    bridge.loop.failures.clear()
 
 
 def test_an_error_of_the_drain_keeps_nobody_from_an_answer(bridge, monkeypatch):
