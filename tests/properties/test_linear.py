@@ -22,7 +22,7 @@ from bridge.superoffice.payload import parse
 SIZE = 125_000
 TIMES = 8
 MOST = 24.0
-"""Ratio between that of linear and that of quadratic work: the machine is shared."""
+"""Ratio between that of linear and that of quadratic work, in seconds of the processor."""
 
 PATTERNS = ("#.#.#.#.b", "#." * 126 + "b", "#.a." * 63 + "b", "#.*." * 63 + "b", "*.created.#.x")
 
@@ -110,9 +110,9 @@ def seconds(body):
 
 def spent(body):
     """Return how long it takes from the bytes to the message."""
-    began = time.perf_counter()
+    began = time.thread_time()
     message_of(body)
-    return time.perf_counter() - began
+    return time.thread_time() - began
 
 
 def message_of(body):
@@ -130,10 +130,10 @@ def message_of(body):
 def test_patterns(pattern):
     """The longest key is compared with the longest pattern in no time, whatever they repeat."""
     compared = TopicPattern(pattern)
-    began = time.perf_counter()
+    began = time.thread_time()
     matches = compared.matches("a." * 127 + "a")
 
-    assert (matches, time.perf_counter() - began < 0.05) == (False, True)
+    assert (matches, time.thread_time() - began < 0.05) == (False, True)
 
 
 def test_memory_of_long_texts():
