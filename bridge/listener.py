@@ -7,11 +7,14 @@ which a client may never do, and say nothing when the process has no descriptors
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import resource
 import socket
 import ssl
 from collections.abc import Iterable
 from contextlib import suppress
+from typing import Any
 
 import structlog
 
@@ -19,6 +22,8 @@ from bridge.limits import LimitedServer
 
 _EVERY_ADDRESS = "::"
 """The address of IPv6 for every interface; here IPv4's as well."""
+
+_NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 _BACKLOG = 4096
 """Number of connections that the kernel keeps for us: as many as Linux allows by default."""
@@ -170,22 +175,31 @@ class Listener:
 async def _bound(host: str, port: int) -> list[socket.socket]:
     """Return a listening socket for each address of the host; ``::`` is every address, of IPv4 too.
 
-    Raises OSError.
+    A name may have addresses that this machine has not: ``localhost`` that of IPv6. Raises OSError.
     """
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     sockets: list[socket.socket] = []
-    try:
-        for family, address in {(family, address): None for family, *_, address in found}:
-            both = family == socket.AF_INET6 and host == _EVERY_ADDRESS
-            sockets.append(
-                socket.create_server(address, family=family, backlog=_BACKLOG, dualstack_ipv6=both)
-            )
-            sockets[-1].setblocking(False)
-    except OSError:
-        _close(sockets)
-        raise
+    missing = OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
+    for family, address in {(family, address): None for family, *_, address in found}:
+        try:
+            sockets.append(_listening(family, address, both=host == _EVERY_ADDRESS))
+        except OSError as error:
+            if error.errno not in _NOT_HERE:
+                _close(sockets)
+                raise
+            missing = error
+    if not sockets:
+        raise missing
     return sockets
+
+
+def _listening(family: int, address: Any, *, both: bool) -> socket.socket:
+    """Return a socket that listens there, on IPv6 and IPv4 if the machine has ``both``."""
+    both = both and family == socket.AF_INET6 and socket.has_dualstack_ipv6()
+    made = socket.create_server(address, family=family, backlog=_BACKLOG, dualstack_ipv6=both)
+    made.setblocking(False)
+    return made
 
 
 def _is_gone(client: socket.socket) -> bool:

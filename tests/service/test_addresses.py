@@ -34,6 +34,24 @@ async def test_every_address_that_is_taken(serving):
                 pass
 
 
+async def test_an_address_that_the_machine_has_not(serving, monkeypatch):
+    """Of a name's addresses those count that are here, as of localhost where there is no IPv6."""
+    resolve = socket.getaddrinfo
+
+    def resolved(host, port, *args, **kwargs):
+        there = resolve("127.0.0.1", port, *args, **kwargs)
+        if host != "bridge.test":
+            return resolve(host, port, *args, **kwargs)
+        return [(socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("2001:db8::1", port, 0, 0)), *there]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolved)
+    async with serving(BRIDGE_SERVER__HOST="bridge.test") as client:
+        assert await asked("127.0.0.1", client.service.listener.port) == 404
+    with pytest.raises(OSError, match="assign"):
+        async with serving(BRIDGE_SERVER__HOST="192.0.2.1"):
+            pass
+
+
 async def asked(host, port):
     """Return the status of an answer from this address."""
     async with asyncio.timeout(10):
