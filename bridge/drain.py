@@ -277,7 +277,7 @@ class Drain:
                 self._sweep = None
                 self._pace.end(sweep, self._shelf, self._loop.time())
             return self._sweep is None
-        if self._room_for(sweep) <= 0:
+        if self._room_for(sweep) <= 0 or sweep.is_busy:
             return False
         begun, before = self._loop.time(), sweep.cursor
         rows = await self._spool.read(after=sweep.cursor, limit=WINDOW)

@@ -31,6 +31,11 @@ class Sweep:
         self.window = 1
         self.in_flight = 0
 
+    @property
+    def is_busy(self) -> bool:
+        """Return whether to wait before reading: few rows would be published of those read."""
+        return self.in_flight > self.window // 2
+
     def note(self, *, taken: bool) -> None:
         """Take the outcome of a row: what is taken doubles the window, what is not closes it."""
         self.in_flight -= 1
