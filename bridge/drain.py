@@ -128,6 +128,8 @@ class Drain:
         self._pace = Pace()
         self._connection = 0
         self._probing = True
+        self._probing_up_to = spool.last_seq
+        """The latest row at the time at which the connection was new."""
         self._looked_at = 0.0
         self.oldest_seconds = 0.0
 
@@ -254,9 +256,10 @@ class Drain:
         if room <= 0 or exhausted or self._is_busy(room):
             return False
         last = 0 if self._unstored else self._spool.last_seq  # up to there all is on disk, or gone
-        rows = await self._spool.read(after=self._cursor, limit=room)
+        limit = WINDOW if self._probing else room  # what is only passed over takes no room
+        rows = await self._spool.read(after=self._cursor, limit=limit)
         for row in rows:
-            if self._note_connection():
+            if self._note_connection() or self._free() <= len(self._called):
                 break
             if row.seq > self._cursor:
                 self._cursor = row.seq
@@ -334,9 +337,13 @@ class Drain:
         return WINDOW - len(self._wire)
 
     def _room_for_trials(self) -> int:
-        """Return how many may be tried: on a new connection only when nobody else can ask."""
+        """Return how many may be tried: on a new connection only when nobody else can ask.
+
+        That is when all that waited before it was read and passed over.
+        """
         if self._probing:
-            return 0 if self._backlog else self._free()
+            others = self._backlog > 0 and self._cursor < self._probing_up_to
+            return 0 if others or self._called else self._free()
         return TRIALS - self._retries.under_way
 
     def _room_for(self, sweep: Sweep) -> int:
@@ -363,7 +370,8 @@ class Drain:
         """Return whether the connection is another one, which is tried with one row at first."""
         changed = self._sender.connection != self._connection
         self._connection = self._sender.connection
-        self._probing = self._probing or changed
+        if changed:
+            self._probing, self._probing_up_to = True, self._spool.last_seq
         return changed
 
     def _dispatch(self, row: Row) -> None:

@@ -1,7 +1,6 @@
 """What is done at a start, when what is there may be large, or damaged."""
 
 import asyncio
-import gc
 import os
 import resource
 import sqlite3
@@ -438,12 +437,23 @@ def freezable(tmp_path):
         yield disk
 
 
-FILES_GO_WITH_THE_PROCESS = pytest.mark.filterwarnings(
-    "ignore::pytest.PytestUnraisableExceptionWarning"
-)
+@pytest.fixture
+def given_up(monkeypatch):
+    """Close the files of a spool that was given up, which would go with the process."""
+    made, make = [], opening._Opening.__init__
+
+    def note(self, *arguments):
+        make(self, *arguments)
+        made.append(self)
+
+    monkeypatch.setattr(opening._Opening, "__init__", note)
+    yield
+    for one in made:
+        one._is_at_work = False
+        one.close()
 
 
-@FILES_GO_WITH_THE_PROCESS
+@pytest.mark.usefixtures("given_up")
 async def test_closed_while_the_disk_hangs(freezable, monkeypatch):
     """The end does not wait for it, also when nothing is being written; all is there afterwards."""
     monkeypatch.setattr(store, "_END_SECONDS", 0.5)
@@ -457,12 +467,11 @@ async def test_closed_while_the_disk_hangs(freezable, monkeypatch):
     freeze.__exit__(None, None, None)
 
     await eventually(lambda: no_thread("spool-end"))
-    gc.collect()
     with closing(sqlite3.connect(path)) as database:
         assert [(1,)] == database.execute("SELECT count(*) FROM event").fetchall()
 
 
-@FILES_GO_WITH_THE_PROCESS
+@pytest.mark.usefixtures("given_up")
 async def test_opened_while_the_disk_hangs(freezable, monkeypatch):
     """A start that waits for the disk says so, and ends when it is told to."""
     monkeypatch.setattr(opening, "_TOLD_SECONDS", 0.2)
@@ -479,7 +488,6 @@ async def test_opened_while_the_disk_hangs(freezable, monkeypatch):
         with pytest.raises(SpoolHung, match="did not end within"):
             await starting
     await eventually(lambda: no_thread("spool-open"))
-    gc.collect()
 
 
 async def test_an_idle_spool_whose_disk_hangs(freezable, monkeypatch):
