@@ -12,6 +12,7 @@ def main() -> None:
     is told to stop meanwhile ends at once. Without a handler it would die of the signal, and as
     process 1 of a container it would not even notice: the kernel drops what that one leaves alone.
     """
+    _open_closed_streams()
     if sys.argv[1:2] == ["serve"]:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _leave)
@@ -20,6 +21,13 @@ def main() -> None:
     from bridge.cli.app import main as run  # not before that: it is what takes the time
 
     run()
+
+
+def _open_closed_streams() -> None:
+    """Let what was closed by the shell (``>&-``) lead nowhere: else a socket gets its number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115  # for as long as we run
 
 
 def _go_on(*_: object) -> None:

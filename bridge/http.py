@@ -23,7 +23,7 @@ from aiohttp.web_protocol import ERROR
 
 from bridge.core.answers import OF_THE_SERVER, PROBLEM, Refusal
 from bridge.failures import Sampled
-from bridge.limits import LimitedProtocol, LimitedServer, Limits
+from bridge.limits import LimitedProtocol, LimitedServer, Limits, forget_frames
 
 Answer: TypeAlias = "web.StreamResponse | JsonAnswer"
 Handler = Callable[[web.BaseRequest], Awaitable[Answer]]
@@ -175,6 +175,7 @@ class _Protocol(LimitedProtocol):
                 self._waiter = None
         self.head_began = None
         request = self._messages.popleft()
+        forget_frames(request[0])
         if self._parser is not None:
             self._parser.message_consumed()
         if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:

@@ -7,8 +7,11 @@ look per second at all connections closes those that take too long: a request co
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from heapq import heappop, heappush
+from itertools import count
 from typing import Any, cast
 
 import orjson
@@ -24,6 +27,9 @@ MAX_HEADERS = 64
 """Of a head; aiohttp's own limits for lines and fields, and half of its number of headers."""
 
 _LOOK_SECONDS = 1.0
+
+_PIECE_BYTES = 4096
+"""How much of a client that has earned nothing is parsed at a turn."""
 
 _ARRIVAL_SECONDS = 0.5
 """How long the first bytes of a request may be on their way until who says nothing goes first."""
@@ -72,6 +78,10 @@ class LimitedServer(web.Server):
         self._given_up: list[LimitedProtocol] = []
         """Who was told to close since the latest look, with what was still to be written."""
         self._look: asyncio.TimerHandle | None = None
+        self._turn_is_taken = False
+        self._order = count()
+        self._hungry: list[tuple[float, int, LimitedProtocol]] = []
+        """Who waits to be parsed."""
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         """Take a connection; if there are too many, in place of one that deserves its own least.
@@ -98,6 +108,40 @@ class LimitedServer(web.Server):
         """Count a connection that ended, or gave way, before the first byte of a request."""
         self._unfinished += 1
         self._look_soon()
+
+    def has_turn(self) -> bool:
+        """Return whether a client that has earned nothing may be parsed at once.
+
+        One of them is at a turn of the loop: a few KB may be hundreds of chunks or heads.
+        """
+        if self._turn_is_taken:
+            return False
+        self._take_turn()
+        return True
+
+    def wait_for_turn(self, client: LimitedProtocol) -> None:
+        """Let a client be fed at a later turn: first who has cost the least time so far."""
+        if not client.is_hungry:
+            client.is_hungry = True
+            heappush(self._hungry, (client.spent, next(self._order), client))
+        if not self._turn_is_taken:
+            self._take_turn()
+
+    def _take_turn(self) -> None:
+        self._turn_is_taken = True
+        self._loop.call_soon(self._end_turn)
+
+    def _end_turn(self) -> None:
+        self._turn_is_taken = False
+        if self._hungry:
+            self._take_turn()
+            while self._hungry and not self._next_client().feed():
+                pass  # it is gone, or has enough
+
+    def _next_client(self) -> LimitedProtocol:
+        client = heappop(self._hungry)[2]
+        client.is_hungry = False
+        return client
 
     def pre_shutdown(self) -> None:
         """Close who waits for a request. The others answer the one they have, and then close.
@@ -192,6 +236,16 @@ async def _wait_for(ends: Iterable[asyncio.Future[Any]], seconds: float | None) 
         await asyncio.wait(waited, timeout=seconds)
 
 
+def forget_frames(message: Any) -> None:
+    """Drop what an error of the parser holds: its frames, and in them all that was read.
+
+    They hold the error as well, and such a circle lives until the collector comes, which is seldom.
+    """
+    error = getattr(message, "exc", None)
+    if isinstance(error, BaseException):
+        error.__traceback__ = error.__context__ = error.__cause__ = None
+
+
 class LimitedProtocol(web.RequestHandler):
     """One connection, which knows since when the head of a request is on its way.
 
@@ -200,13 +254,17 @@ class LimitedProtocol(web.RequestHandler):
     """
 
     __slots__ = (
+        "_limiter",
+        "_unfed",
         "body",
         "earned",
         "gone",
         "head_began",
+        "is_hungry",
         "lingers",
         "rests_since",
         "said_all",
+        "spent",
         "unread_since",
         "work",
     )
@@ -225,6 +283,13 @@ class LimitedProtocol(web.RequestHandler):
         )
         self.head_began: float | None = loop.time()  # the first one; None while there is none
         self.gone: asyncio.Future[None] = loop.create_future()
+        self._limiter = server
+        self._unfed = b""
+        """What was read, and not parsed yet."""
+        self.is_hungry = False
+        """Whether it waits for its turn to be parsed."""
+        self.spent = 0.0
+        """Seconds that parsing took, as long as it had earned nothing."""
         self.earned = False
         """Whether any request was answered 200."""
         self.body: StreamReader | None = None
@@ -248,9 +313,55 @@ class LimitedProtocol(web.RequestHandler):
             self.gone.set_result(None)
 
     def data_received(self, data: bytes) -> None:
+        """Take what came; of a client that has earned nothing when it is its turn."""
+        if not data or (self.earned and not self._unfed):  # aiohttp itself hands over nothing
+            self._take(data)
+        elif not self._unfed and len(data) <= _PIECE_BYTES and self._limiter.has_turn():
+            self._spend(data)
+        else:
+            if not self._unfed:
+                self._limiter.wait_for_turn(self)
+            self._unfed += data
+            self._pause_transport_reading()
+
+    def feed(self) -> bool:
+        """Take the next piece of what waits; return whether there was any that may be taken."""
+        if self.transport is None or self._force_close:
+            self._unfed = b""
+            return False
+        if self._is_held:  # until aiohttp says that it goes on
+            return False
+        piece, self._unfed = self._unfed[:_PIECE_BYTES], self._unfed[_PIECE_BYTES:]
+        self._spend(piece)
+        if self._unfed:
+            self._limiter.wait_for_turn(self)
+        elif not self._is_held:
+            self._resume_transport_reading()
+        return True
+
+    @property
+    def _is_held(self) -> bool:
+        """Return whether aiohttp has as many requests, or as much of a body, as it wants."""
+        return self._reading_paused or self._buffer_paused
+
+    def _resume_transport_reading(self) -> None:
+        """Go on with what was read already, then with the connection."""
+        if self._unfed:
+            self._limiter.wait_for_turn(self)
+        else:
+            super()._resume_transport_reading()
+
+    def _spend(self, data: bytes) -> None:
+        begun = time.perf_counter()
+        self._take(data)
+        self.spent += time.perf_counter() - begun
+
+    def _take(self, data: bytes) -> None:
         """Take what came; a head that came in one piece, as almost every one does, has no start."""
         super().data_received(data)
-        if not self._messages and self._waiter is not None and self.head_began is None:
+        if self._messages:
+            forget_frames(self._messages[-1][0])
+        elif self._waiter is not None and self.head_began is None:
             self.head_began = self._loop.time()
 
     def pause_writing(self) -> None:

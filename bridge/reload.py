@@ -8,16 +8,32 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import structlog
 
-from bridge.core.errors import BridgeError, CertificateUnusable, ConfigInvalid
+from bridge.core.errors import BridgeError, CertificateUnusable, ConfigInvalid, Problem
 from bridge.service import Service
 from bridge.settings import Loaded, adopted, differences
+from bridge.tasks import on_a_thread
 
 POLL_SECONDS = 2.0
 """How often the files are looked at. Kubernetes itself takes up to a minute to replace them."""
 
+_READ_SECONDS = 10.0
+"""How long the files may take to be read: a disk may hang, and a pipe may never be written."""
+
+_HUNG_POLL_SECONDS = 300.0
+"""How long until files that could not be read in time are looked at again, unless HUP asks."""
+
+_UNREAD = Problem(
+    "configuration",
+    "file",
+    f"files that can be read within {_READ_SECONDS:g} s: see whether a disk hangs or a file is a"
+    " pipe, then send HUP",
+)
+
+_Result = TypeVar("_Result")
 _Stamp = tuple[int, ...]
 
 log = structlog.get_logger()
@@ -40,19 +56,25 @@ class Reloader:
 
     async def run(self, asked: asyncio.Event) -> None:
         """Reload whenever the event is set, or a file has changed, until cancelled."""
+        pause = POLL_SECONDS
         while True:
-            now = await _is_set_within(asked, POLL_SECONDS)
+            now = await _is_set_within(asked, pause)
             asked.clear()
-            stamps = await asyncio.to_thread(_stamps, self._stamps)
-            # After a refusal the file that was missing may be one that nobody knows to look at.
-            if now or self._refused or stamps != self._stamps:
-                await self._reload(stamps, asked=now)
+            pause = POLL_SECONDS
+            try:
+                stamps = await _in_time(_stamps, self._stamps)
+                # After a refusal the file that was missing may be one that nobody knows of.
+                if now or self._refused or stamps != self._stamps:
+                    await self._reload(stamps, asked=now)
+            except TimeoutError:
+                self._refuse(ConfigInvalid((_UNREAD,)), asked=now)
+                pause = _HUNG_POLL_SECONDS  # each look may cost a thread
 
     async def _reload(self, stamps: dict[Path, _Stamp | None], *, asked: bool) -> None:
         try:
-            loaded = await asyncio.to_thread(self._load)
+            loaded = await _in_time(self._load)
             server = loaded.settings.server
-            renewed = await asyncio.to_thread(self._service.renew_certificate, server)
+            renewed = await _in_time(self._service.renew_certificate, server)
         except (ConfigInvalid, CertificateUnusable) as error:
             self._stamps = stamps
             self._refuse(error, asked=asked)
@@ -81,6 +103,12 @@ class Reloader:
         if waiting and (asked or waiting != self._waiting):
             log.warning("configuration_needs_restart", keys=waiting)
         self._waiting = waiting
+
+
+async def _in_time(work: Callable[..., _Result], *arguments: Any) -> _Result:
+    """Do it on a thread; raises TimeoutError."""
+    async with asyncio.timeout(_READ_SECONDS):
+        return await on_a_thread(work, *arguments, name="reload")
 
 
 async def _is_set_within(event: asyncio.Event, seconds: float) -> bool:

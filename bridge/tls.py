@@ -9,6 +9,7 @@ from typing import NoReturn
 
 from bridge.core.encoding import is_utf16, without_mark
 from bridge.core.errors import CertificateUnusable
+from bridge.reading import read
 
 _FILES = "see [broker] ca_file, client_certificate and client_key"
 _TRUST = "name the CA that signed the broker's certificate in [broker] ca_file"
@@ -132,7 +133,7 @@ def _refuse_passphrase() -> NoReturn:
 def _content(file: Path) -> bytes:
     """Return what is in a file; OpenSSL would not see what stands behind a byte order mark."""
     try:
-        content = file.read_bytes()
+        content = read(file)
     except OSError as error:
         allowed = f"a file that can be read; {file}: {error.strerror}"
         raise CertificateUnusable(f"{file}", allowed) from None

@@ -55,7 +55,7 @@ LAYERS = (
     | {"metrics", "log", "settings", "spool", "tasks", "testing"},
     {"connection", "returns", "refusals"},
     {"tls", "underlay"},
-    {"ports"},
+    {"ports", "reading"},
     {"contract"},
     {"superoffice"},
     {"core"},

@@ -1,4 +1,4 @@
-"""Files as editors on Windows write them: a mark before UTF-8, or UTF-16."""
+"""Files that people write: of a bounded size, with a mark before UTF-8, or in UTF-16."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import SecretBytes, ValidationError
 
 from bridge.core.encoding import UTF16, is_utf16, without_mark
+from bridge.reading import read
 from bridge.settings.keys import Loc, tables
 from bridge.settings.model import PasswordRef, SecretRef
 from bridge.settings.report import Report
@@ -114,7 +115,7 @@ def _from_variable(name: str | None, environ: Mapping[str, str]) -> bytes | None
 def _from_file(name: str) -> bytes | None:
     """Return the content without what editors add: one newline at the end, a mark at the start."""
     try:
-        content = Path(name).read_bytes()
+        content = read(Path(name))
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic_settings import EnvSettingsSource
 
 from bridge.core.encoding import UTF16, is_utf16, without_mark
+from bridge.reading import read
 from bridge.settings.keys import Names, field_at, is_list, probably, settable, table_at, unknown
 from bridge.settings.model import Settings
 from bridge.settings.report import Report
@@ -29,7 +30,7 @@ def read_file(path: Path, report: Report, *, optional: bool) -> dict[str, Any] |
     """Return what a TOML file says, or None, after reporting why, if it cannot be read."""
     report.files.append(path)
     try:
-        content = without_mark(path.read_bytes())
+        content = without_mark(read(path))
         if is_utf16(content):
             report.add(("file",), f"valid TOML, which is {UTF16}")
             return None

@@ -7,8 +7,7 @@ import errno
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, closing, suppress
-from functools import partial
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,6 +20,7 @@ from bridge.spool.schema import VERSION, complete, foreign, let_it_shrink, versi
 from bridge.spool.store import TOTALS, Spool
 from bridge.spool.watch import watching
 from bridge.spool.writer import connect
+from bridge.tasks import on_a_thread
 
 _Result = TypeVar("_Result")
 
@@ -76,11 +76,7 @@ async def _on_a_thread(
     The lock must not be given up while the thread is at work on the file, nor taken after that.
     Raises ``SpoolHung`` when it takes too long then: the lock goes with the process.
     """
-    loop = asyncio.get_running_loop()
-    working: asyncio.Future[_Result] = loop.create_future()
-    threading.Thread(
-        target=_work, args=(work, loop, working), daemon=True, name="spool-open"
-    ).start()
+    working = on_a_thread(work, name="spool-open")
     try:
         seconds = 0.0
         while not (await asyncio.wait({working}, timeout=_TOLD_SECONDS))[0]:
@@ -96,17 +92,6 @@ async def _on_a_thread(
         working.exception()  # it does not matter any more
         raise
     return working.result()
-
-
-def _work(
-    work: Callable[[], _Result], loop: asyncio.AbstractEventLoop, done: asyncio.Future[_Result]
-) -> None:
-    try:
-        settle = partial(done.set_result, work())
-    except BaseException as error:
-        settle = partial(done.set_exception, error)
-    with suppress(RuntimeError):  # the loop is closed already
-        loop.call_soon_threadsafe(settle)
 
 
 class _Opening:

@@ -63,6 +63,7 @@ def rescue(path: Path, rows: Iterable[Columns]) -> int:
     Return how many there are. When they cannot be copied they are lost, which the log says.
     """
     try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # it may be gone with the file
         copy = _copy_of(path)
         with _filling(copy) as target:
             kept = sum(target.execute(_KEEP, row).rowcount for row in rows)

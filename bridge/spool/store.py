@@ -93,6 +93,11 @@ class Spool:
         return has_room and self._writer.takes and not self.damaged.is_set()
 
     @property
+    def is_slow(self) -> bool:
+        """Return whether the disk does not answer in time, or did not the last time."""
+        return self._writer.is_slow
+
+    @property
     def is_hung(self) -> bool:
         """Return whether the disk has not answered for too long."""
         return self._writer.is_hung

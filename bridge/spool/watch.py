@@ -57,8 +57,8 @@ def _look_at_disk(spool: Spool, _: Identity, ended: threading.Event) -> None:
     """Say once that the disk hangs, and once that it answers again; needs nothing of it itself."""
     hung = False
     while not ended.wait(_LOOK_SECONDS):
-        if spool.is_hung and not hung:
+        if spool.is_slow and not hung:
             log.error("spool_disk_hangs")
-        elif hung and not spool.is_hung:
+        elif hung and not spool.is_slow:
             log.warning("spool_disk_answers")
-        hung = spool.is_hung
+        hung = spool.is_slow

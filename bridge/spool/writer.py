@@ -113,6 +113,7 @@ class Writer:
         self._ended = ended
         self._is_needed = is_needed
         self._began: float | None = None
+        self._was_slow = False
         self._gathered: list[Operation] = []
         self._seen = 0
         self._looking = False
@@ -126,8 +127,13 @@ class Writer:
 
     @property
     def takes(self) -> bool:
-        """Return whether the disk takes events, as far as is known."""
-        return self._takes and not self.is_hung
+        """Return whether the disk takes events in time, as far as is known."""
+        return self._takes and not self.is_slow
+
+    @property
+    def is_slow(self) -> bool:
+        """Return whether the disk is, or was the last time, at one commit for too long."""
+        return self._was_slow or self.is_hung
 
     @property
     def is_hung(self) -> bool:
@@ -182,6 +188,7 @@ class Writer:
                 while (batch := self._next_batch()) is not None:
                     self._began = time.monotonic()
                     self._write(database, batch)
+                    self._was_slow = self.is_hung
                     self._began = None
         except BaseException as error:
             self._ended(error)
@@ -192,7 +199,7 @@ class Writer:
         What is owed, or to be found out, does not wait for something new.
         """
         batch: list[Operation] = []
-        waits = self._takes and not self._owed
+        waits = self.takes and not self._owed
         pause = 0.01 if self._shrinks else _TRIAL_SECONDS if waits else _RETRY_SECONDS
         with contextlib.suppress(Empty):
             found = self._operations.get(timeout=pause)
@@ -213,7 +220,7 @@ class Writer:
         if error is None:
             self._paid()
             self._takes = self._takes or bool(appends)
-            if not batch and (not self._takes or self._is_needed()):
+            if not batch and (not self.takes or self._is_needed()):
                 self._takes = self._try(database)
             self._reserve.take()
         else:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import datetime
-from string import hexdigits
 from typing import Any, Final
 
 import orjson
@@ -153,19 +152,21 @@ def _take(
 def _is_id(text: str) -> bool:
     """Return whether a text can tell one event from others, and fits into an AMQP short string.
 
-    That has 255 bytes; some are left for what surrounds the id. Zeros, as in the nil UUID, and one
-    digit as in the max UUID of RFC 9562 are what programs send that have no id.
+    That has 255 bytes; some are left for what surrounds the id. Zeros, as in the nil UUID, one
+    digit as in the max UUID of RFC 9562, and words for nothing are what programs send without one.
     """
-    if len(text) > 50:
+    if len(text) > 60:
         return len(text.encode()) <= 200 and bool(text.strip())
-    digits = set(text).difference("{-} \t\r\n")
-    if len(digits) > 1:
-        return True
-    return bool(digits - {"0"}) and bool(text.strip()) and not _is_one_digit(text)
+    bare = text.strip(_AROUND_ID).lower().removeprefix("urn:uuid:").strip(_AROUND_ID)
+    digits = set(bare) - {"-", " "}
+    if not digits or digits == {"0"} or bare in _NO_ID:
+        return False
+    return len(digits) > 1 or len(bare) < 32
 
 
-def _is_one_digit(text: str) -> bool:
-    return len(text) >= 32 and text.strip("{}")[0] in hexdigits
+_AROUND_ID = "{}()[]\"' \t\r\n"
+
+_NO_ID = {"null", "undefined", "none", "n/a", "nil", "nan"}
 
 
 def _are_strings(items: list[Any]) -> bool:

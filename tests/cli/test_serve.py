@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import termios
+import time
 import urllib.error
 import urllib.request
 from functools import partial
@@ -17,6 +18,7 @@ from functools import partial
 import pytest
 
 from tests.cli.conftest import alive, environment, family, invoke, running
+from tests.faults.process import reserve_port
 
 SECRET = {"SUPEROFFICE_SECRET": "x"}
 NO_BROKER = {"BRIDGE_BROKER__URLS": "amqp://127.0.0.1:1/"}
@@ -190,6 +192,36 @@ def fill(pipe):
         while True:
             os.write(pipe, b"x")
     os.set_blocking(pipe, True)
+
+
+def test_closed_standard_streams(directory):
+    """What the shell has closed (``>&- 2>&-``) keeps it neither from serving nor from its end."""
+    with contextlib.closing(reserve_port()) as held:
+        admin = held.getsockname()[1]
+        command = f"exec {sys.executable} -m bridge serve <&- >&- 2>&-"
+        ports = {"BRIDGE_SERVER__PORT": "0", "BRIDGE_SERVER__ADMIN_PORT": f"{admin}"}
+        process = subprocess.Popen(
+            ["/bin/sh", "-c", command],
+            cwd=directory,
+            env=environment(**SECRET, **NO_BROKER, **ports),
+        )
+        with contextlib.ExitStack() as stack:
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+            deadline = time.monotonic() + 30
+            while time.monotonic() < deadline and not answers(admin):
+                assert process.poll() is None
+                time.sleep(0.05)
+            process.terminate()
+
+            assert 0 == process.wait(timeout=30)
+
+
+def answers(port):
+    """Return whether the admin listener answers."""
+    with contextlib.suppress(OSError):
+        return urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=5).status == 200
+    return False
 
 
 def test_hup_while_it_loads(directory):

@@ -24,6 +24,9 @@ HALF = b"\x16\x03\x01\x02\x00\x01"
 GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n"
 UNSENT = b"Host: h\r\nContent-Length: 100\r\n\r\n"
+UPGRADE = b"GET / HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
+CONNECT = b"CONNECT h:1 HTTP/1.1\r\nHost: h\r\n\r\n"
+CHUNKED = b"POST /webhook HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
 UNSIGNED = b"POST /webhook HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}"
 
 
@@ -75,6 +78,16 @@ def pour(requests: bytes, *, reads: bool) -> Callable[[Stream], Awaitable[None]]
     return act
 
 
+def pour_behind(head: bytes, rest: bytes) -> Callable[[Stream], Awaitable[None]]:
+    """Return a client that writes a head, and behind it the same thing again and again."""
+
+    async def act(stream: Stream) -> None:
+        stream.writer.write(head)
+        await pour(rest, reads=True)(stream)
+
+    return act
+
+
 async def trickle(stream: Stream) -> None:
     """Send a byte of a head now and then."""
     for byte in GET * 100:
@@ -107,6 +120,12 @@ KINDS = {
     "a byte at a time": Kind(600, trickle),
     "pipelining": Kind(10, pour(GET * 2000, reads=True)),
     "pipelining unsigned events": Kind(10, pour(UNSIGNED * 1000, reads=True)),
+    "garbage": Kind(10, pour(b"\0" * 250_000, reads=True)),
+    "pouring behind an upgrade": Kind(10, pour_behind(UPGRADE, GET * 8000)),
+    "pouring behind a connect": Kind(10, pour_behind(CONNECT, GET * 8000)),
+    "chunks of one byte": Kind(10, pour_behind(CHUNKED, b"1\r\na\r\n" * 40_000)),
+    "an endless chunk extension": Kind(10, pour_behind(CHUNKED + b"1;", b"a" * 250_000)),
+    "blank lines": Kind(10, pour(b"\r\n" * 120_000, reads=True)),
     "reading no answers": Kind(60, pour(GET * 2000, reads=False)),
     "asking one after the other": Kind(20, ask(GET), tries_tls=True),
     "unsigned events": Kind(20, ask(UNSIGNED)),

@@ -6,6 +6,7 @@ import random
 import resource
 import sqlite3
 from contextlib import asynccontextmanager, closing, contextmanager, suppress
+from pathlib import Path
 
 import pytest
 
@@ -180,6 +181,8 @@ SHORT = {
     "pipelining unsigned events",
     "hanging up at once",
     "half a handshake",
+    "pouring behind a connect",
+    "chunks of one byte",
 }
 """The kinds of strangers of the short form."""
 
@@ -196,16 +199,24 @@ async def test_strangers(world, tls, tmp_path):
     async with world(**PATIENT, **environ) as row:
         secure = authority.client() if tls else None
         quiet = await answers(row, secure)
+        memory = resident(row.bridge.pid)
         beside = {}
         for name in names:
             async with strangers(name, row.bridge.port, tls=tls):
                 beside[name] = await answers(row, secure)
-        row.figures = {"quiet": quiet, **{name: taken for name, taken in beside.items()}}
+        more_memory = resident(row.bridge.pid) - memory
+        row.figures = {"quiet": quiet, **beside}
         counts = await row.counts(f"strangers, {'https' if tls else 'http'}")
 
     assert counts.is_clean
     late = {name: taken for name, taken in beside.items() if percentile(taken, 99) > 1}
     assert not late, f"quiet: {max(quiet):.3f} s"
+    assert more_memory < 200 * 1024 * 1024  # a thousand connections have some 100 KB each
+
+
+def resident(pid):
+    """Return how many bytes of memory a process has."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def certificate(authority):

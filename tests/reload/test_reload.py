@@ -1,12 +1,21 @@
 """Secrets and the log level change while requests flow; what is broken changes nothing."""
 
 import asyncio
+import threading
 from contextlib import asynccontextmanager, closing
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
+from bridge import reload
+from bridge.core.errors import ConfigInvalid
+from bridge.settings import load
 from tests.faults.client import Connection
 from tests.faults.process import BridgeProcess, until
+from tests.helpers import eventually
 from tests.service.conftest import sign, webhook
 
 CONFIG = """\
@@ -222,3 +231,37 @@ async def test_the_log_level_changes_and_the_rest_waits(serving, files):
         assert ["log.level"] == changed == changes(bridge)
         assert ["dedup.max_events"] == bridge.log.latest["configuration_needs_restart"]["keys"]
         assert 0 == await bridge.terminate()
+
+
+async def test_files_that_cannot_be_read_in_time(monkeypatch):
+    """A disk that hangs, or a pipe in the place of a file, is named; what is mended is taken up."""
+    monkeypatch.setattr(reload, "_READ_SECONDS", 0.1)
+    monkeypatch.setattr(reload, "_HUNG_POLL_SECONDS", 0.1)
+    monkeypatch.setattr(reload, "POLL_SECONDS", 0.05)
+    loaded = load(None, {"SUPEROFFICE_SECRET": "x"})
+    mended = threading.Event()
+
+    def read():
+        mended.wait(30)
+        return loaded
+
+    service: Any = SimpleNamespace(adopt=lambda _: None, renew_certificate=lambda _: False)
+    asked = asyncio.Event()
+    asked.set()
+    with capture_logs() as log:
+        running = asyncio.create_task(reload.Reloader(service, loaded, read).run(asked))
+        await eventually(lambda: "configuration_refused" in [line["event"] for line in log])
+        mended.set()
+        asked.set()
+        await eventually(lambda: "configuration_reloaded" in [line["event"] for line in log])
+        running.cancel()
+    [problem] = log[0]["problems"]
+
+    assert "see whether a disk hangs" in problem
+
+
+@pytest.mark.parametrize("device", ["/dev/zero"])
+def test_a_file_without_an_end(device):
+    """It is a mistake of the configuration, and not read until memory ends."""
+    with pytest.raises(ConfigInvalid, match="more than 1048576 bytes"):
+        load(Path(device), {"SUPEROFFICE_SECRET": "x"})

@@ -5,6 +5,7 @@ import os
 import resource
 import sqlite3
 import threading
+import time
 from contextlib import closing, suppress
 
 import pytest
@@ -515,3 +516,38 @@ async def test_an_idle_spool_whose_disk_hangs(freezable, monkeypatch):
 def no_thread(name):
     """Return whether no thread has this name."""
     return name not in {thread.name for thread in threading.enumerate()}
+
+
+async def test_the_directory_is_renamed(tmp_path, monkeypatch):
+    """What the open file holds is copied to where the next start looks for it."""
+    monkeypatch.setattr(watch, "_LOOK_SECONDS", 0.05)
+    path = tmp_path / "here" / "spool.db"
+    async with opened(path, max_bytes=1 << 24, lock_wait=0) as spool:
+        spool.append(message(1), stored=stored)
+        await spool.flush()
+        path.parent.rename(tmp_path / "elsewhere")
+        await asyncio.wait_for(spool.damaged.wait(), 10)
+    async with opened(path, max_bytes=1 << 24, lock_wait=0) as spool:
+        assert 1 == spool.events
+
+
+async def test_a_disk_that_was_slow_is_proved_first(tmp_path, monkeypatch):
+    """Between two commits that take too long nobody is told that the disk takes events in time."""
+    monkeypatch.setattr(writer, "HUNG_SECONDS", 0.1)
+    monkeypatch.setattr(writer, "_RETRY_SECONDS", 0.2)
+    commit, slow = writer._commit, threading.Event()
+
+    def commits(*arguments):
+        time.sleep(0.2 if slow.is_set() else 0)
+        return commit(*arguments)
+
+    monkeypatch.setattr(writer, "_commit", commits)
+    async with opened(tmp_path / "spool.db", max_bytes=1 << 24, lock_wait=0) as spool:
+        slow.set()
+        spool.append(message(1), stored=stored)
+        await spool.flush()
+        between = spool.accepts
+        slow.clear()
+        await eventually(lambda: spool.accepts)
+
+    assert not between
