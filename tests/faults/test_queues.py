@@ -188,7 +188,8 @@ async def test_too_large_for_the_broker(world, node):
             async with row.senders(**HUNDRED), row.senders(**ONE, padding=20_000):
                 pass
             await until(lambda: row.ledger.counts().delivered == 100, what="100 delivered")
-            await row.logs("event_refused", times=3)
+            await row.logs("event_refused", times=2)
+            await row.logs("parking_refused")
             await asyncio.to_thread(limit_messages, node, 128 * 1024 * 1024)
             counts = await row.counts("one message that is too large for the broker")
 

@@ -34,6 +34,9 @@ SCALE_RESULTS = ROOT / "var" / "scale" / FORM
 """Of rows with more than one bridge or broker; ``python -m tests.faults var/scale`` prints them."""
 
 DEADLINE = "BRIDGE_BROKER__CONFIRM_DEADLINE_SECONDS"
+DEADLINE_SECONDS = 2.0 if FULL else 0.5
+"""How long the broker may take to confirm, where a row says nothing else."""
+
 PATIENT = {DEADLINE: "4.9"}
 """For rows in which nothing slow may be taken for an outage: as patient as the sender is."""
 
@@ -200,7 +203,7 @@ async def running(
     Each has a spool of its own. Unless ``queue`` is false, there is a queue ``everything``, bound
     with ``#`` and consumed. ``environ`` are settings of the bridges.
     """
-    settings = {DEADLINE: "2" if FULL else "0.5", **environ}
+    settings = {DEADLINE: f"{DEADLINE_SECONDS}", **environ}
     homes = [directory / f"bridge-{number}" for number in range(1, replicas + 1)]
     for home in homes:
         home.mkdir(exist_ok=True)
