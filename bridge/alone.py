@@ -69,6 +69,7 @@ class Trials:
         def pass_on(tried: Publish) -> None:
             settled.set()
             refused = apart and ended_for_cause(channel)
+            publish.culprit = tried.culprit or refused
             publish.settle(Outcome.REFUSED if refused else tried.outcome or Outcome.AWAY)
 
         tried.on_settled(pass_on)

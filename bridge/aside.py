@@ -18,6 +18,7 @@ from itertools import count
 import structlog
 
 from bridge.core.backoff import refusal_pause, silence_pause
+from bridge.core.closers import Closers
 from bridge.core.held import Held, HeldRows, Key
 from bridge.core.message import PARKED, Message, refused_message
 from bridge.core.places import Aside, Places, Share, Why
@@ -75,10 +76,13 @@ class Shelf:
         self._loop = asyncio.get_running_loop()
         self.held = HeldRows()
         self.places = Places()
+        self.closers = Closers()
         self.passed = Records()
         self._due: list[tuple[float, int, Held | Aside]] = []
         self._order = count()
         self.unresolved: set[int] = set()
+        self.untried: set[int] = set()
+        """Rows that are to be tried alone before they were published otherwise."""
         self.wants_sweep = False
         self._behind = Share()
         """Of rows whose place is well, but whose record waits."""
@@ -183,7 +187,7 @@ class Shelf:
             self._spool.delete(row)
             self._drop_head(row)
             if held is not None:
-                self.let_go(held)
+                self.let_go(held, row)
             self.confirmed(row.message)
         elif held is None and (outcome is Outcome.REFUSED or publish.suspect):
             self.hold(row, publish)
@@ -216,17 +220,42 @@ class Shelf:
         message = row.message
         suspect = publish.suspect or park_as is not None
         crowded = not self.held.has_room_for(_place(message))
-        if not suspect and (crowded or self._strikes_out(message)):
+        if publish.culprit and park_as is None:
+            self.note_closer(row)
+        elif not suspect and self._strikes_out(message):
             self.blame(message, "refused")
-            if crowded:
-                self.pass_over(row, *self.books(row.seq))
-                return
+        if crowded and not suspect:
+            self.blame(message, "refused")
+            self.pass_over(row, *self.books(row.seq))
+            return
         held = self._add(row)
         held.park_as = park_as
         if suspect:
             self.schedule(held, 0)
         else:
             self.plan_retry(held, row)
+
+    def try_first(self, row: Row) -> None:
+        """Hold a row that may end a channel like others of its kind, and have it tried alone."""
+        if not self.held.has_room_for(_place(row.message)):
+            self.blame(row.message, "closes")
+            self.pass_over(row, *self.books(row.seq))
+            return
+        self.untried.add(row.seq)
+        self.schedule(self._add(row), 0)
+
+    def note_closer(self, row: Row, *, known: bool = False) -> None:
+        """Take note that a row ended a channel alone: if it is not the first, blame its place.
+
+        ``known``: it has done so before.
+        """
+        message = row.message
+        again = self.closers.found(message, key_of(row))
+        if known:
+            return
+        aside = self.places.of(message)
+        if self._strikes_out(message) if aside is not None and aside.recovering else again:
+            self.blame(message, "closes")
 
     def hold_apart(self, row: Row) -> None:
         """Hold a row under which the connection was lost again and again."""
@@ -269,6 +298,7 @@ class Shelf:
 
     def confirmed(self, message: Message) -> None:
         """Take note of a confirm: the place of the message takes something."""
+        self.closers.confirmed(message)
         aside = self.places.of(message)
         if aside is None or aside.why == "gone":
             return
@@ -282,7 +312,7 @@ class Shelf:
         self.unresolved.discard(row.seq)
         self.wants_sweep = True
         if (held := self.held.get(row.seq)) is not None:
-            self.let_go(held)
+            self.let_go(held, row)
 
     def pass_over_unparked(self, row: Row, *books: Records, again: bool = False) -> None:
         """Leave a row on the disk until something can be parked again."""
@@ -315,7 +345,10 @@ class Shelf:
     def next_due(self) -> Held | Aside | None:
         """Return what is to be tried now, if there is anything, and take it out of the line."""
         if self._due and self._due[0][0] <= self._loop.time():
-            return heapq.heappop(self._due)[2]
+            it = heapq.heappop(self._due)[2]
+            if isinstance(it, Held):
+                self.untried.discard(it.seq)
+            return it
         return None
 
     def schedule(self, it: Held | Aside, seconds: float) -> None:
@@ -326,10 +359,11 @@ class Shelf:
             it.trying = True
         heapq.heappush(self._due, (self._loop.time() + seconds, next(self._order), it))
 
-    def let_go(self, held: Held) -> None:
-        """Hold a row no longer."""
+    def let_go(self, held: Held, row: Row) -> None:
+        """Hold a row no longer; what waited for it may go on, and its place may be empty now."""
         self.held.remove(held)
-        self.wants_sweep = self.wants_sweep or held.key in self.passed
+        emptied = self.places.of(row.message) is not None and not self.held.bytes_of(held.place)
+        self.wants_sweep = self.wants_sweep or held.key in self.passed or emptied
 
     def plan_retry(self, held: Held, row: Row) -> None:
         """Have a row that was refused tried again after a pause, or parked."""

@@ -190,7 +190,7 @@ class ConfirmChannel:
         blamed = by_broker or reason.startswith(_ANOMALY)
         culprit = blamed and len(lost) == 1
         for publish in lost:
-            publish.suspect = blamed and not culprit
+            publish.suspect, publish.culprit = blamed and not culprit, culprit
             publish.settle(Outcome.REFUSED if culprit else Outcome.UNKNOWN)
         for publish in queued:
             publish.settle(Outcome.AWAY)

@@ -182,6 +182,7 @@ class Drain:
             or not self._sender.is_up
             or message.record in self._lines
             or self._shelf.holds_up(message)
+            or self._shelf.closers.suspects(message)
             or not self._sender.takes(message.exchange)
         )
 
@@ -400,7 +401,7 @@ class Drain:
             self._pass_again(row, sweep)
         elif park_as is not None and not self._shelf.can_park:
             self._shelf.pass_over_unparked(row, sweep.passed, again=True)
-        elif self._room_for(sweep) <= 0:
+        elif self._room_for(sweep) <= 0 or len(self._shelf.untried) >= TRIALS:
             return False
         else:
             self._enter(row, _Taken(message.record, counted=False, park_as=park_as))
@@ -420,6 +421,10 @@ class Drain:
             self._publish(row, taken)
 
     def _publish(self, row: Row, taken: _Taken) -> None:
+        if taken.park_as is None and self._shelf.closers.suspects(row.message):
+            self._leave_line(row)
+            self._shelf.try_first(row)
+            return
         message = parked(row.message, taken.park_as) if taken.park_as else row.message
         publish = self._submit(message)
         self._fly(_Flight(row, self._loop.time(), None if taken.counted else self._sweep))

@@ -40,9 +40,10 @@ class Publish:
     """One message on its way: settled once, by the broker or by the loss of the channel.
 
     ``suspect``: it was in flight with others when the broker closed the channel, and may be why.
+    ``culprit``: it was alone then, and is why.
     """
 
-    __slots__ = ("_settled", "message", "outcome", "rerouted", "returned", "suspect")
+    __slots__ = ("_settled", "culprit", "message", "outcome", "rerouted", "returned", "suspect")
 
     def __init__(self, message: Message) -> None:
         self.message = message
@@ -50,6 +51,7 @@ class Publish:
         self.returned = False
         self.rerouted = False
         self.suspect = False
+        self.culprit = False
         self._settled: Callable[[Publish], None] | None = None
 
     def __repr__(self) -> str:

@@ -21,6 +21,9 @@ TRIALS = 8
 _AGAIN_SECONDS = 1.0
 """The pause after a retry that could not be made."""
 
+_LOOK_AGAIN_SECONDS = 16.0
+"""How long until another look at a place of which only held rows wait."""
+
 _PARK_AGAIN_SECONDS = 60.0
 _PARK_AGAIN_AT_MOST = 3600.0
 """Pauses after ``superoffice.parked`` refused what it was given, doubling: a message that is too
@@ -102,7 +105,7 @@ class Retries:
     def _retried(self, held: Held, row: Row, publish: Publish) -> None:
         outcome = self._tried(publish, apart=held.apart)
         if outcome is not None and outcome.accepted:
-            self._shelf.let_go(held)
+            self._shelf.let_go(held, row)
             self._finish(row, outcome, held.park_as)
         elif outcome is Outcome.AWAY:  # that counts no try
             self._shelf.schedule(held, _AGAIN_SECONDS)
@@ -111,13 +114,15 @@ class Retries:
         elif outcome is Outcome.REFUSED:
             held.tries += 1
             self._spool.note_tries(row, held.tries)
+            if publish.culprit:
+                self._shelf.note_closer(row, known=held.tries > 1)
             self._shelf.plan_retry(held, row)
         elif held.silent or held.apart or not self._is_silent(outcome):
             held.apart = held.apart or not self._sender.is_up
             held.unanswered += 1
             self._shelf.schedule(held, silence_pause(held.unanswered))
         else:
-            self._shelf.let_go(held)
+            self._shelf.let_go(held, row)
             self._shelf.blame(row.message, "silent")
             self._shelf.pass_over(row, *self._shelf.books(row.seq))
 
@@ -166,9 +171,9 @@ class Retries:
         """
         if aside.heads:
             return _AGAIN_SECONDS
-        self._shelf.wants_sweep = self._shelf.wants_sweep or not self._shelf.held.bytes_of(
-            aside.place[:2]
-        )
+        if self._shelf.held.bytes_of(aside.place[:2]):
+            return _LOOK_AGAIN_SECONDS
+        self._shelf.wants_sweep = True
         aside.idle += 1
         return silence_pause(aside.idle)
 
@@ -182,6 +187,8 @@ class Retries:
             self._shelf.wants_sweep = True
             self._finish(row, outcome, None)
             return
+        if publish.culprit:
+            self._shelf.note_closer(row, known=True)
         if outcome is Outcome.REFUSED:
             self._spool.note_tries(row, row.tries + 1)
             if row.tries + 1 >= self._shelf.refused_tries:

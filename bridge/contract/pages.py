@@ -63,7 +63,7 @@ def readiness(deployment: Deployment) -> dict[str, Any]:
                 {
                     "exchange": {"type": "string"},
                     "key": {"description": "Routing key, or event type.", "type": "string"},
-                    "why": {"enum": ["refused", "silent", "gone"]},
+                    "why": {"enum": ["refused", "silent", "closes", "gone"]},
                     "full": {
                         "description": "Whether events for it are answered 503.",
                         "type": "boolean",

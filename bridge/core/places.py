@@ -15,7 +15,7 @@ from typing import Literal
 from bridge.core.backoff import silence_pause
 from bridge.core.message import Message
 
-Why = Literal["refused", "silent", "gone"]
+Why = Literal["refused", "silent", "closes", "gone"]
 
 KEYS_OF_A_KIND = 100
 """Maximum number of keys of one kind of event that are set aside one by one."""

@@ -159,6 +159,33 @@ async def test_channel_closed_by_one_message(world, node):
         assert {"refused": 1} == row.consumers[PARKED].reasons
 
 
+async def test_key_that_closes_the_channel(world, node):
+    """What may not be published closes one channel, however many records there are of it."""
+    only_contacts = ["guest", "superoffice", r"^contact\.", ".*"]
+    many = {**HUNDRED, **SALES, "sequential": size(6, 60), "rate": size(6, 2)}
+    async with world() as row:
+        await asyncio.to_thread(node.ctl, "set_topic_permissions", *only_contacts)
+        try:
+            sales = row.senders(**many)
+            async with row.senders(rate=20) as contacts:
+                async with sales:
+                    await row.logs("place_set_aside")
+                    direct = await row.total("published_total")
+                    await row.counts_to("published_total", direct + size(10, 300))
+                closed = row.bridge.log.counts["channel_closed"]
+        finally:
+            await asyncio.to_thread(node.ctl, "clear_topic_permissions", "guest")
+        counts = await row.counts("a key that closes the channel, and ever new records of it")
+
+        assert counts.is_clean
+        assert sales.never_failed
+        assert contacts.never_failed
+        assert {"closes"} == {row.bridge.log.latest["place_set_aside"]["why"]}
+        assert 2 >= closed
+        assert size(6, 60) <= counts.delivered - contacts.statuses.total()
+        assert 0 == row.consumers[PARKED].taken
+
+
 async def test_connection_closed_by_one_message(world, node):
     """Of a hundred good messages and one that ends the whole connection, one is parked."""
     async with (

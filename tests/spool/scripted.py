@@ -205,6 +205,7 @@ class ScriptedBroker:
             self._note_lost(flight, culprit=culprit, suspect=blamed and not culprit)
         for flight in lost:
             flight.publish.suspect = blamed and not culprit
+            flight.publish.culprit = culprit
             flight.publish.settle(Outcome.REFUSED if culprit else Outcome.UNKNOWN)
 
     def expire(self):

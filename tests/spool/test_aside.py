@@ -221,6 +221,55 @@ def test_share_of_the_disk(tmp_path, without_threads, mood):
     village.bridge.kill()
 
 
+def test_place_that_closes_the_channel(village):
+    """Ever new records of it close the channel once: it is set aside, and nobody else waits."""
+    village.mood(SALES, "closes")
+    village.send([None], SALES)
+    village.live(2)
+    connections = village.broker.connection
+    for number in range(60):
+        village.send([("superoffice", "Cust1", "sale", 1000 + number)], SALES)
+        village.send([RECORDS[0]], PERSONS)
+        village.send_well()
+        village.live(0.5)
+    direct = [sent.outcome for sent in village.bridge.sent if sent.message.routing_key != SALES[1]]
+
+    assert connections == village.broker.connection
+    assert direct.count(Outcome.CONFIRMED) >= 115
+    assert [("sale.sold", "closes")] == [(a["key"], a["why"]) for a in village.bridge.drain.aside]
+    assert 20 >= max(village.broker.copies.values())
+    village.mood(SALES, "well")
+    village.live(300)
+    assert 61 == len(numbers(village, SALES))
+    village.all_get_well()
+
+
+def test_messages_that_close_the_channel_among_good_ones(village):
+    """While every fourth of a place does, its rows go alone: one channel is lost, not one each."""
+    for number in range(60):
+        village.send([("superoffice", "Cust1", "sale", 1000 + number)], SALES)
+        if number % 4 == 0:
+            village.broker.poison.add(village.bridge.sent[-1].id)
+        village.send_well()
+        village.live(0.5)
+
+    assert 2 >= village.broker.connection
+    assert 45 == len(numbers(village, SALES))
+    village.all_get_well()
+
+
+def test_many_places_that_close_the_channel(village):
+    """Ever new routing keys of one type of event cost one channel, too."""
+    for number in range(60):
+        village.mood((SALES[0], f"sale.sold.{number}"), "closes")
+        village.bridge.send(1000 + number, key=f"sale.sold.{number}", type="sale.sold", record=None)
+        village.send_well()
+        village.live(0.5)
+
+    assert 2 >= village.broker.connection
+    village.all_get_well()
+
+
 def test_message_that_cannot_be_sent(village, monkeypatch):
     """What no code expects in a message of the spool is a refusal of that message alone."""
     submit = village.broker.submit

@@ -83,6 +83,7 @@ class Places(ScriptedBroker):
             return
         self.in_flight.remove(flight)
         self.cuts_refused ^= True  # the broker says why, or does not
+        flight.publish.culprit = self.cuts_refused
         flight.publish.settle(Outcome.REFUSED if self.cuts_refused else Outcome.UNKNOWN)
 
     def expire(self):

@@ -1,0 +1,69 @@
+"""Which kinds of events have rows that end a channel: those are kept off everybody else's channel.
+
+A *kind* is an exchange and an event type. Nothing here does anything: it keeps books.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import Any
+
+from bridge.core.message import Message
+
+CLEARED_AFTER = 32
+"""Number of rows of a kind confirmed in a run after which it is above suspicion again."""
+
+_KINDS = 1000
+_KEYS = 100
+"""Maximum numbers of kinds, and of routing keys of each, that are remembered."""
+
+
+@dataclass(slots=True)
+class _Found:
+    """The latest record to end a channel by routing key; and how many rows were confirmed since."""
+
+    records: dict[str, Hashable] = field(default_factory=dict)
+    confirmed: int = 0
+
+
+class Closers:
+    """Kinds of which a row was alone on a channel when that was closed."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[str, str], _Found] = {}
+
+    def suspects(self, message: Message) -> bool:
+        """Return whether a message must not go with others."""
+        return bool(self._found) and (message.exchange, message.type) in self._found
+
+    def found(self, message: Message, record: Hashable) -> bool:
+        """Note that a message ended a channel alone.
+
+        Return whether the one before it with this routing key did so too, and was of another
+        record (or had none): then it is the place.
+        """
+        kind = message.exchange, message.type
+        found = self._found.setdefault(kind, _Found())
+        found.confirmed = 0
+        before = found.records.pop(message.routing_key, None)
+        found.records[message.routing_key] = record
+        _forget_oldest(found.records, _KEYS)
+        _forget_oldest(self._found, _KINDS)
+        return before is not None and before != record
+
+    def confirmed(self, message: Message) -> None:
+        """Take note of a confirm."""
+        kind = message.exchange, message.type
+        found = self._found.get(kind)
+        if found is None:
+            return
+        found.records.pop(message.routing_key, None)
+        found.confirmed += 1
+        if found.confirmed >= CLEARED_AFTER:
+            del self._found[kind]
+
+
+def _forget_oldest(known: dict[Any, Any], most: int) -> None:
+    if len(known) > most:
+        del known[next(iter(known))]
