@@ -16,6 +16,7 @@ from bridge.confirms import ConfirmChannel
 from bridge.connection import Connection, broker_errors, connect, ended_for_cause
 from bridge.core.errors import BrokerError
 from bridge.core.message import Message
+from bridge.failures import Sampled, note_events
 from bridge.ports import Outcome, Publish
 
 Reroute = Callable[[Publish, ConfirmChannel], None]
@@ -31,6 +32,7 @@ class Trials:
         self._reroute = reroute
         self._patience = patience
         self._tasks: set[asyncio.Task[None]] = set()
+        self._lines = Sampled(note_events)
 
     def begin(self, message: Message, connection: Connection | None, url: str) -> Publish:
         """Publish a message on a channel of its own, which is closed afterwards.
@@ -77,7 +79,7 @@ class Trials:
             channel,
             write=connection.write,
             returned=lambda returned: self._reroute(returned, own),
-            closed=lambda reason: log.info("trial_ended", reason=reason),
+            closed=self._note_ended,
         )
         own.send(tried)
         try:
@@ -90,6 +92,10 @@ class Trials:
             own.is_closed = True
         async with asyncio.timeout(self._patience):  # a silent queue may keep it from an answer
             await channel.close()
+
+    def _note_ended(self, reason: str) -> None:
+        if self._lines.lets("trial_ended"):
+            log.info("trial_ended", reason=reason)
 
 
 def _settle(publish: Publish, outcome: Outcome) -> None:

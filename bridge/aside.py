@@ -10,15 +10,14 @@ Nothing is kept of those but the record, and that in bounded memory: they lie on
 from __future__ import annotations
 
 import asyncio
-import heapq
 from collections.abc import Callable
 from datetime import UTC, datetime
-from itertools import count
 
 import structlog
 
 from bridge.core.backoff import refusal_pause, silence_pause
 from bridge.core.closers import Closers
+from bridge.core.due import Due
 from bridge.core.held import Held, HeldRows, Key
 from bridge.core.message import PARKED, Message, refused_message
 from bridge.core.places import Aside, Places, Share, Why
@@ -64,22 +63,24 @@ class Shelf:
         *,
         refused_tries: int,
         books: Callable[[int], list[Records]],
+        lets: Callable[[str], bool],
     ) -> None:
         """Take how often a refused row is tried again until it is parked.
 
-        ``books`` says where it is written down that the record of a row waits.
+        ``books`` says where it is written down that the record of a row waits, ``lets`` whether
+        an action may have one more line of the log.
         """
         self._spool = spool
         self._sender = sender
         self.refused_tries = refused_tries
         self.books = books
+        self.lets = lets
         self._loop = asyncio.get_running_loop()
         self.held = HeldRows()
         self.places = Places()
         self.closers = Closers()
         self.passed = Records()
-        self._due: list[tuple[float, int, Held | Aside]] = []
-        self._order = count()
+        self._due = Due()
         self.unresolved: set[int] = set()
         self.untried: set[int] = set()
         """Rows that are to be tried alone before they were published otherwise."""
@@ -150,9 +151,9 @@ class Shelf:
         if aside is None:
             return self._behind.bytes < free or not self.holds_up(message)
         if self.is_full(aside, free=free):
-            if not aside.told:
-                aside.told = True
+            if not aside.told and self.lets("place_full"):
                 log.error("place_full", exchange=place[0], key=aside.name, bytes=aside.share.bytes)
+            aside.told = True
             return False
         return True
 
@@ -291,7 +292,7 @@ class Shelf:
         """Set the place of a message aside."""
         known = self.places.of(message)
         aside = self.places.blame(message, why, now=self._loop.time())
-        if known is None:
+        if known is None and self.lets("place_set_aside"):
             exchange, key, kind = aside.place
             log.warning("place_set_aside", exchange=exchange, key=key or kind, why=why)
         self.schedule(aside, aside.pause())
@@ -326,8 +327,8 @@ class Shelf:
         now = self._loop.time()
         if self._unparked and self.can_park:
             self._unparked, self.wants_sweep = False, True
-        for aside in self.places:
-            if aside.why != "gone" or aside.recovering:
+        for aside in self.places.exchanges:
+            if aside.recovering:
                 continue
             if self._sender.is_up and self._sender.takes(aside.place[0]):
                 aside.recovering = self.wants_sweep = True
@@ -344,12 +345,10 @@ class Shelf:
 
     def next_due(self) -> Held | Aside | None:
         """Return what is to be tried now, if there is anything, and take it out of the line."""
-        if self._due and self._due[0][0] <= self._loop.time():
-            it = heapq.heappop(self._due)[2]
-            if isinstance(it, Held):
-                self.untried.discard(it.seq)
-            return it
-        return None
+        it = self._due.next(self._loop.time())
+        if isinstance(it, Held):
+            self.untried.discard(it.seq)
+        return it
 
     def schedule(self, it: Held | Aside, seconds: float) -> None:
         """Have a row or a place tried after so many seconds; a place has one turn at a time."""
@@ -357,7 +356,7 @@ class Shelf:
             if it.trying:
                 return
             it.trying = True
-        heapq.heappush(self._due, (self._loop.time() + seconds, next(self._order), it))
+        self._due.add(it, self._loop.time() + seconds)
 
     def let_go(self, held: Held, row: Row) -> None:
         """Hold a row no longer; what waited for it may go on, and its place may be empty now."""

@@ -98,6 +98,7 @@ class Drain:
             sender,
             refused_tries=refused_tries,
             books=self._books,
+            lets=self._tally.lets,
         )
         self._retries = Retries(
             spool,

@@ -48,6 +48,11 @@ def _note_refusals(reason: str, left_out: int) -> None:
     log.warning("refusals_unlogged", reason=reason, requests=left_out)
 
 
+def note_events(action: str, left_out: int) -> None:
+    """Log how many events had no line of this action."""
+    log.warning("events_unlogged", of=action, events=left_out)
+
+
 class Sampled:
     """Lets a bounded number of lines of the log for each reason through in a minute.
 

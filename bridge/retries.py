@@ -198,15 +198,19 @@ class Retries:
             aside.failures += 1
             aside.apart = aside.apart or (outcome is Outcome.UNKNOWN and not self._sender.is_up)
             pause = aside.pause()
+            self._note_tried(aside, outcome, pause)
+        else:
+            pause = _AGAIN_SECONDS
+        self._shelf.schedule(aside, pause)
+
+    def _note_tried(self, aside: Aside, outcome: Outcome | None, pause: float) -> None:
+        if self._shelf.lets("place_tried"):
             log.warning(
                 "place_tried",
                 place=aside.place,
                 outcome=outcome.value if outcome else None,
                 again_in_seconds=pause,
             )
-        else:
-            pause = _AGAIN_SECONDS
-        self._shelf.schedule(aside, pause)
 
     # Both
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import structlog
 
-from bridge.failures import Sampled
+from bridge.failures import Sampled, note_events
 from bridge.metrics import Metrics
 from bridge.ports import Outcome
 from bridge.spool import Row
@@ -12,16 +12,12 @@ from bridge.spool import Row
 log = structlog.get_logger()
 
 
-def _note_unlogged(action: str, left_out: int) -> None:
-    log.warning("events_unlogged", of=action, events=left_out)
-
-
 class Tally:
     """Takes note of the rows that the broker has taken."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._lines = Sampled(_note_unlogged)
+        self._lines = Sampled(note_events)
 
     def note(
         self, row: Row, outcome: Outcome | None, *, park_as: str | None = None, late: bool = False
@@ -40,6 +36,10 @@ class Tally:
             self._metrics.late_confirms.inc()
             if self._lines.lets("event_confirmed_late"):
                 log.info("event_confirmed_late", event_id=event_id)
+
+    def lets(self, action: str) -> bool:
+        """Count a line of the log; return whether there is room for it."""
+        return self._lines.lets(action)
 
     def unreadable(self, row: Row) -> None:
         """Say what is wrong with a row."""

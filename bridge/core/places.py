@@ -114,6 +114,8 @@ class Places:
     def __init__(self) -> None:
         self._aside: dict[Place, Aside] = {}
         self._keys: Counter[Place] = Counter()
+        self._exchanges: dict[str, Aside] = {}
+        """Those of them that are whole exchanges."""
 
     def __len__(self) -> int:
         """Return how many are set aside."""
@@ -126,6 +128,11 @@ class Places:
     def __contains__(self, aside: Aside) -> bool:
         """Return whether this one is set aside still."""
         return self._aside.get(aside.place) is aside
+
+    @property
+    def exchanges(self) -> list[Aside]:
+        """Return the whole exchanges that are set aside: they are looked at all the time."""
+        return list(self._exchanges.values())
 
     def is_gone(self, exchange: str) -> bool:
         """Return whether a whole exchange is set aside, and has not come back since."""
@@ -143,7 +150,8 @@ class Places:
 
     def gone(self, exchange: str, *, now: float) -> None:
         """Set a whole exchange aside: it is not there."""
-        self._aside[exchange, "", ""] = Aside((exchange, "", ""), "gone", now)
+        aside = self._exchanges[exchange] = Aside((exchange, "", ""), "gone", now)
+        self._aside[aside.place] = aside
 
     def blame(self, message: Message, why: Why, *, now: float) -> Aside:
         """Set the place of a message aside, or note one failure more if it is already."""
@@ -170,6 +178,8 @@ class Places:
                 del self._keys[kind]
         elif aside.place[2]:
             self._keys.pop(aside.place, None)
+        else:
+            self._exchanges.pop(aside.place[0], None)
 
     def _judged(self, message: Message) -> Aside | None:
         """Return the place of a message, if it misbehaved itself."""

@@ -1,10 +1,14 @@
 """What is set aside, one case after the other: it comes back, and stays within its bounds."""
 
 import sqlite3
+from collections import Counter
 
 import pytest
+from structlog.testing import capture_logs
 
+from bridge import log
 from bridge.core import held
+from bridge.core.due import PLACES_A_SECOND
 from bridge.core.message import PARKED
 from bridge.ports import Outcome
 from tests.spool.bridge_under_test import DEADLINE
@@ -267,6 +271,31 @@ def test_many_places_that_close_the_channel(village):
         village.live(0.5)
 
     assert 2 >= village.broker.connection
+    village.all_get_well()
+
+
+def test_thousands_of_sick_places(village):
+    """They are tried, and named in the log, at a bounded rate; in the end all of them recover."""
+    for number in range(600):
+        key = f"sale.sold.{number}"
+        village.mood((SALES[0], key), "silent")
+        village.bridge.send(1000 + number, key=key, type=f"sale.{number // 50}", record=None)
+    log.configure(level="warning", format="json")
+    with capture_logs() as logs:
+        village.live(DEADLINE + 0.5)
+        aside = village.bridge.drain.places_aside
+        for place in list(village.broker.moods):
+            village.mood(place, "full")
+        village.live(3)
+        before = village.broker.copies.total()
+        village.live(5)
+        tried = village.broker.copies.total() - before
+    lines = Counter(line["event"] for line in logs)
+
+    assert 600 == aside
+    assert 8 <= tried <= 5 * PLACES_A_SECOND + 10
+    assert 100 == lines["place_set_aside"]
+    assert 100 >= lines["place_tried"]
     village.all_get_well()
 
 
