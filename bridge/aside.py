@@ -366,7 +366,8 @@ class Shelf:
 
     def plan_retry(self, held: Held, row: Row) -> None:
         """Have a row that was refused tried again after a pause, or parked."""
-        log.warning("event_refused", event_id=row.message.message_id, tries=held.tries)
+        if self.lets("event_refused"):
+            log.warning("event_refused", event_id=row.message.message_id, tries=held.tries)
         if held.tries >= self.refused_tries:
             held.park_as = "refused"
             self.schedule(held, 0)

@@ -8,7 +8,7 @@ from itertools import count
 from bridge.core.held import Held
 from bridge.core.places import Aside
 
-PLACES_A_SECOND = 50
+PLACES_A_SECOND = 20
 """Maximum number of trials of places in a second, however many are set aside: each is a channel."""
 
 _AT_ONCE_SECONDS = 0.1

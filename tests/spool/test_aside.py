@@ -296,6 +296,7 @@ def test_thousands_of_sick_places(village):
     assert 8 <= tried <= 5 * PLACES_A_SECOND + 10
     assert 100 == lines["place_set_aside"]
     assert 100 >= lines["place_tried"]
+    assert 100 >= lines["event_refused"]
     village.all_get_well()
 
 
