@@ -15,6 +15,7 @@ import structlog
 
 from bridge.spool.errors import SpoolHung, SpoolUnavailable, SpoolUnusable
 from bridge.spool.files import Identity, Lock, Reserve, is_damage, private, suspicion, sync
+from bridge.spool.pages import broken_at
 from bridge.spool.salvage import put_in_place, salvage
 from bridge.spool.schema import VERSION, complete, foreign, let_it_shrink, version_of
 from bridge.spool.store import TOTALS, Spool
@@ -218,6 +219,8 @@ def _check(path: Path) -> bool:
 
     Return whether all of it was checked; raises ``sqlite3.DatabaseError`` for damage.
     """
+    if place := broken_at(path):  # SQLite would drop all that follows, and say nothing
+        raise sqlite3.DatabaseError(f"its write-ahead log is damaged at byte {place}")
     whole = path.stat().st_size <= _CHECKED_BYTES or suspicion(path).exists()
     with closing(connect(path)) as database:
         version = version_of(database)

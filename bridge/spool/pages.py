@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bridge.spool.wal import committed_pages, page_size_of
+from bridge.spool.wal import Committed, committed, page_size_of
 
 _TABLE_LEAF, _INDEX_LEAF, _INDEX_INTERIOR = 13, 10, 2
 
@@ -48,12 +48,12 @@ class _Cells(NamedTuple):
 class Pages:
     """The pages of one database, those of its WAL before those of its file.
 
-    ``numbers`` are those of the rows
-    that the index named ``index`` knows; ``is_whole`` tells whether all of it could be read.
+    ``numbers`` are those of the rows that the index named ``index`` knows; ``is_whole`` tells
+    whether all of it could be read. What the WAL has behind damage in it counts if ``beyond``.
     Raises OSError when a file cannot be read, but for bad sectors.
     """
 
-    def __init__(self, path: Path, *, index: str) -> None:
+    def __init__(self, path: Path, *, index: str, beyond: bool = True) -> None:
         self.error: OSError | None = None
         """Latest error of a disk that could not read a place in a file."""
         self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -63,10 +63,14 @@ class Pages:
         sound = header.startswith(_MAGIC)
         self.size = (_page_bytes(header) if sound else 0) or self._size_by_wal()
         self._usable = self.size - (header[20] if sound else 0)
-        self._newer, pages = committed_pages(self._wal, self.size)
-        self._count = pages or os.fstat(self._file).st_size // self.size
+        pages = os.fstat(self._file).st_size // self.size
+        self.newer = committed(self._wal, self.size, pages, beyond=beyond)
+        self._count = self.newer.count or pages
         self._free = set(self._free_pages())
         self.numbers, self.is_whole = self._numbers(index)
+        if not _is_sure(self.newer):
+            self.is_whole = False
+            self._free.difference_update(self.newer.places)
 
     def close(self) -> None:
         """Close the files."""
@@ -165,7 +169,7 @@ class Pages:
         parts, left = [_cut(page, offset, local)], length - local
         following = _number(page, offset + local)
         while left > 0:
-            page = self._page(following)
+            page = self._continued(following)
             following, part = _number(page, 0), _cut(page, 4, min(left, room))
             parts.append(part)
             left -= len(part)
@@ -190,14 +194,21 @@ class Pages:
     def _page(self, number: int) -> bytes:
         if not 0 < number <= self._count:
             raise Damaged("there is no such page")
-        place = self._newer.get(number)
-        if place is not None and self._wal is not None:
-            page = self._read(self._wal, place, self.size)
-        else:
+        if number not in self.newer.places:
             page = self._read(self._file, (number - 1) * self.size, self.size)
+        elif (place := self.newer.places[number]) is None or self._wal is None:
+            raise Damaged("the latest version of a page cannot be read")
+        else:
+            page = self._read(self._wal, place, self.size)
         if len(page) < self.size:
             raise Damaged("a page is cut off, or cannot be read")
         return page
+
+    def _continued(self, number: int) -> bytes:
+        """Return a page that a row goes on with, if it is sure to be of the same time."""
+        if (self.newer.places.get(number) or 0) < self.newer.unsure_until:
+            raise Damaged("a page may be older than the row that goes on with it")
+        return self._page(number)
 
     def _size_by_wal(self) -> int:
         return page_size_of(self._wal) or _DEFAULT_PAGE_BYTES
@@ -211,6 +222,22 @@ class Pages:
                 raise
             self.error = error
             return b""
+
+
+def broken_at(path: Path) -> int:
+    """Return where the WAL of a database is damaged though commits follow, 0 for nowhere."""
+    wal = Path(f"{path}-wal")
+    if not wal.is_file() or not wal.stat().st_size:
+        return 0
+    with path.open("rb") as file, wal.open("rb") as newer:
+        header = file.read(_HEADER_BYTES)
+        size = (_page_bytes(header) if header.startswith(_MAGIC) else 0) or _DEFAULT_PAGE_BYTES
+        pages = path.stat().st_size // size
+        return committed(newer.fileno(), size, pages).broken_at
+
+
+def _is_sure(newer: Committed) -> bool:
+    return newer.is_certain and not newer.unsure_until
 
 
 def _page_bytes(header: bytes) -> int:

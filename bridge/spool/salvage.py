@@ -13,6 +13,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 
 import structlog
@@ -128,12 +129,24 @@ def _copy(path: Path, copy: Path) -> tuple[int, int, bool]:
     """
     kept: set[int] = set()
     with _filling(copy) as target, closing(Pages(path, index=INDEX)) as pages:
-        for row in pages.rows():
+        for row in chain(pages.rows(), _rows_before(path, pages)):
             target.execute(_KEEP, row)
             kept.add(row[0])
     if pages.error is not None and not kept:
         raise pages.error
     return len(kept), len(pages.numbers - kept), not pages.is_whole
+
+
+def _rows_before(path: Path, pages: Pages) -> Iterator[Columns]:
+    """Yield the rows that were there before the damage in a WAL, and were not deleted behind it.
+
+    They may be on pages whose latest version cannot be read.
+    """
+    if pages.newer.broken_at:
+        with closing(Pages(path, index=INDEX, beyond=False)) as before:
+            for row in before.rows():
+                if row[0] in pages.numbers or not pages.is_whole:
+                    yield row
 
 
 def _copy_of(path: Path) -> Path:

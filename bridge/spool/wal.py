@@ -1,6 +1,8 @@
-"""What a write-ahead log holds that its database does not.
+"""What a write-ahead log holds that its database does not, on both sides of damage in it.
 
-The format is that of https://www.sqlite.org/fileformat.html#walformat.
+The format is that of https://www.sqlite.org/fileformat.html#walformat. A log that begins anew keeps
+frames of the time before behind its own: they have other salts. The checksum of each frame goes on
+from that of the frame before, so every frame tells whether the next one is whole.
 """
 
 from __future__ import annotations
@@ -8,11 +10,63 @@ from __future__ import annotations
 import os
 import struct
 from contextlib import suppress
+from itertools import takewhile
+from typing import NamedTuple
 
 _HEADER = struct.Struct(">8I")
 _FRAME = struct.Struct(">6I")
 _LITTLE, _BIG = 0x377F0682, 0x377F0683
 """First number of a log whose checksums are of little-endian, or of big-endian words."""
+
+_HEAD_BYTES = 8
+"""Size of what a frame says of its page: the number, and the pages after a commit."""
+
+_MASK = 0xFFFFFFFF
+
+_Sums = tuple[int, int]
+
+
+class Committed(NamedTuple):
+    """The pages of all commits that can be read.
+
+    ``places`` says where the latest version of each page is in the log, by page number; None is one
+    that cannot be read. ``count`` is how many pages the database has, 0 if there is no commit.
+    ``broken_at`` is the first place that SQLite would stop at though commits follow, 0 if there is
+    none. Unless ``is_certain``, the last of them may be one that a loss of power has cut short. A
+    page from before ``unsure_until`` may have a later version in a frame that does not tell its
+    number. All places are bytes.
+    """
+
+    places: dict[int, int | None]
+    count: int
+    broken_at: int = 0
+    is_certain: bool = True
+    unsure_until: int = 0
+
+
+class _Log(NamedTuple):
+    """What the header says, or the frames; ``sums`` are the header's, None if it is damaged."""
+
+    file: int
+    size: int
+    frames: int
+    limit: int
+    words: str
+    salts: tuple[int, ...]
+    sums: _Sums | None
+
+
+class _Frame(NamedTuple):
+    """One frame: the number of its page is 0 if it cannot be told; ``place`` is that of the page.
+
+    ``follows`` tells whether its checksum goes on from the frame before, as SQLite wants it.
+    """
+
+    number: int
+    after: int
+    place: int
+    is_readable: bool
+    follows: bool
 
 
 def page_size_of(file: int | None) -> int:
@@ -21,31 +75,128 @@ def page_size_of(file: int | None) -> int:
     return header[2] if header else 0
 
 
-def committed_pages(file: int | None, size: int) -> tuple[dict[int, int], int]:
-    """Return where the latest committed version of each page is in the log, by page number.
+def committed(file: int | None, size: int, pages: int, *, beyond: bool = True) -> Committed:
+    """Return what is committed in the log of a database with so many pages of a size.
 
-    The second value is how many pages the database has after the last commit, 0 if there is none.
-    As SQLite does, it goes as far as every checksum is right.
+    Without ``beyond`` it goes, as SQLite does, only as far as every checksum is right.
     """
+    log = _log(file, size, pages) if file is not None else None
+    frames = _Scan(log).frames if log else []
+    if not beyond:
+        frames = list(takewhile(lambda frame: frame.follows, frames))
+    ends = [index for index, frame in enumerate(frames) if frame.after and frame.is_readable]
+    return _sum_up(frames[: ends[-1] + 1]) if ends else Committed({}, 0)
+
+
+def _sum_up(frames: list[_Frame]) -> Committed:
+    places = {frame.number: frame.place if frame.is_readable else None for frame in frames}
+    places.pop(0, None)
+    count = frames[-1].after
+    broken = [index for index, frame in enumerate(frames) if not frame.follows]
+    if not broken:
+        return Committed(places, count)
+    commits = sum(frame.after > 0 for frame in frames[broken[-1] :])
+    unsure = max((frame.place for frame in frames if not frame.number), default=0)
+    # A commit is synced before the next one begins: only the last can be incomplete.
+    return Committed(places, count, frames[broken[0]].place, commits > 1, unsure)
+
+
+class _Scan:
+    """Reads all frames, in the order of the file."""
+
+    def __init__(self, log: _Log) -> None:
+        self._log = log
+        self._stored = log.sums
+        """Checksum that the frame before has."""
+        self._right = log.sums
+        """Checksum that it should have."""
+        self.frames: list[_Frame] = []
+        for index in range(log.frames):
+            self._take(_HEADER.size + index * (_FRAME.size + log.size))
+
+    def _take(self, at: int) -> None:
+        content = _read(self._log.file, at, _FRAME.size + self._log.size)
+        place = at + _FRAME.size
+        if len(content) < _FRAME.size + self._log.size or self._is_of_before(content):
+            self.frames.append(_Frame(0, 0, place, False, False))
+            self._stored = self._right = None
+        else:
+            self.frames.append(self._frame(content, place))
+
+    def _is_of_before(self, content: bytes) -> bool:
+        """Return whether a frame has other salts, and does not follow another one either."""
+        _, _, salts, _ = _parts(content)
+        return salts != self._log.salts and bool(self.frames) and not self.frames[-1].follows
+
+    def _frame(self, content: bytes, place: int) -> _Frame:
+        number, after, salts, stored = _parts(content)
+        data = content[:_HEAD_BYTES] + content[_FRAME.size :]
+        before, self._stored = self._stored, stored
+        right, self._right = self._right, stored
+        if self._leads(before, data, stored):
+            return _Frame(number, after, place, True, True)
+        if right != before and self._leads(right, data, stored):
+            # Only the checksum of the frame before is damaged.
+            self.frames[-1] = self.frames[-1]._replace(is_readable=True)
+            return _Frame(number, after, place, True, True)
+        if salts != self._log.salts:
+            self._stored = self._right = None
+            return _Frame(0, 0, place, False, False)
+        self._right = before and _checksum(data, before, self._log.words)
+        return self._damaged(data, place, before, stored)
+
+    def _damaged(self, data: bytes, place: int, before: _Sums | None, stored: _Sums) -> _Frame:
+        """Return what is left of a frame: if its page is whole, the head follows from the sums."""
+        head = before and _head(data[_HEAD_BYTES:], before, stored, self._log.words)
+        if head and _is_possible(*head, self._log.limit):
+            return _Frame(*head, place, True, False)
+        number, after = struct.unpack_from(">2I", data)
+        if not _is_possible(number, after, self._log.limit):
+            return _Frame(0, 0, place, False, False)
+        is_first = not self.frames and self._log.sums is None  # nothing tells, and it is believed
+        return _Frame(number, after, place, is_first, False)
+
+    def _leads(self, before: _Sums | None, data: bytes, stored: _Sums) -> bool:
+        return before is not None and _checksum(data, before, self._log.words) == stored
+
+
+def _log(file: int, size: int, pages: int) -> _Log | None:
+    frames = max(0, os.fstat(file).st_size - _HEADER.size) // (_FRAME.size + size)
     header = _header(file)
-    if file is None or header is None or header[2] != size:
-        return {}, 0
+    if header is None:
+        return _log_without_header(file, size, frames, pages + frames)
+    if header[2] != size:
+        return None
     words = "<" if header[0] == _LITTLE else ">"
     sums = (header[6], header[7])
-    committed: dict[int, int] = {}
-    open_ones: dict[int, int] = {}
-    pages, place = 0, _HEADER.size
-    while len(frame := _read(file, place, _FRAME.size + size)) == _FRAME.size + size:
-        number, after, *salts_and_sums = _FRAME.unpack_from(frame)
-        sums = _checksum(frame[:8] + frame[_FRAME.size :], sums, words)
-        if (*header[4:6], *sums) != tuple(salts_and_sums):
-            break
-        open_ones[number] = place + _FRAME.size
-        if after:
-            committed |= open_ones
-            open_ones, pages = {}, after
-        place += _FRAME.size + size
-    return committed, pages
+    return _Log(file, size, frames, pages + frames, words, header[4:6], sums)
+
+
+def _log_without_header(file: int, size: int, frames: int, limit: int) -> _Log | None:
+    """Return what the first two frames tell of which one follows the other."""
+    length = _FRAME.size + size
+    for index in range(frames - 1):
+        both = _read(file, _HEADER.size + index * length, 2 * length)
+        if len(both) < 2 * length:
+            continue
+        number, after, salts, sums = _parts(both)
+        _, _, same, stored = _parts(both[length:])
+        if salts != same or not _is_possible(number, after, limit):
+            continue
+        data = both[length : length + _HEAD_BYTES] + both[length + _FRAME.size :]
+        for words in "<>":
+            if _checksum(data, sums, words) == stored:
+                return _Log(file, size, frames, limit, words, salts, None)
+    return None
+
+
+def _parts(frame: bytes) -> tuple[int, int, tuple[int, ...], _Sums]:
+    number, after, *salts, first, second = _FRAME.unpack_from(frame)
+    return number, after, tuple(salts), (first, second)
+
+
+def _is_possible(number: int, after: int, limit: int) -> bool:
+    return 0 < number <= limit and after <= limit
 
 
 def _header(file: int | None) -> tuple[int, ...] | None:
@@ -59,13 +210,26 @@ def _header(file: int | None) -> tuple[int, ...] | None:
     return header if _checksum(content[:24], (0, 0), words) == header[6:8] else None
 
 
-def _checksum(data: bytes, sums: tuple[int, int], words: str) -> tuple[int, int]:
+def _checksum(data: bytes, sums: _Sums, words: str) -> _Sums:
     first, second = sums
     numbers = struct.unpack(f"{words}{len(data) // 4}I", data)
     for left, right in zip(numbers[::2], numbers[1::2], strict=True):
-        first = (first + left + second) & 0xFFFFFFFF
-        second = (second + right + first) & 0xFFFFFFFF
+        first = (first + left + second) & _MASK
+        second = (second + right + first) & _MASK
     return first, second
+
+
+def _head(page: bytes, before: _Sums, sums: _Sums, words: str) -> tuple[int, int]:
+    """Return the head that a frame with this page must have: the checksum, calculated backwards."""
+    first, second = sums
+    numbers = struct.unpack(f"{words}{len(page) // 4}I", page)
+    for left, right in zip(numbers[-2::-2], numbers[::-2], strict=True):
+        second = (second - right - first) & _MASK
+        first = (first - left - second) & _MASK
+    left = (first - before[0] - before[1]) & _MASK
+    right = (second - before[1] - first) & _MASK
+    number, after = struct.unpack(">2I", struct.pack(f"{words}2I", left, right))
+    return number, after
 
 
 def _read(file: int, offset: int, length: int) -> bytes:

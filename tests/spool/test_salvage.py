@@ -12,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from bridge.spool import SpoolUnavailable, opening
 from bridge.spool.files import suspicion
@@ -276,3 +277,45 @@ def test_any_page_is_lost(tmp_path, capsys, seed):
 
 
 PAGE = 4096
+
+
+def flipped(content, place):
+    """Return bytes with one bit of them flipped."""
+    return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+
+
+@pytest.mark.parametrize("place", ["data", "head", "sums", "header", "zeros", "cut"])
+def test_damage_in_the_wal(tmp_path, place):
+    """What follows damage in the WAL is not dropped in silence; a commit cut short is no damage."""
+    path, wal = tmp_path / "spool.db", tmp_path / "spool.db-wal"
+    prepare(path)
+    with closing(connect(path)) as database:
+        for seq in range(1, 201):
+            database.execute(insert(1), columns(seq))
+        kept = path.read_bytes(), wal.read_bytes()
+    path.write_bytes(kept[0])
+    middle = 32 + len(kept[1]) // 4120 // 2 * 4120
+    at = {"data": 1000, "head": 3, "sums": 17}.get(place, 0)
+    wal.write_bytes(
+        {
+            "header": flipped(kept[1], 13),
+            "zeros": bytes(32) + kept[1][32:],
+            "cut": kept[1][:-100],
+        }.get(place)
+        or flipped(kept[1], middle + at)
+    )
+    with capture_logs() as logged:
+        prepare(path)
+    found = rows(path)
+    said = [
+        (line["events"], line["unreadable"], line["at_least"])
+        for line in logged
+        if line["event"] == "spool_salvaged"
+    ]
+
+    assert found == [columns(seq) for seq, *_ in found]
+    if place == "cut":
+        assert ([], 199) == (said, len(found))
+    else:
+        assert [(200, 0, False)] == said
+        assert 200 == len(found)
