@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import datetime
+from string import hexdigits
 from typing import Any, Final
 
 import orjson
@@ -157,11 +158,11 @@ def _is_id(text: str) -> bool:
     """
     if len(text) > 60:
         return len(text.encode()) <= 200 and bool(text.strip())
-    bare = text.strip(_AROUND_ID).lower().removeprefix("urn:uuid:").strip(_AROUND_ID)
-    digits = set(bare) - {"-", " "}
+    bare = text.strip().strip(_AROUND_ID).lower().removeprefix("urn:uuid:")
+    digits = {digit for digit in bare if not digit.isspace()}.difference(_AROUND_ID, "-")
     if not digits or digits == {"0"} or bare in _NO_ID:
         return False
-    return len(digits) > 1 or len(bare) < 32
+    return len(digits) > 1 or len(bare) < 32 or not digits.issubset(hexdigits)
 
 
 _AROUND_ID = "{}()[]\"' \t\r\n"

@@ -3,6 +3,7 @@
 import os
 import re
 import socket
+from contextlib import suppress
 from pathlib import Path
 
 import pika
@@ -49,11 +50,11 @@ def node(_hostile_environment):
 
 def listening(directory):
     """Return the local addresses, in hexadecimal, on which a node's processes listen."""
-    links = [
-        os.readlink(link)
-        for pid in processes_of(directory)
-        for link in Path(f"/proc/{pid}/fd").iterdir()
-    ]
+    links = []
+    for pid in processes_of(directory):
+        for link in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(FileNotFoundError):  # it was closed meanwhile
+                links.append(os.readlink(link))
     found = set()
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/self/net/{table}").read_text().splitlines()[1:]:
