@@ -65,7 +65,7 @@ class Pages:
         self._usable = self.size - (header[20] if sound else 0)
         pages = os.fstat(self._file).st_size // self.size
         self.newer = committed(self._wal, self.size, pages, beyond=beyond)
-        self._count = self.newer.count or pages
+        self._count = self.newer.pages or pages
         self._free = set(self._free_pages())
         self.numbers, self.is_whole = self._numbers(index)
         if not _is_sure(self.newer):

@@ -30,7 +30,7 @@ class Committed(NamedTuple):
     """The pages of all commits that can be read.
 
     ``places`` says where the latest version of each page is in the log, by page number; None is one
-    that cannot be read. ``count`` is how many pages the database has, 0 if there is no commit.
+    that cannot be read. ``pages`` is how many pages the database has, 0 if there is no commit.
     ``broken_at`` is the first place that SQLite would stop at though commits follow, 0 if there is
     none. Unless ``is_certain``, the last of them may be one that a loss of power has cut short. A
     page from before ``unsure_until`` may have a later version in a frame that does not tell its
@@ -38,7 +38,7 @@ class Committed(NamedTuple):
     """
 
     places: dict[int, int | None]
-    count: int
+    pages: int
     broken_at: int = 0
     is_certain: bool = True
     unsure_until: int = 0

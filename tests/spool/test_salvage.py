@@ -319,3 +319,23 @@ def test_damage_in_the_wal(tmp_path, place):
     else:
         assert [(200, 0, False)] == said
         assert 200 == len(found)
+
+
+def test_old_frames_in_the_wal(tmp_path):
+    """A log that began anew has frames of the time before behind its own: that is no damage."""
+    path, wal = tmp_path / "spool.db", tmp_path / "spool.db-wal"
+    prepare(path)
+    with closing(connect(path)) as database:
+        for seq in range(1, 101):
+            database.execute(insert(1), columns(seq))
+        database.execute("PRAGMA wal_checkpoint(FULL)").fetchall()
+        for seq in range(101, 104):
+            database.execute(insert(1), columns(seq))
+        kept = path.read_bytes(), wal.read_bytes()
+    path.write_bytes(kept[0])
+    wal.write_bytes(kept[1])
+    with capture_logs() as logged:
+        prepare(path)
+
+    assert 103 == len(rows(path))
+    assert "spool_corrupt" not in [line["event"] for line in logged]
