@@ -7,7 +7,7 @@ import errno
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -220,23 +220,35 @@ def _check(path: Path) -> bool:
     Return whether all of it was checked; raises ``sqlite3.DatabaseError`` for damage.
     """
     if place := broken_at(path):  # SQLite would drop all that follows, and say nothing
+        with suppress(sqlite3.Error), closing(_as_it_is(path)) as database:
+            _refuse_foreign(path, database)
         raise sqlite3.DatabaseError(f"its write-ahead log is damaged at byte {place}")
     whole = path.stat().st_size <= _CHECKED_BYTES or suspicion(path).exists()
     with closing(connect(path)) as database:
-        version = version_of(database)
-        if version > VERSION:
-            raise SpoolUnusable(f"{path}: written by a newer bridge (schema {version})")
-        if (found := foreign(database)) is not None:
-            raise SpoolUnusable(
-                f"{path} is no spool of this version ({found}): empty it with the program that"
-                " wrote it, or choose another spool.path"
-            )
+        _refuse_foreign(path, database)
         if whole:
             _check_pages(database)
         complete(database)
         if not database.execute(TOTALS).fetchall():  # the service cannot do without them
             let_it_shrink(database)
     return whole
+
+
+def _as_it_is(path: Path) -> sqlite3.Connection:
+    """Open the database without its log, and without a change to either."""
+    return sqlite3.connect(f"{path.resolve().as_uri()}?immutable=1", uri=True)
+
+
+def _refuse_foreign(path: Path, database: sqlite3.Connection) -> None:
+    """Raise ``SpoolUnusable`` for a database that no bridge of this version has written."""
+    version = version_of(database)
+    if version > VERSION:
+        raise SpoolUnusable(f"{path}: written by a newer bridge (schema {version})")
+    if (found := foreign(database)) is not None:
+        raise SpoolUnusable(
+            f"{path} is no spool of this version ({found}): empty it with the program that"
+            " wrote it, or choose another spool.path"
+        )
 
 
 def _check_pages(database: sqlite3.Connection) -> None:

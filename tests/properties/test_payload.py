@@ -146,10 +146,12 @@ def test_a_timestamp_is_one_of_rfc_3339(text):
 @OFTEN
 @given(st.builds(str.__mul__, st.sampled_from("g é名😀\0"), st.integers(0, 210)) | texts())
 def test_an_event_id_is_one_that_fits(text):
-    """Up to 200 bytes, not blank and no zeros; any other one stays among the properties."""
+    """Up to 200 bytes, not blank, no zeros and no word for nothing; any other one stays among the properties."""
     payload = parse(joined([("Event", '"a.b"'), ("EventId", json.dumps(text))]).encode())
     zeros = not re.sub(r"[\s{}()\[\]\"'0-]", "", text)
-    is_trivial = not text.strip() or (len(text) <= 60 and zeros)
+    word = text.strip().strip("{}()[]\"' \t\r\n").lower()
+    means_none = zeros or word in {"null", "undefined", "none", "n/a", "nil", "nan"}
+    is_trivial = not text.strip() or (len(text) <= 60 and means_none)
     is_one = not is_trivial and len(text.encode()) <= 200
 
     assert (text if is_one else None) == payload.event_id

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from bridge.spool import SpoolUnavailable, opening
+from bridge.spool import SpoolUnavailable, SpoolUnusable, opening
 from bridge.spool.files import suspicion
 from bridge.spool.opening import prepare
 from bridge.spool.writer import connect, insert
@@ -339,3 +339,23 @@ def test_old_frames_in_the_wal(tmp_path):
 
     assert 103 == len(rows(path))
     assert "spool_corrupt" not in [line["event"] for line in logged]
+
+
+def test_damage_in_the_wal_of_another_program(tmp_path):
+    """It is not ours to salvage: nothing in it is changed."""
+    path = tmp_path / "spool.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("CREATE TABLE theirs (body)")
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        for _ in range(20):
+            database.execute("INSERT INTO theirs VALUES (zeroblob(3000))")
+        content = path.with_name("spool.db-wal").read_bytes()
+        files = {"spool.db": path.read_bytes(), "spool.db-wal": content}
+    files["spool.db-wal"] = content[:9000] + bytes([content[9000] ^ 1]) + content[9001:]
+    for name, kept in files.items():
+        (tmp_path / name).write_bytes(kept)
+
+    with pytest.raises(SpoolUnusable, match="it has a table 'theirs'"):
+        prepare(path)
+    assert files == {name: (tmp_path / name).read_bytes() for name in files}
