@@ -146,7 +146,7 @@ def test_a_timestamp_is_one_of_rfc_3339(text):
 @OFTEN
 @given(st.builds(str.__mul__, st.sampled_from("g é名😀\0"), st.integers(0, 210)) | texts())
 def test_an_event_id_is_one_that_fits(text):
-    """Up to 200 bytes, not blank, no zeros and no word for nothing; any other one stays among the properties."""
+    """Up to 200 bytes, not blank, no zeros, no word for nothing; any other is a property."""
     payload = parse(joined([("Event", '"a.b"'), ("EventId", json.dumps(text))]).encode())
     zeros = not re.sub(r"[\s{}()\[\]\"'0-]", "", text)
     word = text.strip().strip("{}()[]\"' \t\r\n").lower()
