@@ -166,12 +166,13 @@ class ConfirmChannel:
             return
         if not self._in_flight:
             self._quiet_since = self._loop.time()
-        self._tag += 1
-        self._in_flight[self._tag] = publish
-        self._in_flight_bytes += len(message.body)
         if not self._outgoing:
             self._loop.call_soon(self._flush)
         self._outgoing.append(frames)
+        # Last, so that an error before leaves no tag without frames: all later ones would be wrong.
+        self._tag += 1
+        self._in_flight[self._tag] = publish
+        self._in_flight_bytes += len(message.body)
 
     def abandon(self, reason: str, *, by_broker: bool = False) -> None:
         """Settle everything in flight as unknown: nothing more will be heard of it.

@@ -155,6 +155,7 @@ class _Protocol(LimitedProtocol):
             raise
         except ConnectionError:  # half an answer was sent
             self.force_close()
+        self.has_ended = True
         if not self._force_close:
             self._task_handler = None
             if self.transport is not None:

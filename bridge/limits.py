@@ -259,6 +259,7 @@ class LimitedProtocol(web.RequestHandler):
         "body",
         "earned",
         "gone",
+        "has_ended",
         "head_began",
         "is_hungry",
         "lingers",
@@ -297,6 +298,8 @@ class LimitedProtocol(web.RequestHandler):
         """Whether the request is answered, and the rest of its body is still to come."""
         self.said_all = False
         """Whether the client has said that no more requests follow."""
+        self.has_ended = False
+        """Whether its last request is answered: it is closed, as soon as the client has all."""
         self.rests_since = loop.time()
         self.unread_since: float | None = None
         """Since when the client has left so much unread that nothing more is written."""
@@ -386,8 +389,8 @@ class LimitedProtocol(web.RequestHandler):
 
     @property
     def is_given_up(self) -> bool:
-        """Return whether it was told to close at once."""
-        return self._force_close
+        """Return whether it was told to close at once, or has given its last answer."""
+        return self._force_close or self.has_ended
 
     @property
     def may_go(self) -> bool:

@@ -38,6 +38,9 @@ _PAUSE_SECONDS = 0.1
 _SILENT_SECONDS = 60.0
 """How long until the log says again that the system refuses connections."""
 
+_GOODBYE_SECONDS = 1.0
+"""How long TLS waits for the client's own goodbye, behind ours."""
+
 _OWN_DESCRIPTORS = 100
 """Number of descriptors kept for all but clients: spool, broker, log, certificates, libraries."""
 
@@ -130,7 +133,11 @@ class Listener:
         seconds = self._server.limits.head if self._tls else None
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
-                self._server, client, ssl=self._tls, ssl_handshake_timeout=seconds
+                self._server,
+                client,
+                ssl=self._tls,
+                ssl_handshake_timeout=seconds,
+                ssl_shutdown_timeout=_GOODBYE_SECONDS if self._tls else None,
             )
         except OSError:  # of TLS too: it went away, speaks no TLS, or takes too long
             return False
@@ -152,14 +159,17 @@ class Listener:
         the places; within that half those of who has earned nothing are given away before.
         """
         most = self._server.limits.connections
-        begun = len(self._handshakes)
-        if begun * 2 >= most or (
-            begun + sum(1 for _ in self._server.open_ones()) >= most
+        begun = self._under_way()
+        if len(begun) * 2 >= most or (
+            len(begun) + sum(1 for _ in self._server.open_ones()) >= most
             and not self._server.gives_way()
         ):
-            for oldest in self._handshakes:
-                if oldest.cancel():
-                    return
+            for oldest in begun[:1]:
+                oldest.cancel()
+
+    def _under_way(self) -> list[asyncio.Task[bool]]:
+        """Return the handshakes that nobody has ended, the oldest first."""
+        return [each for each in self._handshakes if not each.cancelling()]
 
     def _pause(self, listening: socket.socket, error: OSError) -> None:
         """Leave it for a moment: the system would say the same again at once."""
@@ -167,6 +177,8 @@ class Listener:
         if loop.time() >= self._silent_until:
             self._silent_until = loop.time() + _SILENT_SECONDS
             log.error("accept_failed", error=error.strerror, again_in_seconds=_PAUSE_SECONDS)
+        for oldest in self._under_way()[:1]:
+            oldest.cancel()
         self._server.gives_way(anybody=False)
         loop.remove_reader(listening)
         loop.call_later(_PAUSE_SECONDS, self._accept_from, listening)

@@ -29,7 +29,7 @@ _PRESSURE_FULL = 0.5
 _PAUSE_SECONDS = 1.0
 """Maximum time by which an answer is slowed."""
 
-_AGAIN_SECONDS = 0.001
+_AGAIN_SECONDS = 0.05
 """Minimum time between two looks at what is due."""
 
 _COMMIT_SECONDS = 0.5
@@ -113,6 +113,12 @@ class Outbox:
                 self._spill(ticket)
 
     def _start(self, ticket: _Ticket) -> None:
+        try:
+            self._begin(ticket)
+        except Exception as error:
+            self._fail(ticket, error)
+
+    def _begin(self, ticket: _Ticket) -> None:
         if ticket.expired or self._drain.comes_first(ticket.message):
             self._spill(ticket)
             return
@@ -158,17 +164,32 @@ class Outbox:
             del self._pending[each]
             self._store(each)
 
+    def _fail(self, ticket: _Ticket, error: Exception) -> None:
+        """Tell a sender to try again because of an error nobody expected; its record goes on."""
+        log.error("request_failed", exc_info=error)
+        self._pending.pop(ticket, None)
+        ticket.settle(Outcome.AWAY)
+        record = ticket.message.record
+        if record is None or record not in self._lines:
+            return
+        if (following := self._lines.next(record)) is not None:
+            self._start(following)
+
     def _store(self, ticket: _Ticket) -> None:
+        try:
+            self._keep(ticket)
+        except Exception as error:  # those behind it must not go without an answer as well
+            log.error("spool_write_failed", error=f"{type(error).__name__}: {error}", events=1)
+            if ticket not in self._storing:  # else the disk's own answer is still to come
+                ticket.settle(Outcome.AWAY)
+
+    def _keep(self, ticket: _Ticket) -> None:
         if not self._drain.has_room_for(ticket.message):
             ticket.settle(Outcome.AWAY)
             return
         try:
             row = self._spool.append(ticket.message, stored=partial(self._stored, ticket))
         except SpoolFull:
-            ticket.settle(Outcome.AWAY)
-            return
-        except Exception as error:  # those behind it must not go without an answer as well
-            log.error("spool_write_failed", error=f"{type(error).__name__}: {error}", events=1)
             ticket.settle(Outcome.AWAY)
             return
         self._storing[ticket] = None

@@ -114,6 +114,7 @@ class Writer:
         self._is_needed = is_needed
         self._began: float | None = None
         self._was_slow = False
+        self._tried_at = 0.0
         self._gathered: list[Operation] = []
         self._seen = 0
         self._looking = False
@@ -220,7 +221,7 @@ class Writer:
         if error is None:
             self._paid()
             self._takes = self._takes or bool(appends)
-            if not batch and (not self.takes or self._is_needed()):
+            if not batch and self._is_trial_due():
                 self._takes = self._try(database)
             self._reserve.take()
         else:
@@ -234,6 +235,15 @@ class Writer:
                 self._loop.call_soon_threadsafe(_resolve, operation.done)
         if not batch and self._shrinks:
             self._shrinks = error is None and _shrink(database)
+
+    def _is_trial_due(self) -> bool:
+        """Return whether the disk is to be tried now: steps of shrinking come much more often."""
+        now = time.monotonic()
+        waits = _TRIAL_SECONDS if self.takes else _RETRY_SECONDS
+        if now - self._tried_at < waits * 0.9 or (self.takes and not self._is_needed()):
+            return False
+        self._tried_at = now
+        return True
 
     def _try(self, database: sqlite3.Connection) -> bool:
         """Return whether the disk takes an event; none comes while nobody believes that it does.

@@ -19,7 +19,7 @@ def test_every_pattern_gets_what_rabbitmq_gives_it(broker):
     with amqp(broker) as channel:
         channel.exchange_declare("patterns", "topic")
         for pattern in PATTERNS:
-            channel.queue_declare(f"of {pattern}", exclusive=False)
+            channel.queue_declare(f"of {pattern}", durable=True)
             channel.queue_bind(f"of {pattern}", "patterns", pattern)
         channel.confirm_delivery()
         for key in KEYS:

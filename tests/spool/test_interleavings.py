@@ -576,6 +576,24 @@ def test_an_error_ends_no_deadline_but_its_own(bridge, monkeypatch):
     bridge.loop.failures.clear()
 
 
+def test_an_error_before_the_wire_is_of_one_event(bridge, monkeypatch):
+    """Its sender is told to try again, and those that wait for it have their turn."""
+    ask = bridge.drain.comes_first
+
+    def failing(message):
+        if message.message_id == "event-1":
+            raise MemoryError
+        return ask(message)
+
+    monkeypatch.setattr(bridge.drain, "comes_first", failing)
+    sent = [bridge.send(number, record=RECORD) for number in (1, 2, 3)]
+    bridge.live()
+    bridge.live()
+
+    assert [Outcome.AWAY, Outcome.CONFIRMED, Outcome.CONFIRMED] == [each.outcome for each in sent]
+    assert [2, 3] == routed(bridge)
+
+
 def test_an_error_of_the_drain_keeps_nobody_from_an_answer(bridge, monkeypatch):
     """What is on the disk is answered 200, whatever the drain makes of it."""
     bridge.broker.gone("other")

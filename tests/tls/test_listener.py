@@ -131,6 +131,39 @@ async def test_handshakes_take_half_of_the_places_at_most(bridges, environ, auth
         assert 200 == await post(client, bridge, "event-2")
 
 
+async def test_who_says_no_goodbye_keeps_nobody_out(bridges, environ, authority):
+    """A client that was answered and leaves its connection open gives its place away."""
+    async with bridges(**environ, BRIDGE_SERVER__MAX_CONNECTIONS="8") as bridge:
+        rude = [await asyncio.to_thread(answered, authority, bridge) for _ in range(20)]
+        async with session(authority) as client:
+            assert 200 == await post(client, bridge, "event-1")
+        for connection in rude:
+            connection.close()
+
+
+def answered(authority, bridge):
+    """Ask for a page and the end of the connection, and do not take part in that end."""
+    connection = socket.create_connection(("127.0.0.1", bridge.port), timeout=20)
+    secure = authority.client().wrap_socket(connection, server_hostname="127.0.0.1")
+    secure.sendall(b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+    assert secure.recv(1 << 16).startswith(b"HTTP/1.1 404 ")
+    return secure
+
+
+async def test_a_burst_of_handshakes(bridges, environ, authority):
+    """Those that come at one moment do not take more than half of the places either."""
+    async with bridges(**environ, BRIDGE_SERVER__MAX_CONNECTIONS="100") as bridge:
+        connects = (asyncio.open_connection("127.0.0.1", bridge.port) for _ in range(300))
+        silent = await asyncio.gather(*connects)
+        ends = [asyncio.create_task(reader.read()) for reader, _ in silent]
+        done, _ = await asyncio.wait(ends, timeout=2)
+        for _, writer in silent:
+            writer.close()
+        await asyncio.wait(ends)
+
+    assert len(done) >= 249
+
+
 async def test_bridge_send_trusts_the_certificate_of_the_configuration(https, environ):
     """It calls the bridge of this machine over https, whatever name the certificate has."""
     async with https() as bridge:
