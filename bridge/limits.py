@@ -10,8 +10,6 @@ import asyncio
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from heapq import heappop, heappush
-from itertools import count
 from typing import Any, cast
 
 import orjson
@@ -20,6 +18,7 @@ from aiohttp import web
 from aiohttp.streams import StreamReader
 
 from bridge.core.answers import OF_THE_SERVER, PROBLEM, TITLES, Refusal
+from bridge.turns import LONGEST_SECONDS, PIECE_BYTES, Turns
 
 MAX_LINE_BYTES = 8190
 MAX_FIELD_BYTES = 8190
@@ -27,9 +26,6 @@ MAX_HEADERS = 64
 """Of a head; aiohttp's own limits for lines and fields, and half of its number of headers."""
 
 _LOOK_SECONDS = 1.0
-
-_PIECE_BYTES = 4096
-"""How much of a client that has earned nothing is parsed at a turn."""
 
 _ARRIVAL_SECONDS = 0.5
 """How long the first bytes of a request may be on their way until who says nothing goes first."""
@@ -78,10 +74,8 @@ class LimitedServer(web.Server):
         self._given_up: list[LimitedProtocol] = []
         """Who was told to close since the latest look, with what was still to be written."""
         self._look: asyncio.TimerHandle | None = None
-        self._turn_is_taken = False
-        self._order = count()
-        self._hungry: list[tuple[float, int, LimitedProtocol]] = []
-        """Who waits to be parsed."""
+        self.turns = Turns(self._loop)
+        """Of clients that have earned nothing."""
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         """Take a connection; if there are too many, in place of one that deserves its own least.
@@ -108,40 +102,6 @@ class LimitedServer(web.Server):
         """Count a connection that ended, or gave way, before the first byte of a request."""
         self._unfinished += 1
         self._look_soon()
-
-    def has_turn(self) -> bool:
-        """Return whether a client that has earned nothing may be parsed at once.
-
-        One of them is at a turn of the loop: a few KB may be hundreds of chunks or heads.
-        """
-        if self._turn_is_taken:
-            return False
-        self._take_turn()
-        return True
-
-    def wait_for_turn(self, client: LimitedProtocol) -> None:
-        """Let a client be fed at a later turn: first who has cost the least time so far."""
-        if not client.is_hungry:
-            client.is_hungry = True
-            heappush(self._hungry, (client.spent, next(self._order), client))
-        if not self._turn_is_taken:
-            self._take_turn()
-
-    def _take_turn(self) -> None:
-        self._turn_is_taken = True
-        self._loop.call_soon(self._end_turn)
-
-    def _end_turn(self) -> None:
-        self._turn_is_taken = False
-        if self._hungry:
-            self._take_turn()
-            while self._hungry and not self._next_client().feed():
-                pass  # it is gone, or has enough
-
-    def _next_client(self) -> LimitedProtocol:
-        client = heappop(self._hungry)[2]
-        client.is_hungry = False
-        return client
 
     def pre_shutdown(self) -> None:
         """Close who waits for a request. The others answer the one they have, and then close.
@@ -254,19 +214,19 @@ class LimitedProtocol(web.RequestHandler):
     """
 
     __slots__ = (
-        "_limiter",
+        "_turns",
         "_unfed",
         "body",
         "earned",
         "gone",
         "has_ended",
         "head_began",
-        "is_hungry",
         "lingers",
         "rests_since",
         "said_all",
         "spent",
         "unread_since",
+        "waits",
         "work",
     )
 
@@ -284,11 +244,11 @@ class LimitedProtocol(web.RequestHandler):
         )
         self.head_began: float | None = loop.time()  # the first one; None while there is none
         self.gone: asyncio.Future[None] = loop.create_future()
-        self._limiter = server
+        self._turns = server.turns
         self._unfed = b""
         """What was read, and not parsed yet."""
-        self.is_hungry = False
-        """Whether it waits for its turn to be parsed."""
+        self.waits = False
+        """Whether it is to be parsed at a later turn."""
         self.spent = 0.0
         """Seconds that parsing took, as long as it had earned nothing."""
         self.earned = False
@@ -319,28 +279,38 @@ class LimitedProtocol(web.RequestHandler):
         """Take what came; of a client that has earned nothing when it is its turn."""
         if not data or (self.earned and not self._unfed):  # aiohttp itself hands over nothing
             self._take(data)
-        elif not self._unfed and len(data) <= _PIECE_BYTES and self._limiter.has_turn():
+        elif not self._unfed and len(data) <= PIECE_BYTES and self._turns.take(len(data)):
             self._spend(data)
         else:
-            if not self._unfed:
-                self._limiter.wait_for_turn(self)
             self._unfed += data
             self._pause_transport_reading()
+            self._wait_for_turn()
 
-    def feed(self) -> bool:
-        """Take the next piece of what waits; return whether there was any that may be taken."""
+    def feed(self) -> int:
+        """Parse the next piece of what waits; return its length, 0 if none may be parsed."""
+        self.waits = False
         if self.transport is None or self._force_close:
             self._unfed = b""
-            return False
-        if self._is_held:  # until aiohttp says that it goes on
-            return False
-        piece, self._unfed = self._unfed[:_PIECE_BYTES], self._unfed[_PIECE_BYTES:]
+        if not self._unfed or self._is_held:  # until aiohttp says that it goes on
+            return 0
+        piece, self._unfed = self._unfed[:PIECE_BYTES], self._unfed[PIECE_BYTES:]
         self._spend(piece)
         if self._unfed:
-            self._limiter.wait_for_turn(self)
+            self._wait_for_turn()
         elif not self._is_held:
             self._resume_transport_reading()
-        return True
+        return len(piece)
+
+    def abort(self) -> None:
+        """Cut the connection, whatever is under way."""
+        self._unfed = b""
+        if self.transport is not None:
+            self.transport.abort()
+
+    def _wait_for_turn(self) -> None:
+        if not self.waits:
+            self.waits = True
+            self._turns.wait(self)
 
     @property
     def _is_held(self) -> bool:
@@ -350,14 +320,14 @@ class LimitedProtocol(web.RequestHandler):
     def _resume_transport_reading(self) -> None:
         """Go on with what was read already, then with the connection."""
         if self._unfed:
-            self._limiter.wait_for_turn(self)
+            self._wait_for_turn()
         else:
             super()._resume_transport_reading()
 
     def _spend(self, data: bytes) -> None:
         begun = time.perf_counter()
         self._take(data)
-        self.spent += time.perf_counter() - begun
+        self.spent += min(time.perf_counter() - begun, LONGEST_SECONDS)
 
     def _take(self, data: bytes) -> None:
         """Take what came; a head that came in one piece, as almost every one does, has no start."""
@@ -412,7 +382,7 @@ class LimitedProtocol(web.RequestHandler):
     def merits(self, silent_since: float) -> tuple[bool, bool, float]:
         """Return by what connections are compared when some have to go: the least goes first."""
         since = self.rests_since if self.head_began is None else self.head_began
-        return self.is_trusted, not self.is_slow(silent_since), since
+        return self.is_trusted, self.waits or not self.is_slow(silent_since), since
 
     def is_unread(self, before: float) -> bool:
         """Return whether the client reads nothing since before that time."""

@@ -54,7 +54,7 @@ LAYERS = (
     {"confirms", "topology", "dedup", "failures", "limits"}
     | {"metrics", "log", "settings", "spool", "tasks", "testing"},
     {"connection", "returns", "refusals"},
-    {"tls", "underlay"},
+    {"tls", "underlay", "turns"},
     {"ports", "reading"},
     {"contract"},
     {"superoffice"},

@@ -25,6 +25,8 @@ class Connection:
         self._tls = tls
         self._seconds = seconds
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        self.failure: Exception | None = None
+        """Why there was no answer to the latest request that had none."""
 
     async def send(self, request: bytes) -> Reply | None:
         """Send the bytes of a request and return the answer, None if there was none."""
@@ -34,7 +36,8 @@ class Connection:
                 writer.write(request)
                 head = (await reader.readuntil(b"\r\n\r\n")).lower()  # proxies write names so or so
                 reply = Reply(int(head[9:12]), await reader.readexactly(_length(head)))
-        except (OSError, EOFError, TimeoutError, asyncio.LimitOverrunError, ValueError):
+        except (OSError, EOFError, TimeoutError, asyncio.LimitOverrunError, ValueError) as error:
+            self.failure = error
             self.close()
             return None
         if b"\r\nconnection: close\r\n" in head:

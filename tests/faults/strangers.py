@@ -9,6 +9,7 @@ have connected.
 from __future__ import annotations
 
 import asyncio
+import os
 import resource
 import ssl
 import sys
@@ -188,6 +189,7 @@ def _any_certificate() -> ssl.SSLContext:
 
 
 if __name__ == "__main__":
+    os.nice(19)  # strangers have a machine of their own: here they take what is left of this one
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))
     secure = _any_certificate() if sys.argv[3:] else None

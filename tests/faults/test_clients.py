@@ -254,7 +254,7 @@ async def timed(connection, request):
     begun = asyncio.get_running_loop().time()
     reply = await connection.send(request)
     connection.close()
-    assert reply is not None
+    assert reply is not None, repr(connection.failure)
     assert 200 == reply.status
     return asyncio.get_running_loop().time() - begun
 

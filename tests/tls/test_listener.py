@@ -1,6 +1,7 @@
 """The public listener over https."""
 
 import asyncio
+import os
 import shutil
 import socket
 from contextlib import asynccontextmanager
@@ -148,6 +149,24 @@ def answered(authority, bridge):
     secure.sendall(b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
     assert secure.recv(1 << 16).startswith(b"HTTP/1.1 404 ")
     return secure
+
+
+async def test_who_says_no_goodbye_holds_no_descriptor(bridges, environ, authority):
+    """A connection that rested too long is gone soon after it was closed, whatever its client does.
+
+    TLS alone would wait half a minute.
+    """
+    async with bridges(**environ, BRIDGE_SERVER__IDLE_TIMEOUT_SECONDS="1") as bridge:
+        descriptors = len(os.listdir(f"/proc/{bridge.pid}/fd"))
+        resting = [await asyncio.to_thread(deaf, authority, bridge) for _ in range(20)]
+
+        def are_gone():
+            return len(os.listdir(f"/proc/{bridge.pid}/fd")) < descriptors + 5
+
+        assert not are_gone()
+        await until(are_gone, what="their descriptors are free", seconds=15)
+        for connection in resting:
+            connection.close()
 
 
 async def test_a_burst_of_handshakes(bridges, environ, authority):
