@@ -84,7 +84,7 @@ def _fed(client: Client) -> int:
     """Feed a client; return how much it took. Whatever goes wrong ends its connection alone."""
     try:
         return client.feed()
-    except Exception:  # memory, or a fault of the parser
+    except Exception as error:  # memory, or a fault of the parser
         client.abort()
-        log.exception("request_failed")
+        log.error("request_failed", exc_info=error)
         return PIECE_BYTES
