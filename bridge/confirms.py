@@ -1,10 +1,7 @@
 """One AMQP channel in confirm mode, settled in the order of the wire.
 
-aiormq matches a returned message to its publish by ``message_id`` and resolves acks of a run later
-than the frames arrive; both misreport under concurrency (docs/decisions). So this module takes the
-incoming frames where aiormq's reader hands them over, before they are queued, and is the only owner
-of what happens to a publish: Ack, Nack, Return with its header and body, Channel.Close, and the
-loss of the connection.
+This module is the only owner of what happens to a publish: Ack, Nack, Return with its header and
+body, Channel.Close, and the loss of the connection.
 
 Rules it rests on (https://www.rabbitmq.com/docs/confirms):
 a returned message is returned before it is acked; an ack with ``multiple`` settles every tag up to
@@ -21,15 +18,12 @@ from typing import Any
 
 import aiormq
 import structlog
-from aiormq.abc import FrameType
-from pamqp import commands
-from pamqp.body import ContentBody
-from pamqp.header import ContentHeader
 
 from bridge.connection import describe
 from bridge.core.errors import MessageInvalid
 from bridge.core.frames import publish_frames
 from bridge.core.message import unrouted_message
+from bridge.incoming import Incoming
 from bridge.ports import Outcome, Publish
 from bridge.refusals import Refusals
 from bridge.returns import Return
@@ -43,24 +37,6 @@ WINDOW_BYTES = 16 * 1024 * 1024
 _ANOMALY = "protocol anomaly"
 
 log = structlog.get_logger()
-
-
-class _Inbox:
-    """Stands in for aiormq's queue of incoming frames and lets one owner see each frame first."""
-
-    def __init__(self, queue: asyncio.Queue[Any], handle: Callable[[FrameType], bool]) -> None:
-        self._queue = queue
-        self._handle = handle
-
-    async def put(self, item: tuple[int, FrameType]) -> None:
-        if not self._handle(item[1]):
-            await self._queue.put(item)
-
-    async def get(self) -> Any:
-        return await self._queue.get()
-
-    def task_done(self) -> None:
-        self._queue.task_done()
 
 
 class ConfirmChannel:
@@ -88,7 +64,6 @@ class ConfirmChannel:
         self._in_flight_bytes = 0
         self._queued: deque[Publish] = deque()
         self._outgoing: list[bytes] = []
-        self._return: Return | None = None
         self._quiet_since = 0.0
         self._looks: deque[tuple[float, int]] = deque()
         self._overdue_up_to = 0
@@ -96,7 +71,7 @@ class ConfirmChannel:
         """Number of publishes that have waited too long: they take no place of the window."""
         self._refusals = Refusals()
         self.is_closed = False
-        channel.frames = _Inbox(channel.frames, self._on_frame)  # type: ignore[assignment]
+        channel.frames = Incoming(channel.frames, self)  # type: ignore[assignment]
         channel.closing.add_done_callback(self._on_closing)
 
     def __repr__(self) -> str:
@@ -143,10 +118,13 @@ class ConfirmChannel:
     def send(self, publish: Publish) -> None:
         """Put a message on the wire, or in line for it while the window is full.
 
-        One that AMQP cannot carry is refused before it takes a delivery tag: a tag without its
-        message would shift the outcome of every later one.
+        One that AMQP cannot carry is refused before it takes a delivery tag. Messages and tags are
+        counted as one by one or the channel is given up: a tag without its message, or the other
+        way round, would shift the outcome of every later one.
         """
-        if self._is_full():
+        if self.is_closed:
+            publish.settle(Outcome.AWAY)
+        elif self._is_full():
             self._queued.append(publish)
         else:
             self._send(publish)
@@ -157,22 +135,25 @@ class ConfirmChannel:
         )
 
     def _send(self, publish: Publish) -> None:
-        message = unrouted_message(publish.message) if publish.rerouted else publish.message
         try:
+            message = unrouted_message(publish.message) if publish.rerouted else publish.message
             frames = publish_frames(message, channel=self._number, frame_max=self._frame_max)
-        except MessageInvalid as invalid:
-            log.error("message_invalid", event_id=message.message_id, error=str(invalid))
-            publish.settle(Outcome.REFUSED)
+        except Exception as error:
+            _refuse(publish, error)
             return
-        if not self._in_flight:
-            self._quiet_since = self._loop.time()
-        if not self._outgoing:
-            self._loop.call_soon(self._flush)
-        self._outgoing.append(frames)
-        # Last, so that an error before leaves no tag without frames: all later ones would be wrong.
-        self._tag += 1
-        self._in_flight[self._tag] = publish
-        self._in_flight_bytes += len(message.body)
+        try:
+            if not self._in_flight:
+                self._quiet_since = self._loop.time()
+            if not self._outgoing:
+                self._loop.call_soon(self._flush)
+            self._outgoing.append(frames)
+            self._tag += 1
+            self._in_flight[self._tag] = publish
+            self._in_flight_bytes += len(message.body)
+        except BaseException as error:
+            # Tags and frames may differ by one now, and every later confirm would be for another
+            # message. So none counts any more, and what was not written never is.
+            self.on_error(error, publish)
 
     def abandon(self, reason: str, *, by_broker: bool = False) -> None:
         """Settle everything in flight as unknown: nothing more will be heard of it.
@@ -182,66 +163,50 @@ class ConfirmChannel:
         """
         if self.is_closed:
             return
-        self.is_closed = True
-        lost, queued = list(self._in_flight.values()), list(self._queued)
-        self._in_flight.clear()
-        self.overdue = 0
-        self._queued.clear()
+        try:
+            self.is_closed = True
+            self._written = 0  # no confirm means anything from now on
+            self._settle_all(blamed=by_broker or reason.startswith(_ANOMALY))
+        finally:
+            self._closed(reason)
+
+    def _settle_all(self, *, blamed: bool) -> None:
         self._outgoing.clear()
-        blamed = by_broker or reason.startswith(_ANOMALY)
-        culprit = blamed and len(lost) == 1
-        for publish in lost:
+        self.overdue = 0
+        culprit = blamed and len(self._in_flight) == 1
+        while self._in_flight:
+            publish = self._in_flight.pop(next(iter(self._in_flight)))
             publish.suspect, publish.culprit = blamed and not culprit, culprit
             publish.settle(Outcome.REFUSED if culprit else Outcome.UNKNOWN)
-        for publish in queued:
-            publish.settle(Outcome.AWAY)
-        self._closed(reason)
+        while self._queued:
+            self._queued.popleft().settle(Outcome.AWAY)
+
+    def on_error(self, error: BaseException, publish: Publish | None = None) -> None:
+        """Give the channel up because of an error nobody expects, met with a publish or not."""
+        try:
+            self.abandon(f"an unexpected error: {error!r}")
+            log.error("request_failed", exc_info=error)
+        finally:
+            if publish is not None and publish.outcome is None:  # it has not become one in flight
+                publish.settle(Outcome.AWAY)
+        if not isinstance(error, Exception):
+            raise error
 
     def _flush(self) -> None:
-        if self._outgoing:
-            self._write(b"".join(self._outgoing))
-            self._outgoing.clear()
-            self._written = self._tag
+        try:
+            if self._outgoing and not self.is_closed:
+                self._write(b"".join(self._outgoing))
+                self._outgoing.clear()
+                self._written = self._tag
+        except BaseException as error:  # what waits would wait for ever
+            self.on_error(error)
 
-    def _on_frame(self, frame: FrameType) -> bool:
-        """Take a frame of the confirm protocol; return whether aiormq must not see it."""
-        match frame:
-            case commands.Basic.Ack() | commands.Basic.Nack() | commands.Basic.Return():
-                if self._return is not None:
-                    self._anomaly("a returned message ends before it is complete")
-                else:
-                    self._on_method(frame)
-            case ContentHeader() | ContentBody():
-                self._on_content(frame)
-            case commands.Channel.Close():
-                self.abandon(f"{frame.reply_code} {frame.reply_text}", by_broker=True)
-                return False  # aiormq answers with Channel.CloseOk
-            case _:
-                return False
-        return True
-
-    def _on_method(
-        self, method: commands.Basic.Ack | commands.Basic.Nack | commands.Basic.Return
-    ) -> None:
-        if isinstance(method, commands.Basic.Return):
-            self._return = Return(method)
-            return
-        confirmed = isinstance(method, commands.Basic.Ack)
-        outcome = Outcome.CONFIRMED if confirmed else Outcome.REFUSED
-        self._settle(method.delivery_tag or 0, method.multiple, outcome)
-
-    def _on_content(self, frame: ContentHeader | ContentBody) -> None:
-        if self._return is None or not self._return.add(frame):
-            self._anomaly("content that belongs to no returned message")
-        elif self._return.is_complete:
-            returned, self._return = self._return, None
-            self._on_return(returned)
-
-    def _settle(self, tag: int, multiple: bool, outcome: Outcome) -> None:
+    def on_confirm(self, tag: int, multiple: bool, outcome: Outcome) -> None:
+        """Settle the publishes that a confirm is for."""
         self._quiet_since = self._loop.time()
         tags = self._meant(tag, multiple)
         if not tags and (tag or not multiple):
-            self._anomaly(f"a confirm for delivery tag {tag}, which is not in flight")
+            self.on_anomaly(f"a confirm for delivery tag {tag}, which is not in flight")
         for each in tags:
             self._settle_one(each, outcome)
         self._fill_up()
@@ -274,26 +239,46 @@ class ConfirmChannel:
             self.overdue -= 1
         else:
             self._in_flight_bytes -= len(publish.message.body)
-        if publish.returned:
-            self._returned(publish)
-            return
-        self._refusals.note(publish, outcome, self._quiet_since)
-        if publish.rerouted and outcome is Outcome.CONFIRMED:
-            publish.settle(Outcome.UNROUTED)
-        else:
-            publish.settle(outcome)
+        try:
+            if publish.returned:
+                self._returned(publish)
+                return
+            self._refusals.note(publish, outcome, self._quiet_since)
+            if publish.rerouted and outcome is Outcome.CONFIRMED:
+                publish.settle(Outcome.UNROUTED)
+            else:
+                publish.settle(outcome)
+        except BaseException:
+            publish.settle(Outcome.UNKNOWN)
+            raise
 
-    def _on_return(self, returned: Return) -> None:
+    def on_return(self, returned: Return) -> None:
+        """Take note of whose message came back: its confirm means that no queue has it."""
         publish = returned.find(self._in_flight, up_to=self._written)
         if publish is None:
-            self._anomaly("a message was returned that is not in flight")
+            self.on_anomaly("a message was returned that is not in flight")
         else:
             publish.returned = True
 
-    def _anomaly(self, what: str) -> None:
+    def on_close(self, reason: str) -> None:
+        """Give the channel up because the broker has closed it."""
+        self.abandon(reason, by_broker=True)
+
+    def on_anomaly(self, what: str) -> None:
         """Throw the channel away: after a wrong confirm no later one can be trusted."""
         self.abandon(f"{_ANOMALY}: {what}")
 
     def _on_closing(self, closing: asyncio.Future[Any]) -> None:
-        cause = None if closing.cancelled() else closing.exception()
-        self.abandon(describe(cause) if cause else "closed")
+        reason = "closed"
+        try:
+            if (cause := None if closing.cancelled() else closing.exception()) is not None:
+                reason = describe(cause)
+        finally:
+            self.abandon(reason)
+
+
+def _refuse(publish: Publish, error: Exception) -> None:
+    """Settle what has no frames, and so no tag; without memory for them, it may have some later."""
+    publish.settle(Outcome.AWAY if isinstance(error, MemoryError) else Outcome.REFUSED)
+    said = str(error) if isinstance(error, MessageInvalid) else repr(error)
+    log.error("message_invalid", event_id=publish.message.message_id, error=said)

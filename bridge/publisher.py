@@ -212,15 +212,17 @@ class Publisher:
             channel.abandon("stopped")
 
     def _on_closed(self, reason: str) -> None:
+        self._gone.set()
         if self._channel is not None:  # else it is we who stop
             log.warning("channel_closed", reason=reason)
-        self._gone.set()
 
     async def _watch(self, connection: Connection, url: str) -> None:
         """Return when the channel is gone, or was cut because nothing is confirmed any more."""
         while not await self._gone_within(_TICK_SECONDS):
-            self._note_blocked(connection.is_blocked)
             assert self._channel is not None  # noqa: S101  # it is until _close
+            if self._channel.is_closed:  # and an error kept it from saying so
+                return
+            self._note_blocked(connection.is_blocked)
             self._channel.note_overdue(self._deadline)
             self._ask(connection)
             if not self._blocked and self._channel.quiet_for() >= _DEAF_SECONDS:

@@ -98,8 +98,13 @@ class Transport(TransportFactory):
 
     def write(self, data: bytes) -> None:
         """Write at once; what is written to a transport that is gone is dropped."""
-        if self._writer is not None and not self._writer.is_closing():
+        if self._writer is None or self._writer.is_closing():
+            return
+        try:
             self._writer.write(data)
+        except BaseException:  # a part may be on the wire, and nothing fits behind it
+            self.abort()
+            raise
 
     def abort(self) -> None:
         """Cut the connection."""

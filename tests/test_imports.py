@@ -21,8 +21,8 @@ ONLY_PURE = {"core", "superoffice", "contract"}
 ONLY_IN = {
     "aiohttp": {"http", "limits", "receiver", "admin", "tracing", "cli"},
     "aio_pika": {"connection", "underlay", "checking", "cli"},
-    "aiormq": {"connection", "underlay", "confirms", "publisher", "checking"},
-    "pamqp": {"connection", "underlay", "confirms", "returns"},
+    "aiormq": {"connection", "underlay", "confirms", "incoming", "publisher", "checking"},
+    "pamqp": {"connection", "underlay", "incoming", "returns"},
     "opentelemetry": {"tracing"},
     "prometheus_client": {"metrics"},
     "pydantic": {"settings"},
@@ -53,8 +53,8 @@ LAYERS = (
     {"checking"},
     {"confirms", "topology", "dedup", "failures", "limits"}
     | {"metrics", "log", "settings", "spool", "tasks", "testing"},
-    {"connection", "returns", "refusals"},
-    {"tls", "underlay", "turns"},
+    {"connection", "incoming", "refusals"},
+    {"tls", "underlay", "returns", "turns"},
     {"ports", "reading"},
     {"contract"},
     {"superoffice"},

@@ -330,3 +330,20 @@ async def test_return_matches_only_what_is_equal(publishing, broker):
         outcomes = await publish_all(publisher, [one, other])
 
     assert outcomes == [Outcome.CONFIRMED, Outcome.CONFIRMED]
+
+
+async def test_write_that_fails(publishing, monkeypatch):
+    """A part of a frame may be on the wire: that connection is over, and the next one is sound."""
+
+    def fail(_):
+        raise MemoryError
+
+    async with publishing() as publisher:
+        first = publisher.connection
+        monkeypatch.setattr(publisher._connection._transport._writer, "write", fail)
+        lost = publisher.submit(message(1))
+        await eventually(lambda: lost.outcome)
+        await eventually(lambda: publisher.connection > first and publisher.is_ready)
+        outcome = await outcome_of(publisher, message(2))
+
+    assert (lost.outcome, outcome) == (Outcome.UNKNOWN, Outcome.UNROUTED)

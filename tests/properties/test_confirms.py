@@ -275,3 +275,33 @@ async def test_returned_with_other_headers(change: Any) -> None:
 async def test_returned_with_another_body_or_id(change: Any) -> None:
     """It is the only one of its exchange and key, or nobody can tell, and the channel ends."""
     assert [Outcome.UNKNOWN] * 3 == await returned(change)
+
+
+@pytest.mark.parametrize("end", ["ack", "close"])
+async def test_callback_that_fails(end: str) -> None:
+    """It keeps the outcome from nobody else, and ends neither the channel nor its connection."""
+    wire = Wire()
+    publishes = await play(wire, [("send",)] * 3 + [("turn",)])
+    told: list[Publish] = []
+
+    def fail(publish: Publish) -> None:
+        told.append(publish)
+        raise ZeroDivisionError
+
+    for publish in publishes:
+        publish.on_settled(fail)
+    await (wire.confirm("ack", 3, True) if end == "ack" else wire.say(STRAY["close"]))
+
+    assert publishes == told
+    assert wire.channel.is_closed == (end == "close") == len(wire.reasons)
+
+
+async def test_closed_channel_sends_nothing() -> None:
+    """What comes too late is told so."""
+    wire = Wire()
+    wire.channel.abandon("test")
+    late = Publish(message())
+    wire.channel.send(late)
+    await asyncio.sleep(0)
+
+    assert (late.outcome, wire.published) == (Outcome.AWAY, {})

@@ -1,0 +1,111 @@
+"""What a broker says of the publishes on one channel, put together from the frames it sends.
+
+aiormq matches a returned message to its publish by ``message_id`` and resolves acks of a run later
+than the frames arrive; both misreport under concurrency (docs/decisions). So the frames are taken
+where its reader hands them over, before they are queued.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Protocol
+
+from aiormq.abc import FrameType
+from pamqp import commands
+from pamqp.body import ContentBody
+from pamqp.header import ContentHeader
+
+from bridge.ports import Outcome
+from bridge.returns import Return
+
+_Confirm = commands.Basic.Ack | commands.Basic.Nack
+
+
+class Owner(Protocol):
+    """Who is told, in the order of the wire."""
+
+    def on_confirm(self, tag: int, multiple: bool, outcome: Outcome) -> None:
+        """Take what became of a delivery tag, or with ``multiple`` of all up to it."""
+        ...
+
+    def on_return(self, returned: Return) -> None:
+        """Take a whole returned message."""
+        ...
+
+    def on_close(self, reason: str) -> None:
+        """Take note that the broker closes the channel."""
+        ...
+
+    def on_anomaly(self, what: str) -> None:
+        """Take note that the broker says what makes no sense."""
+        ...
+
+    def on_error(self, error: BaseException) -> None:
+        """Take note that something the broker said was not taken whole."""
+        ...
+
+
+class Incoming:
+    """Stands in for aiormq's queue of incoming frames and keeps those of the confirms from it."""
+
+    def __init__(self, queue: asyncio.Queue[Any], owner: Owner) -> None:
+        self._queue = queue
+        self._owner = owner
+        self._return: Return | None = None
+
+    async def put(self, item: tuple[int, FrameType]) -> None:
+        """Take the next frame of the channel."""
+        if not self._take(item[1]):
+            await self._queue.put(item)
+
+    async def get(self) -> Any:
+        """Return the next frame that is aiormq's."""
+        return await self._queue.get()
+
+    def task_done(self) -> None:
+        """Take note that aiormq is done with one."""
+        self._queue.task_done()
+
+    def _take(self, frame: FrameType) -> bool:
+        """Return whether aiormq must not see a frame.
+
+        After one that was not taken whole, none counts: it may have been about a returned message,
+        whose ack would be taken for a confirm.
+        """
+        try:
+            match frame:
+                case commands.Basic.Ack():
+                    self._on_confirm(frame, Outcome.CONFIRMED)
+                case commands.Basic.Nack():
+                    self._on_confirm(frame, Outcome.REFUSED)
+                case commands.Basic.Return():
+                    self._on_return(frame)
+                case ContentHeader() | ContentBody():
+                    self._on_content(frame)
+                case commands.Channel.Close():
+                    self._owner.on_close(f"{frame.reply_code} {frame.reply_text}")
+                    return False  # aiormq answers with Channel.CloseOk
+                case _:
+                    return False
+        except BaseException as error:
+            self._owner.on_error(error)
+        return not isinstance(frame, commands.Channel.Close)
+
+    def _on_confirm(self, confirm: _Confirm, outcome: Outcome) -> None:
+        if self._return is None:
+            self._owner.on_confirm(confirm.delivery_tag or 0, confirm.multiple, outcome)
+        else:
+            self._owner.on_anomaly("a confirm in the middle of a returned message")
+
+    def _on_return(self, method: commands.Basic.Return) -> None:
+        if self._return is None:
+            self._return = Return(method)
+        else:
+            self._owner.on_anomaly("a returned message in the middle of another")
+
+    def _on_content(self, frame: ContentHeader | ContentBody) -> None:
+        if self._return is None or not self._return.add(frame):
+            self._owner.on_anomaly("content that belongs to no returned message")
+        elif self._return.is_complete:
+            returned, self._return = self._return, None
+            self._owner.on_return(returned)
