@@ -137,6 +137,10 @@ class Connection:
         try:
             async with asyncio.timeout(_CLOSE_SECONDS):
                 await self.amqp.close()
+        except asyncio.CancelledError:
+            self.abort()
+            if _is_cancelled():
+                raise
         except Exception:
             self.abort()
 

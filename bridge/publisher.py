@@ -180,6 +180,13 @@ class Publisher:
         except BrokerError as error:
             log.warning("broker_unreachable", error=str(error))
             return False
+        else:
+            await self._serve_on(connection, url)
+            return True
+        finally:  # a look that goes on beside the publishing has begun before it
+            self._standing.end()
+
+    async def _serve_on(self, connection: Connection, url: str) -> None:
         try:
             with broker_errors(url):
                 self._open(await connection.channel(), connection.write)
@@ -193,10 +200,10 @@ class Publisher:
                 self._renewals = 0
             self._connection = None
             self._trials.end()
-            self._standing.end()
+            if self._asking is not None:
+                self._asking.cancel()
             self._close()
             await connection.close()
-        return True
 
     def _open(self, channel: aiormq.Channel, write: Callable[[bytes], None]) -> None:
         self._gone.clear()

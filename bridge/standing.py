@@ -79,6 +79,7 @@ class Standing:
             self._looking.cancel()
 
     def _look_beside(self, url: str, topology: Topology) -> asyncio.Task[None]:
+        self.end()
         self._due_at = self._now() + RECHECK_SECONDS
         self._looking = asyncio.create_task(self._look(url, topology))
         return self._looking
@@ -86,8 +87,9 @@ class Standing:
     async def _look(self, url: str, topology: Topology) -> None:
         try:
             found = await check(url, topology, mode=self._mode)
-        except BrokerError as error:
-            log.warning("topology_unchecked", error=str(error))
+        except Exception as error:  # else nobody sees it; the next look comes in time
+            said = str(error) if isinstance(error, BrokerError) else repr(error)
+            log.warning("topology_unchecked", error=said)
             return
         left_out = () if topology == self._wanted else self.mismatches
         mismatches = dict.fromkeys((*found.mismatches, *left_out))

@@ -1,0 +1,53 @@
+"""Looks at the topology that go on beside the publishing, and what ends them."""
+
+import asyncio
+
+from pamqp import commands
+
+from bridge import publisher as publisher_module
+from bridge import standing
+from bridge.topology import Queue, Topology
+from tests.broker.peer import SILENCE, Peer
+from tests.helpers import eventually
+
+WANTED = Topology.of(["superoffice"], [Queue("billing", "superoffice", ("#",))])
+
+
+class Turnstile:
+    """Lets looks in, but never answers about ``billing``, and no publisher."""
+
+    def __init__(self):
+        self.refused = 0
+        self._is_publisher = False
+
+    def __call__(self, frame):
+        """Return what to answer instead."""
+        if isinstance(frame, commands.Connection.StartOk):
+            name = frame.client_properties["connection_name"]
+            self._is_publisher = name.endswith("publisher")
+        if isinstance(frame, commands.Connection.Open) and self._is_publisher:
+            self.refused += 1
+            return commands.Connection.Close(530, "NOT_ALLOWED - user limit", 10, 40)
+        if isinstance(frame, commands.Queue.Declare) and frame.queue == "billing":
+            return SILENCE
+        return None
+
+
+def looks():
+    """Return how many looks go on."""
+    names = [task.get_coro().__qualname__ for task in asyncio.all_tasks()]
+    return names.count("Standing._look")
+
+
+async def test_look_ends_with_the_try_that_began_it(publishing, monkeypatch):
+    """A publisher that gets no connection leaves no looks behind, however often it tries."""
+    monkeypatch.setattr(standing, "_QUEUES_SECONDS", 0.02)
+    monkeypatch.setattr(publisher_module, "delay", lambda *_, **__: 0.0)
+    turnstile = Turnstile()
+    async with (
+        Peer(refuse=turnstile) as peer,
+        publishing(urls=(peer.url,), wanted=WANTED, wait=False),
+    ):
+        await eventually(lambda: turnstile.refused >= 5)
+        assert looks() <= 1
+    await eventually(lambda: looks() == 0, seconds=1.0)
