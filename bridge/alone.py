@@ -1,46 +1,71 @@
-"""Channels for one thing alone: a message under suspicion, or the question whether anybody answers.
+"""A message under suspicion is published alone.
 
 A channel that ends with a single message on it leaves no doubt about the cause, and the messages of
-others go on meanwhile on theirs. What may end a whole connection is given one of its own.
+others go on meanwhile on theirs. What may end a whole connection is given one of its own. Where the
+broker allows no further channel, the message goes among the others, and no other suspect with it.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
 
+import aiormq
 import structlog
 
 from bridge.confirms import ConfirmChannel
 from bridge.connection import Connection, broker_errors, connect, ended_for_cause
-from bridge.core.errors import BrokerError
+from bridge.core.errors import BrokerError, NoRoom
 from bridge.core.message import Message
 from bridge.failures import Sampled, note_events
 from bridge.ports import Outcome, Publish
+from bridge.room import Room
 
 Reroute = Callable[[Publish, ConfirmChannel], None]
 
 log = structlog.get_logger()
 
 
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where everything else is published."""
+
+    connection: Connection
+    channel: ConfirmChannel
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Beside:
+    """A channel for one message, and whether its connection is for that one as well."""
+
+    connection: Connection
+    channel: aiormq.Channel
+    apart: bool
+
+
 class Trials:
     """The messages that are published alone now."""
 
-    def __init__(self, reroute: Reroute, *, patience: float) -> None:
+    def __init__(self, reroute: Reroute, room: Room, *, patience: float) -> None:
         """Take what sends the copy of a returned message, and the seconds until one is given up."""
         self._reroute = reroute
+        self._room = room
         self._patience = patience
         self._tasks: set[asyncio.Task[None]] = set()
+        self._turn = asyncio.Lock()
         self._lines = Sampled(note_events)
 
-    def begin(self, message: Message, connection: Connection | None, url: str) -> Publish:
+    def begin(self, message: Message, site: Site, *, apart: bool) -> Publish:
         """Publish a message on a channel of its own, which is closed afterwards.
 
-        Without a connection, or room on it, it has one of its own, to the URL.
+        ``apart``, or without room on the connection, it has one of its own. If not even that may
+        have a channel, it is published on the channel of the others.
         """
         publish = Publish(message)
-        task = asyncio.create_task(self._run(publish, connection, url))
+        task = asyncio.create_task(self._run(publish, site, apart))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return publish
@@ -50,48 +75,88 @@ class Trials:
         for task in list(self._tasks):
             task.cancel()
 
-    async def _run(self, publish: Publish, connection: Connection | None, url: str) -> None:
+    async def _run(self, publish: Publish, site: Site, apart: bool) -> None:
         try:
             with suppress(BrokerError, TimeoutError), broker_errors("a trial"):
-                if connection is not None and connection.has_room:
-                    await self._try(publish, connection)
-                    return
-                async with _connected(url) as own:
-                    await self._try(publish, own, apart=True)
+                async with AsyncExitStack() as stack:
+                    if (beside := await self._find_room(site, apart, stack)) is not None:
+                        await self._try(publish, beside)
+                        return
+                async with self._turn:
+                    await self._try_among_others(publish, site.channel)
         except Exception as error:
             log.error("message_invalid", event_id=publish.message.message_id, error=repr(error))
             _settle(publish, Outcome.REFUSED)
         finally:
             _settle(publish, Outcome.AWAY)
 
-    async def _try(self, publish: Publish, connection: Connection, *, apart: bool = False) -> None:
-        channel = await connection.channel()
+    async def _find_room(self, site: Site, apart: bool, stack: AsyncExitStack) -> _Beside | None:
+        """Open a channel; return None if the broker allows none anywhere."""
+        if not apart and self._room.is_shared and site.connection.has_room:
+            try:
+                return _Beside(site.connection, await site.connection.channel(), apart=False)
+            except NoRoom as error:  # it was not known before, and has cost the connection
+                self._room.refused(error, elsewhere=False)
+                raise
+        if not self._room.is_elsewhere:
+            return None
+        try:
+            own = await stack.enter_async_context(_connected(site.url))
+            return _Beside(own, await own.channel(), apart=True)
+        except NoRoom as error:
+            self._room.refused(error, elsewhere=True)
+            return None
+
+    async def _try_among_others(self, publish: Publish, channel: ConfirmChannel) -> None:
+        tried, settled = Publish(publish.message), asyncio.Event()
+        tried.suspect = True
+
+        def pass_on(tried: Publish) -> None:
+            settled.set()
+            publish.culprit = tried.culprit
+            publish.settle(tried.outcome or Outcome.AWAY)
+
+        tried.on_settled(pass_on)
+        channel.send(tried)
+        try:
+            await self._wait_for(settled)
+        finally:
+            if tried.outcome is None:
+                tried.suspect = False
+                tried.on_settled(None)
+                publish.settle(Outcome.UNKNOWN)
+
+    async def _try(self, publish: Publish, beside: _Beside) -> None:
+        channel = beside.channel
         tried, settled = Publish(publish.message), asyncio.Event()
 
         def pass_on(tried: Publish) -> None:
             settled.set()
-            refused = apart and ended_for_cause(channel)
+            refused = beside.apart and ended_for_cause(channel)
             publish.culprit = tried.culprit or refused
             publish.settle(Outcome.REFUSED if refused else tried.outcome or Outcome.AWAY)
 
         tried.on_settled(pass_on)
         own = ConfirmChannel(
             channel,
-            write=connection.write,
+            write=beside.connection.write,
             returned=lambda returned: self._reroute(returned, own),
             closed=self._note_ended,
         )
         own.send(tried)
         try:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._patience):
-                    await settled.wait()
+            await self._wait_for(settled)
         finally:
             if tried.outcome is None:
                 own.abandon(f"not confirmed within {self._patience:g} s")
             own.is_closed = True
         async with asyncio.timeout(self._patience):  # a silent queue may keep it from an answer
             await channel.close()
+
+    async def _wait_for(self, settled: asyncio.Event) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._patience):
+                await settled.wait()
 
     def _note_ended(self, reason: str) -> None:
         if self._lines.lets("trial_ended"):
@@ -110,14 +175,3 @@ async def _connected(url: str) -> AsyncIterator[Connection]:
         yield connection
     finally:
         await connection.close()
-
-
-async def answers(connection: Connection) -> bool:
-    """Return whether the broker opens a channel on a connection, or another connection."""
-    with suppress(BrokerError, TimeoutError), broker_errors("a question"):
-        if not connection.has_room:
-            await (await connection.another(purpose="question")).close()
-            return True
-        await (await connection.channel()).close()
-        return True
-    return False

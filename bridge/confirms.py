@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import takewhile
 from typing import Any
 
@@ -98,9 +99,15 @@ class ConfirmChannel:
         """Return for how many seconds publishes have waited while nothing was settled."""
         return self._loop.time() - self._quiet_since if self._in_flight else 0.0
 
-    def note_answer(self) -> None:
-        """Take note that the broker answers on this connection, if not to the publishes."""
-        self._quiet_since = self._loop.time()
+    async def ask(self) -> None:
+        """Ask the broker for a sign of life; for a queue that is silent its channel answers.
+
+        ``basic.qos`` is for consumers, of which there are none. There is no deadline: aiormq would
+        close the channel at its end.
+        """
+        with suppress(Exception):  # what ends the channel is told elsewhere
+            await self._channel.basic_qos(prefetch_count=0)
+            self._quiet_since = self._loop.time()
 
     def note_overdue(self, patience: float) -> None:
         """Let what was sent so long ago take no place of the window; called every moment."""
@@ -159,7 +166,8 @@ class ConfirmChannel:
         """Settle everything in flight as unknown: nothing more will be heard of it.
 
         When the broker closes a channel, or we do because of what it says, one of the messages in
-        flight is the reason. A single one is refused by that; among several each is suspect.
+        flight is the reason. A single one is refused by that; among several each is suspect, or the
+        one that is on trial.
         """
         if self.is_closed:
             return
@@ -173,11 +181,13 @@ class ConfirmChannel:
     def _settle_all(self, *, blamed: bool) -> None:
         self._outgoing.clear()
         self.overdue = 0
-        culprit = blamed and len(self._in_flight) == 1
+        on_trial = sum(each.suspect for each in self._in_flight.values())
+        is_alone = (on_trial or len(self._in_flight)) == 1
         while self._in_flight:
             publish = self._in_flight.pop(next(iter(self._in_flight)))
-            publish.suspect, publish.culprit = blamed and not culprit, culprit
-            publish.settle(Outcome.REFUSED if culprit else Outcome.UNKNOWN)
+            accused = blamed and (publish.suspect or not on_trial)
+            publish.culprit, publish.suspect = accused and is_alone, accused and not is_alone
+            publish.settle(Outcome.REFUSED if publish.culprit else Outcome.UNKNOWN)
         while self._queued:
             self._queued.popleft().settle(Outcome.AWAY)
 

@@ -16,13 +16,14 @@ from aiormq.exceptions import (
     AuthenticationError,
     ChannelClosed,
     ConnectionClosed,
+    ConnectionNotAllowed,
     ProbableAuthenticationError,
 )
 from pamqp.exceptions import PAMQPException
 from yarl import URL
 
 from bridge import tls
-from bridge.core.errors import BridgeError, BrokerUnreachable
+from bridge.core.errors import BridgeError, BrokerUnreachable, NoRoom
 from bridge.underlay import Amqp, Transport, free_channel
 
 HEARTBEAT = 5
@@ -52,6 +53,10 @@ _ERRORS = (
     struct.error,
 )
 """All that a dying connection may raise; aiormq's ChannelInvalidStateError is a RuntimeError."""
+
+_NOT_ALLOWED = 530
+_LIMIT = re.compile("limit|channel_max")
+"""In what RabbitMQ says with 530 when there are too many channels or connections."""
 
 _OBJECT = re.compile(r"<([\w.]+)[^<>]* (?:at )?0x[0-9a-f]+>")
 """How Python and its libraries show what has no text of its own: a name and an address."""
@@ -99,11 +104,20 @@ class Connection:
         return True
 
     async def channel(self) -> aiormq.Channel:
-        """Open a channel in confirm mode and return aiormq's; raises ``BrokerUnreachable``."""
-        with broker_errors(self._url, Exception):
-            async with asyncio.timeout(ANSWER_SECONDS):
-                channel = await self.amqp.channel(self._free_channel())
-            underlay = await channel.get_underlay_channel()
+        """Open a channel in confirm mode and return aiormq's.
+
+        Raises ``BrokerUnreachable``, as ``NoRoom`` when there would be one too many; if RabbitMQ
+        says so, the connection has ended.
+        """
+        try:
+            with broker_errors(self._url, Exception):
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    channel = await self.amqp.channel(self._free_channel())
+                underlay = await channel.get_underlay_channel()
+        except BrokerUnreachable:
+            if (end := self.end) is not None and _is_limit(end):
+                raise _unreachable(self._url, end) from end
+            raise
         assert isinstance(underlay, aiormq.Channel)  # noqa: S101  # no other kind is ever made
         return underlay
 
@@ -112,16 +126,12 @@ class Connection:
         """Return whether the broker allows one more channel on it."""
         return self.amqp.transport is None or bool(free_channel(self.amqp.transport.connection))
 
-    async def another(self, *, purpose: str) -> Connection:
-        """Open one more connection to the same URL; raises ``BrokerUnreachable``."""
-        return await connect(self._url, purpose=purpose)
-
     def _free_channel(self) -> int:
         if self.amqp.transport is None:
             raise BrokerUnreachable(f"{safe_url(self._url)}: the connection was lost")
         number = free_channel(self.amqp.transport.connection)
         if number is None:
-            raise BrokerUnreachable(f"{safe_url(self._url)}: no more channels (channel_max)")
+            raise NoRoom(f"{safe_url(self._url)}: no more channels (channel_max)")
         return number
 
     def write(self, frames: bytes) -> None:
@@ -186,15 +196,28 @@ def broker_errors(url: str, *errors: type[Exception]) -> Iterator[None]:
     except asyncio.CancelledError as error:
         if _is_cancelled():
             raise
-        raise BrokerUnreachable(f"{safe_url(url)}: {describe(error)}") from error
+        raise _unreachable(url, error) from error
     except Exception as error:
         if isinstance(error, BridgeError) or not isinstance(error, errors or _ERRORS):
             raise
         if _is_cancelled():
             raise asyncio.CancelledError from error
-        raise BrokerUnreachable(f"{safe_url(url)}: {describe(error)}") from error
+        raise _unreachable(url, error) from error
     if _is_cancelled():
         raise asyncio.CancelledError
+
+
+def _unreachable(url: str, error: BaseException) -> BrokerUnreachable:
+    kind = NoRoom if _is_limit(error) else BrokerUnreachable
+    return kind(f"{safe_url(url)}: {describe(error)}")
+
+
+def _is_limit(error: BaseException) -> bool:
+    """Return whether RabbitMQ refuses because of how many channels or connections there are."""
+    not_allowed = isinstance(error, ConnectionNotAllowed) or (
+        isinstance(error, ConnectionClosed) and error.args[:1] == (_NOT_ALLOWED,)
+    )
+    return not_allowed and _LIMIT.search(str(error)) is not None
 
 
 def ended_for_cause(channel: aiormq.Channel) -> bool:

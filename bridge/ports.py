@@ -43,7 +43,8 @@ class Outcome(Enum):
 class Publish:
     """One message on its way: settled once, by the broker or by the loss of the channel.
 
-    ``suspect``: it was in flight with others when the broker closed the channel, and may be why.
+    ``suspect``: it was in flight with others when the broker closed the channel, and may be why;
+    or it is on trial, and is to blame before others.
     ``culprit``: it was alone then, and is why.
     """
 

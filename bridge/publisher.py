@@ -9,26 +9,27 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import cycle
 
 import aiormq
 import structlog
 
-from bridge.alone import Trials, answers
+from bridge.alone import Site, Trials
 from bridge.confirms import ConfirmChannel
 from bridge.connection import HEARTBEAT, Connection, broker_errors, connect, safe_url
 from bridge.core.backoff import delay
 from bridge.core.errors import BrokerError
 from bridge.core.message import UNROUTED, Message
 from bridge.ports import Outcome, Publish
+from bridge.room import Room
 from bridge.standing import Standing
 from bridge.topology import Mismatch, Mode, Topology
 
 REFUSING_SECONDS = 2.0
 """For how long one connection may refuse messages until it is renewed; twice as long each time."""
 
-_REFUSING_AT_MOST = 600.0
+_LONGEST_PATIENCE = 600.0
 
 _ELECTION_SECONDS = 1.0
 """At most so long, and at least half of it, is waited after a connection: if its node died, the
@@ -61,18 +62,18 @@ class Publisher:
     ) -> None:
         self._urls = tuple(urls)
         self._next_url = cycle(self._urls)
-        self._standing = Standing(wanted, mode)
+        self._room = Room()
+        self._standing = Standing(wanted, mode, self._room)
         self._deadline = confirm_deadline
         self._channel: ConfirmChannel | None = None
         self._gone = asyncio.Event()
         self._blocked = False
         self._renewing = False
         self._renewals = 0
-        self._connection: Connection | None = None
-        self._url = ""
-        """Where that leads to."""
+        self._opened_at = 0.0
+        self._site: Site | None = None
         self._asking: asyncio.Task[None] | None = None
-        self._trials = Trials(self._reroute, patience=confirm_deadline)
+        self._trials = Trials(self._reroute, self._room, patience=confirm_deadline)
         self.connection = 0
 
     def __repr__(self) -> str:
@@ -124,8 +125,8 @@ class Publisher:
     def submit(self, message: Message) -> Publish:
         """Put the message on the wire; one that cannot go now is settled as ``AWAY`` at once."""
         publish = Publish(message)
-        if self.is_up and self.takes(message.exchange):
-            self._send(publish)
+        if self._channel is not None and self.is_up and self.takes(message.exchange):
+            self._channel.send(publish)
         else:
             publish.settle(Outcome.AWAY)
         return publish
@@ -135,8 +136,8 @@ class Publisher:
 
         ``apart``: on a connection of its own, too.
         """
-        if self._connection is not None and self.is_up and self.takes(message.exchange):
-            return self._trials.begin(message, None if apart else self._connection, self._url)
+        if self._site is not None and self.is_up and self.takes(message.exchange):
+            return self._trials.begin(message, self._site, apart=apart)
         publish = Publish(message)
         publish.settle(Outcome.AWAY)
         return publish
@@ -158,10 +159,6 @@ class Publisher:
             log.info("broker_reconnecting", in_seconds=round(pause, 2))
             await asyncio.sleep(pause)
 
-    def _send(self, publish: Publish) -> None:
-        assert self._channel is not None  # noqa: S101  # the caller has looked
-        self._channel.send(publish)
-
     def _reroute(self, publish: Publish, channel: ConfirmChannel | None = None) -> None:
         """Send the copy of a returned message to ``superoffice.unrouted``."""
         channel = channel or self._channel
@@ -178,6 +175,7 @@ class Publisher:
             await self._standing.begin(url)
             connection = await connect(url, purpose="publisher")
         except BrokerError as error:
+            self._standing.note_error(error)
             log.warning("broker_unreachable", error=str(error))
             return False
         else:
@@ -189,29 +187,33 @@ class Publisher:
     async def _serve_on(self, connection: Connection, url: str) -> None:
         try:
             with broker_errors(url):
-                self._open(await connection.channel(), connection.write)
-                self._connection, self._url = connection, url
+                self._open(await connection.channel(), connection, url)
                 log.info("broker_connected", url=safe_url(url), topology=self.topology)
+                if not connection.has_room:
+                    self._room.tell("one channel was negotiated (channel_max)")
                 await self._watch(connection, url)
         except BrokerError as error:
+            self._standing.note_error(error)
             log.warning("broker_lost", error=str(error))
         finally:
             if not self._renewing:
                 self._renewals = 0
-            self._connection = None
+            self._site = None
             self._trials.end()
             if self._asking is not None:
                 self._asking.cancel()
             self._close()
             await connection.close()
 
-    def _open(self, channel: aiormq.Channel, write: Callable[[bytes], None]) -> None:
+    def _open(self, channel: aiormq.Channel, connection: Connection, url: str) -> None:
         self._gone.clear()
+        self._opened_at = asyncio.get_running_loop().time()
         self._blocked = self._renewing = False
         self.connection += 1
         self._channel = ConfirmChannel(
-            channel, write=write, returned=self._reroute, closed=self._on_closed
+            channel, write=connection.write, returned=self._reroute, closed=self._on_closed
         )
+        self._site = Site(connection, self._channel, url)
 
     def _close(self) -> None:
         channel, self._channel = self._channel, None
@@ -226,39 +228,49 @@ class Publisher:
     async def _watch(self, connection: Connection, url: str) -> None:
         """Return when the channel is gone, or was cut because nothing is confirmed any more."""
         while not await self._gone_within(_TICK_SECONDS):
-            assert self._channel is not None  # noqa: S101  # it is until _close
-            if self._channel.is_closed:  # and an error kept it from saying so
+            channel = self._channel
+            if channel is None or channel.is_closed:  # and an error kept it from saying so
                 return
             self._note_blocked(connection.is_blocked)
-            self._channel.note_overdue(self._deadline)
-            self._ask(connection)
-            if not self._blocked and self._channel.quiet_for() >= _DEAF_SECONDS:
+            channel.note_overdue(self._deadline)
+            self._ask(channel)
+            if not self._blocked and channel.quiet_for() >= _DEAF_SECONDS:
                 log.warning("broker_silent", seconds=_DEAF_SECONDS, in_flight=self.in_flight)
                 connection.abort()
                 return
-            if self._channel.refused_for >= self._patience:
-                seconds = round(self._channel.refused_for, 1)
-                log.warning("connection_renewed", refused_for_seconds=seconds)
+            if self._is_to_leave(channel):
                 await self._retire()
-                return
-            if self._channel.overdue >= _OVERDUE_AT_MOST and self.is_up:
-                log.warning("connection_replaced", overdue=self._channel.overdue)
-                await self._retire()
-                connection.abort()  # a channel that waits for its queue answers no handshake
+                if channel.overdue:  # a channel that waits for its queue answers no handshake
+                    connection.abort()
                 return
             self._standing.go_on(url)
 
-    @property
-    def _patience(self) -> float:
-        """Return for how many seconds all of a kind may be refused until the connection is renewed.
+    def _is_to_leave(self, channel: ConfirmChannel) -> bool:
+        """Return whether another connection is to be made, and say why.
 
         RabbitMQ (3.10 at least) remembers for each channel where the leader of a quorum queue is. A
         channel that was opened before a new leader was elected refuses every message of that queue
         as long as it lives. A queue that was full all the time looks the same: for its sake the
         next renewal is ever later.
         """
+        if channel.refused_for >= self._patience:
+            log.warning("connection_renewed", refused_for_seconds=round(channel.refused_for, 1))
+        elif channel.overdue >= _OVERDUE_AT_MOST and self.is_up:
+            log.warning("connection_replaced", overdue=channel.overdue)
+        elif self._standing.waits_for_room and self._age >= self._patience:
+            log.info("connection_lent", seconds=round(self._age))
+        else:
+            return False
+        return True
+
+    @property
+    def _patience(self) -> float:
         attempt = self._renewals + 1
-        return delay(attempt, base=REFUSING_SECONDS, cap=_REFUSING_AT_MOST, spread=0)
+        return delay(attempt, base=REFUSING_SECONDS, cap=_LONGEST_PATIENCE, spread=0)
+
+    @property
+    def _age(self) -> float:
+        return asyncio.get_running_loop().time() - self._opened_at
 
     async def _retire(self) -> None:
         """Let what is in flight be settled, so that nothing of it is published twice."""
@@ -270,20 +282,14 @@ class Publisher:
             if await self._gone_within(_TICK_SECONDS):
                 return
 
-    def _ask(self, connection: Connection) -> None:
+    def _ask(self, channel: ConfirmChannel) -> None:
         """Ask the broker for a sign of life when nothing was confirmed for half the deadline.
 
         A queue that never confirms looks like a broker that is deaf, but only to its publishers.
         """
-        channel = self._channel
-        quiet = channel is not None and channel.quiet_for() >= self._deadline / 2
+        quiet = channel.quiet_for() >= self._deadline / 2
         if quiet and (self._asking is None or self._asking.done()):
-            self._asking = asyncio.create_task(self._hear(connection, self.connection))
-
-    async def _hear(self, connection: Connection, number: int) -> None:
-        heard = await answers(connection)
-        if heard and self._channel is not None and self.connection == number:
-            self._channel.note_answer()
+            self._asking = asyncio.create_task(channel.ask())
 
     async def _gone_within(self, seconds: float) -> bool:
         try:

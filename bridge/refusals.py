@@ -21,11 +21,13 @@ class Refusals:
     def note(self, publish: Publish, outcome: Outcome, now: float) -> None:
         """Note what the broker said; a place that took something is a good one from then on.
 
+        What is on trial is expected to be refused.
+
         A channel that took more kinds than are remembered is good too: no new kind is judged.
         """
         message = publish.message
         place = (UNROUTED, "") if publish.rerouted else (message.exchange, message.routing_key)
-        if place in self._taken:
+        if place in self._taken or publish.suspect:
             return
         if outcome is Outcome.CONFIRMED:
             self._since.pop(place, None)

@@ -9,7 +9,8 @@ from dataclasses import replace
 import structlog
 
 from bridge.checking import check
-from bridge.core.errors import BrokerError
+from bridge.core.errors import BrokerError, NoRoom
+from bridge.room import Room
 from bridge.topology import Mismatch, Mode, Report, Topology
 
 RECHECK_SECONDS = 10.0
@@ -24,9 +25,12 @@ log = structlog.get_logger()
 class Standing:
     """Looks at what is needed before anything is published, at the rest while it is."""
 
-    def __init__(self, wanted: Topology, mode: Mode) -> None:
+    def __init__(self, wanted: Topology, mode: Mode, room: Room) -> None:
         self._wanted = wanted
         self._mode: Mode = mode
+        self._room = room
+        self._has_room = True
+        """Whether there may be a look beside the publishing; not since one was refused."""
         self._report = Report()
         self._is_known = False
         self._due_at = math.inf
@@ -49,6 +53,11 @@ class Standing:
         """Return whether every exchange that messages may go to was verified."""
         return {each.name for each in self._wanted.exchanges} <= self._report.verified
 
+    @property
+    def waits_for_room(self) -> bool:
+        """Return whether a look is due that has to wait for the end of the publisher's channel."""
+        return not self._has_room and self._now() >= self._due_at
+
     def takes(self, exchange: str) -> bool:
         """Return whether an exchange was verified."""
         return exchange in self._report.verified
@@ -58,7 +67,12 @@ class Standing:
 
         A queue that is bound too late misses events: what waits is published at once. What was
         wrong the last time may take long, and nobody waits for it: it comes beside the publishing.
+        Where there is no room for that, all of it is looked at now.
         """
+        if not self._has_room:
+            self._note(await check(url, self._wanted, mode=self._mode), is_all=True)
+            self._has_room = True
+            return
         wrong = {mismatch.name for mismatch in self.mismatches}
         now = self._wanted.needed.without(wrong)
         found = await check(url, now, mode=self._mode)
@@ -70,8 +84,14 @@ class Standing:
     def go_on(self, url: str) -> None:
         """Look at the rest, or once more, when it is due; called every moment of a connection."""
         is_looking = self._looking is not None and not self._looking.done()
-        if not is_looking and self._now() >= self._due_at:
+        if not is_looking and self._has_room and self._now() >= self._due_at:
             self._look_beside(url, self._wanted)
+
+    def note_error(self, error: BrokerError) -> None:
+        """Take note of what kept somebody from the broker: it may be that a look was in the way."""
+        if isinstance(error, NoRoom):
+            self._has_room = False
+            self._room.tell(str(error))
 
     def end(self) -> None:
         """Stop looking: the connection is gone."""
@@ -87,9 +107,12 @@ class Standing:
     async def _look(self, url: str, topology: Topology) -> None:
         try:
             found = await check(url, topology, mode=self._mode)
+        except BrokerError as error:
+            self.note_error(error)
+            log.warning("topology_unchecked", error=str(error))
+            return
         except Exception as error:  # else nobody sees it; the next look comes in time
-            said = str(error) if isinstance(error, BrokerError) else repr(error)
-            log.warning("topology_unchecked", error=said)
+            log.warning("topology_unchecked", error=repr(error))
             return
         left_out = () if topology == self._wanted else self.mismatches
         mismatches = dict.fromkeys((*found.mismatches, *left_out))

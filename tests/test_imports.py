@@ -21,7 +21,7 @@ ONLY_PURE = {"core", "superoffice", "contract"}
 ONLY_IN = {
     "aiohttp": {"http", "limits", "receiver", "admin", "tracing", "cli"},
     "aio_pika": {"connection", "underlay", "checking", "cli"},
-    "aiormq": {"connection", "underlay", "confirms", "incoming", "publisher", "checking"},
+    "aiormq": {"alone", "connection", "underlay", "confirms", "incoming", "publisher", "checking"},
     "pamqp": {"connection", "underlay", "incoming", "returns"},
     "opentelemetry": {"tracing"},
     "prometheus_client": {"metrics"},
@@ -53,7 +53,7 @@ LAYERS = (
     {"checking"},
     {"confirms", "topology", "dedup", "failures", "limits"}
     | {"metrics", "log", "settings", "spool", "tasks", "testing"},
-    {"connection", "incoming", "refusals"},
+    {"connection", "incoming", "refusals", "room"},
     {"tls", "underlay", "returns", "turns"},
     {"ports", "reading"},
     {"contract"},

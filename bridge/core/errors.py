@@ -12,6 +12,7 @@
     |-- CertificateUnusable   a PEM file is missing, or is not what it should be
     `-- BrokerError           RabbitMQ
         |-- BrokerUnreachable     not connected, or refused to let us in
+        |   `-- NoRoom                one channel or connection too many
         `-- TopologyMismatch      an exchange or queue is missing or different
 
 The first line of a class's docstring is its message when none is given.
@@ -126,6 +127,10 @@ class BrokerError(BridgeError):
 
 class BrokerUnreachable(BrokerError):
     """No connection to RabbitMQ."""
+
+
+class NoRoom(BrokerUnreachable):
+    """RabbitMQ allows no further channel, or no further connection."""
 
 
 class TopologyMismatch(BrokerError):

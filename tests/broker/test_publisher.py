@@ -340,7 +340,7 @@ async def test_write_that_fails(publishing, monkeypatch):
 
     async with publishing() as publisher:
         first = publisher.connection
-        monkeypatch.setattr(publisher._connection._transport._writer, "write", fail)
+        monkeypatch.setattr(publisher._site.connection._transport._writer, "write", fail)
         lost = publisher.submit(message(1))
         await eventually(lambda: lost.outcome)
         await eventually(lambda: publisher.connection > first and publisher.is_ready)

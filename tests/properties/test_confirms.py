@@ -305,3 +305,19 @@ async def test_closed_channel_sends_nothing() -> None:
     await asyncio.sleep(0)
 
     assert (late.outcome, wire.published) == (Outcome.AWAY, {})
+
+
+async def test_whoever_is_on_trial_is_to_blame() -> None:
+    """The others, who were in flight when the channel was closed, are not under suspicion."""
+    wire = Wire()
+    publishes = await play(wire, [("send",)] * 2)
+    on_trial = Publish(message(9))
+    on_trial.suspect = True
+    wire.channel.send(on_trial)
+    await asyncio.sleep(0)
+    await wire.say(STRAY["close"])
+
+    assert (Outcome.REFUSED, True) == (on_trial.outcome, on_trial.culprit)
+    assert {(Outcome.UNKNOWN, False, False)} == {
+        (each.outcome, each.suspect, each.culprit) for each in publishes
+    }
