@@ -45,9 +45,9 @@ def configure(
     its standard error stream from then on: warnings, tracebacks, and why it ends.
     """
     stream = stream or sys.stderr
-    target = _Unfailing(stream) if waits or not _is_file(stream) else _Beside(stream)
+    target = _Unfailing(stream) if waits or not _is_file(stream) else _beside_of(stream)
     if not waits and _is_file(sys.stderr):
-        sys.stderr = cast("TextIO", _Beside(sys.stderr))
+        sys.stderr = cast("TextIO", _beside_of(sys.stderr, target))
     for name in NOISY_LIBRARIES:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     logging.basicConfig(level=logging.WARNING, handlers=[_Forward()])
@@ -60,7 +60,7 @@ def configure(
             _console if format == "console" else _json,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
-        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", target)),
+        logger_factory=lambda *_: _Lines(target),
         cache_logger_on_first_use=False,
     )
 
@@ -79,6 +79,19 @@ class _Forward(logging.Handler):
             log.error("library_message", library=name, text=text, exc_info=trace)
         else:
             log.warning("library_message", library=name, text=text, exc_info=trace)
+
+
+class _Lines:
+    """Writes each record whole, without a lock: a finalizer may log in the middle of it."""
+
+    def __init__(self, stream: _Unfailing | _Beside) -> None:
+        self._stream = stream
+
+    def write(self, record: str) -> None:
+        self._stream.write(f"{record}\n")
+        self._stream.flush()
+
+    debug = info = warning = error = critical = write
 
 
 class _Unfailing:
@@ -103,6 +116,9 @@ _LAST_SECONDS = 1.0
 """How long the end of the process waits for lines that are still to be written."""
 
 
+_PAUSE_SECONDS = 0.1
+"""After a line that could not be written because of an error that nobody expected."""
+
 _beside: list[_Beside] = []
 
 
@@ -111,6 +127,17 @@ def _is_file(stream: TextIO) -> bool:
         return stream.fileno() >= 0
     except (OSError, ValueError):
         return False
+
+
+def _beside_of(stream: TextIO, other: object = None) -> _Beside:
+    """Return what writes to a stream on a thread; it is the other's if their file is the same.
+
+    Two threads would mix lines that are longer than a pipe takes at once.
+    """
+    for known in (stream, other):
+        if isinstance(known, _Beside) and os.path.sameopenfile(known.fileno(), stream.fileno()):
+            return known
+    return _Beside(stream)
 
 
 def wait() -> None:
@@ -127,27 +154,32 @@ class _Beside:
     def __init__(self, stream: TextIO) -> None:
         self._file = stream.fileno()
         self._lines: SimpleQueue[str] = SimpleQueue()
-        self._begun = ""
+        self._own = threading.local()
+        """What each thread has begun of a line: parts of one must not get into another."""
         self._size = 0
         self._dropped = 0
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        """Taken again by its thread when a finalizer logs in the middle of a line."""
         threading.Thread(target=self._run, name="log", daemon=True).start()
         atexit.register(self.wait)
         _beside.append(self)
 
     def write(self, text: str) -> int:
         """Hand the text over as soon as its line is complete, or drop it."""
-        with self._lock:
-            self._begun += text
-            if not self._begun.endswith("\n"):
-                return len(text)
-            whole, self._begun = self._begun, ""
-            if self._size >= _QUEUED_BYTES:
-                self._dropped += 1
-                return len(text)
-            self._size += len(whole)
-            self._lines.put(whole)
+        begun = getattr(self._own, "begun", "") + text
+        is_whole = begun.endswith("\n")
+        self._own.begun = "" if is_whole else begun
+        if is_whole:
+            self._queue(begun, len(begun))
         return len(text)
+
+    def _queue(self, lines: str, size: int) -> None:
+        with self._lock:
+            if self._size < _QUEUED_BYTES:
+                self._size += size
+                self._lines.put(lines)
+            else:
+                self._dropped += 1
 
     def flush(self) -> None:
         """Do nothing: the thread writes at once."""
@@ -168,15 +200,23 @@ class _Beside:
 
     def _run(self) -> None:
         while True:
-            text = self._lines.get()
-            written = _write(self._file, text.encode(errors="backslashreplace"))
+            try:
+                self._pass_on(self._lines.get())
+            except Exception:  # for want of memory, say: there is nowhere to tell it
+                time.sleep(_PAUSE_SECONDS)
+
+    def _pass_on(self, lines: str) -> None:
+        written, told, size = False, 0, len(lines)
+        try:
+            written = _write(self._file, lines.encode(errors="backslashreplace"))
+        finally:
             with self._lock:
-                self._size -= len(text)
+                self._size -= size
                 self._dropped += not written
-                told = self._dropped if written and self._size < _QUEUED_BYTES // 2 else 0
-                self._dropped -= told
-            if told:  # only now is there somebody who reads it
-                log.warning("log_lines_dropped", lines=told)
+                if written and self._size < _QUEUED_BYTES // 2:
+                    told, self._dropped = self._dropped, 0
+        if told:  # only now is there somebody who reads it
+            log.warning("log_lines_dropped", lines=told)
 
 
 def _write(file: int, left: bytes) -> bool:

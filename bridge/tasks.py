@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from concurrent.futures import Future
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -36,29 +37,53 @@ async def kept_running(
 def on_a_thread(
     work: Callable[..., _Result], *arguments: Any, name: str
 ) -> asyncio.Future[_Result]:
-    """Do something on a thread of its own, which nobody has to wait for at the end."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[_Result] = loop.create_future()
-    args = (partial(work, *arguments), loop, done)
+    """Do as ``begun``, for who waits on the event loop, and may give up."""
+    return asyncio.wrap_future(begun(work, *arguments, name=name))
+
+
+def begun(work: Callable[..., _Result], *arguments: Any, name: str) -> Future[_Result]:
+    """Do something on a thread of its own, which nobody has to wait for at the end.
+
+    Whatever it ends of is in what is returned.
+    """
+    done: Future[_Result] = Future()
+    done.set_running_or_notify_cancel()  # from now on it cannot be cancelled
+    args = (partial(work, *arguments), done)
     threading.Thread(target=_work, args=args, name=name, daemon=True).start()
     return done
 
 
-def _work(
-    work: Callable[[], _Result], loop: asyncio.AbstractEventLoop, done: asyncio.Future[_Result]
-) -> None:
+def _work(work: Callable[[], _Result], done: Future[_Result]) -> None:
     try:
-        settle: Callable[..., None] = done.set_result
-        found: Any = work()
+        found = work()
     except BaseException as error:
-        settle, found = done.set_exception, error
-    with suppress(RuntimeError):  # the loop is closed already
-        loop.call_soon_threadsafe(_settle, done, settle, found)
+        done.set_exception(error)
+    else:
+        done.set_result(found)
 
 
-def _settle(done: asyncio.Future[Any], settle: Callable[..., None], found: object) -> None:
-    if not done.done():  # who waited may have given up
-        settle(found)
+@contextmanager
+def threads_watched(failed: Callable[[str], None]) -> Iterator[None]:
+    """Tell, on the event loop, what a thread has ended of that expected no error.
+
+    Nothing starts it again, and what it was there for is not done any more.
+    """
+    loop = asyncio.get_running_loop()
+    before = threading.excepthook
+
+    def note(ended: threading.ExceptHookArgs) -> None:
+        name = ended.thread.name if ended.thread else "unknown"
+        why = f"the thread {name} has ended: {ended.exc_type.__name__}: {ended.exc_value}"
+        with suppress(Exception):  # without memory there is no report
+            log.error("thread_failed", thread=name, exc_info=ended.exc_value)
+        with suppress(RuntimeError):  # the loop is closed already
+            loop.call_soon_threadsafe(failed, why)
+
+    threading.excepthook = note
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 async def _again_and_again(name: str, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -81,4 +106,5 @@ def _is_told_to_end() -> bool:
 
 
 def _report(name: str, error: BaseException) -> None:
-    log.error("task_failed", task=name, again_in_seconds=_PAUSE_SECONDS, exc_info=error)
+    with suppress(Exception):  # without memory there is no report, but still a task
+        log.error("task_failed", task=name, again_in_seconds=_PAUSE_SECONDS, exc_info=error)

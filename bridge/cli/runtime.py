@@ -88,10 +88,12 @@ def _leave(error: BaseException | None, stopped: int) -> None:
 
 def _exit(code: int, last_words: Sequence[str] = ()) -> NoReturn:
     """Exit at once, whatever threads do; say why if somebody reads it."""
-    telling = threading.Thread(target=_tell, args=(last_words,), daemon=True)
-    telling.start()
-    telling.join(_TELL_SECONDS)
-    os._exit(code)
+    try:
+        telling = threading.Thread(target=_tell, args=(last_words,), daemon=True)
+        telling.start()
+        telling.join(_TELL_SECONDS)
+    finally:  # there may be no thread to be had
+        os._exit(code)
 
 
 def _tell(last_words: Sequence[str]) -> None:

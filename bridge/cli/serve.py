@@ -22,7 +22,7 @@ from bridge.reload import Reloader
 from bridge.service import Service, running
 from bridge.settings import Loaded, ServerSettings, Settings, load
 from bridge.spool import SpoolDamaged
-from bridge.tasks import kept_running
+from bridge.tasks import kept_running, threads_watched
 
 _LEAST_DESCRIPTORS = 64
 """Number of files that the process opens for itself, and a few connections."""
@@ -70,7 +70,8 @@ async def _serve(loaded: Loaded, read: Callable[[], Loaded], hangup: asyncio.Eve
         async with kept_running("reloader", partial(reloader.run, hangup)):
             _spare_the_collector()
             _share_the_interpreter()
-            await service.spool.damaged.wait()
+            with threads_watched(service.spool.give_up):
+                await service.spool.damaged.wait()
     raise SpoolDamaged(
         f"{loaded.settings.spool.path}: {service.spool.damage}:"
         " start again, and what can be read goes on"

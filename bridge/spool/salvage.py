@@ -74,8 +74,8 @@ def rescue(path: Path, rows: Iterable[Columns]) -> int:
         else:
             copy.unlink()
         sync(path.parent)
-    except (sqlite3.Error, OSError) as error:
-        log.error("spool_lost", error=str(error))
+    except Exception as error:
+        log.error("spool_lost", error=f"{type(error).__name__}: {error}")
         return 0
     log.warning("spool_rescued", events=kept)
     return kept

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -17,11 +16,12 @@ import orjson
 import structlog
 
 from bridge.core.message import Message
-from bridge.spool.errors import SpoolFull, SpoolHung
+from bridge.spool.errors import SpoolFull, SpoolHung, SpoolUnavailable
 from bridge.spool.files import is_damage, suspect
 from bridge.spool.rows import SELECT, Row, row_of, row_to_store, values
 from bridge.spool.salvage import rescue
 from bridge.spool.writer import Append, Delete, NoteTries, Writer
+from bridge.tasks import begun
 
 _READ_ROWS = 64
 _READ_BYTES = 4 * 1024 * 1024
@@ -178,22 +178,23 @@ class Spool:
         """Remember an error that means damage, here and for the next start; not on the loop."""
         if not is_damage(error) or self.damaged.is_set():
             return
-        log.error("spool_damaged", error=str(error))
+        self.give_up(f"damaged: {error}")
         suspect(self._path)
-        self._end(f"damaged: {error}")
+        log.error("spool_damaged", error=str(error))
 
     def note_gone(self, what: str) -> None:
         """Take note that the files are not where they were; from any thread."""
-        log.error("spool_gone", detail=what)
         self._is_gone = True
-        self._end(what)
+        self.give_up(what)
+        log.error("spool_gone", detail=what)
 
     def _note_end(self, error: BaseException) -> None:
         """Take note that nothing is written any more: only a new start helps."""
+        self.give_up(f"its thread has ended: {type(error).__name__}: {error}")
         log.error("spool_thread_failed", exc_info=error)
-        self._end(f"its thread has ended: {type(error).__name__}: {error}")
 
-    def _end(self, damage: str) -> None:
+    def give_up(self, damage: str) -> None:
+        """Take nothing more, and have the process end because of it; from any thread."""
         self.damage = self.damage or damage
         with suppress(RuntimeError):  # the loop is closed already
             self._loop.call_soon_threadsafe(self.damaged.set)
@@ -202,20 +203,28 @@ class Spool:
         """Write what is left and close the files; of files that are gone, first copy what is there.
 
         ``events`` then says how many are on the disk. Raises ``SpoolHung`` as soon as the disk has
-        done nothing for some seconds: every step of the end may write, even closing a file.
+        done nothing for some seconds: every step of the end may write, even closing a file. Raises
+        ``SpoolUnavailable`` when a step fails.
         """
         self._writer.hand_over()
         self._moved_at = time.monotonic()
-        end = threading.Thread(target=self._close, name="spool-end", daemon=True)
-        end.start()
+        end = begun(self._close, name="spool-end")
         patience = _RESCUE_SECONDS if self._is_gone else _END_SECONDS
-        while end.is_alive() and (left := self._moved_at + patience - time.monotonic()) > 0:
-            end.join(left)
-        if end.is_alive():
+        while not end.done() and (left := self._idle_since() + patience - time.monotonic()) > 0:
+            wait([end], timeout=left)
+        if end.done() and (error := end.exception()) is not None:
+            raise SpoolUnavailable(
+                f"{self._path}: closing it failed ({type(error).__name__}: {error}), and it may"
+                " lack what was to be written last, none of which was answered 200: start again"
+            ) from error
+        if not end.done():
             raise SpoolHung(
                 f"{self._path}: the disk has not answered for {patience:g} s, and may lack what was"
                 " to be written last, none of which was answered 200: mend it, and start again"
             )
+
+    def _idle_since(self) -> float:
+        return max(self._moved_at, self._writer.moved_at)
 
     def _close(self) -> None:
         self._writer.close()

@@ -7,8 +7,8 @@ with its end. Nothing that is written there may be answered 200.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 import structlog
 
@@ -27,9 +27,10 @@ def watching(spool: Spool, identity: Identity) -> Iterator[None]:
     A look takes as long as the disk takes to answer: it stands in nobody's way.
     """
     ended = threading.Event()
+    watches = (("spool-files", _Files(spool, identity, ended)), ("spool-disk", _Disk(spool)))
     threads = [
-        threading.Thread(target=look, args=(spool, identity, ended), name=name, daemon=True)
-        for name, look in (("spool-files", _look_at_files), ("spool-disk", _look_at_disk))
+        threading.Thread(target=_look_again, args=(watch.look, ended), name=name, daemon=True)
+        for name, watch in watches
     ]
     for thread in threads:
         thread.start()
@@ -41,24 +42,47 @@ def watching(spool: Spool, identity: Identity) -> Iterator[None]:
             thread.join(_LOOK_SECONDS)  # a disk that hangs keeps it, and nobody else
 
 
-def _look_at_files(spool: Spool, identity: Identity, ended: threading.Event) -> None:
+def _look_again(look: Callable[[], None], ended: threading.Event) -> None:
+    """Look every second; whatever one look ends of, the next one comes."""
+    told = ""
     while not ended.wait(_LOOK_SECONDS):
         try:
-            wrong = identity.what_is_wrong()
+            look()
+            told = ""
         except Exception as error:  # the disk is in trouble, which its writer notices
-            log.warning("spool_unwatched", error=f"{type(error).__name__}: {error}")
-            continue
-        if wrong and not ended.is_set():
-            spool.note_gone(wrong)
-            return
+            with suppress(Exception):  # no memory for a report, say
+                why = f"{type(error).__name__}: {error}"
+                if why != told:
+                    log.warning("spool_unwatched", error=why)
+                told = why
 
 
-def _look_at_disk(spool: Spool, _: Identity, ended: threading.Event) -> None:
-    """Say once that the disk hangs, and once that it answers again; needs nothing of it itself."""
-    hung = False
-    while not ended.wait(_LOOK_SECONDS):
-        if spool.is_slow and not hung:
+class _Files:
+    """Tells the spool, once, that its files are not where they were."""
+
+    def __init__(self, spool: Spool, identity: Identity, ended: threading.Event) -> None:
+        self._spool = spool
+        self._identity = identity
+        self._ended = ended
+        self._is_told = False
+
+    def look(self) -> None:
+        wrong = "" if self._is_told else self._identity.what_is_wrong()
+        if wrong and not self._ended.is_set():  # the end itself removes the log
+            self._spool.note_gone(wrong)
+            self._is_told = True
+
+
+class _Disk:
+    """Says once that the disk hangs, and once that it answers again; needs nothing of it itself."""
+
+    def __init__(self, spool: Spool) -> None:
+        self._spool = spool
+        self._hung = False
+
+    def look(self) -> None:
+        was, self._hung = self._hung, self._spool.is_slow
+        if self._hung and not was:
             log.error("spool_disk_hangs")
-        elif hung and not spool.is_slow:
+        elif was and not self._hung:
             log.warning("spool_disk_answers")
-        hung = spool.is_slow

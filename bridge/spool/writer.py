@@ -112,6 +112,8 @@ class Writer:
         self._failed = failed
         self._ended = ended
         self._is_needed = is_needed
+        self.moved_at = 0.0
+        """When the latest commit was done, or given up."""
         self._began: float | None = None
         self._was_slow = False
         self._tried_at = 0.0
@@ -183,13 +185,16 @@ class Writer:
     # What follows runs on the thread.
 
     def _run(self) -> None:
+        self._began = time.monotonic()  # the disk may hang while the file is opened
         try:
             with contextlib.closing(connect(self._path)) as database:
                 self._reserve.take()
+                self._began = None
                 while (batch := self._next_batch()) is not None:
                     self._began = time.monotonic()
                     self._write(database, batch)
                     self._was_slow = self.is_hung
+                    self.moved_at = time.monotonic()
                     self._began = None
         except BaseException as error:
             self._ended(error)

@@ -28,6 +28,7 @@ from bridge.spool import (
 from bridge.spool.files import is_damage, suspicion
 from bridge.spool.store import TOTALS
 from bridge.spool.writer import Append, Delete, _commit, connect
+from bridge.tasks import threads_watched
 from tests.faults import damage, disks
 from tests.helpers import eventually, message
 
@@ -500,6 +501,7 @@ async def test_an_idle_spool_whose_disk_hangs(freezable, monkeypatch):
         async with opened(
             freezable.directory / "spool.db", max_bytes=1 << 24, lock_wait=0
         ) as spool:
+            await spool.flush()  # opening it needs the disk
             with freezable.frozen():
                 await asyncio.sleep(0.4)  # four trials, if there were any
                 alone = spool.accepts
@@ -551,3 +553,91 @@ async def test_a_disk_that_was_slow_is_proved_first(tmp_path, monkeypatch):
         await eventually(lambda: spool.accepts)
 
     assert not between
+
+
+@pytest.mark.usefixtures("given_up")
+async def test_an_end_that_fails_is_no_secret(spool, monkeypatch):
+    """Whatever the end fails of, its thread hands it over, and all is there afterwards."""
+    with pytest.raises(SpoolUnavailable, match=r"closing it failed \(MemoryError: none left\)"):  # noqa: PT012
+        async with spool() as failing:
+            failing.append(message(1), stored=stored)
+            await failing.flush()
+            monkeypatch.setattr(failing._writer, "close", raises(MemoryError("none left")))
+    failing._writer._operations.put(None)
+    failing._writer._thread.join()
+    failing._reader.close()
+
+
+async def test_any_thread_that_ends_is_no_secret(spool):
+    """Whatever thread it was, and whoever started it: the process ends, and says why."""
+    async with spool() as lacking:
+        with threads_watched(lacking.give_up), capture_logs() as log:
+            threading.Thread(target=raises(RuntimeError("a defect")), name="other").start()
+            await is_damaged(lacking)
+
+    assert "the thread other has ended: RuntimeError: a defect" == lacking.damage
+    assert ["thread_failed"] == [line["event"] for line in log]
+
+
+@pytest.mark.parametrize("ask", ["what_is_wrong", "is_slow"])
+async def test_a_look_that_fails_is_not_the_last(spool, monkeypatch, ask):
+    """What one look ends of is said once, and the next one finds what there is to be found."""
+    monkeypatch.setattr(watch, "_LOOK_SECONDS", 0.02)
+    looks = 0
+
+    def fail(_):
+        nonlocal looks
+        looks += 1
+        raise MemoryError("none left")
+
+    with capture_logs() as log:
+        async with spool() as watched:
+            with monkeypatch.context() as patch:
+                if ask == "is_slow":
+                    patch.setattr(Spool, ask, property(fail))
+                else:
+                    patch.setattr(files.Identity, ask, fail)
+                await eventually(lambda: looks > 3)
+            watched._path.unlink()
+            monkeypatch.setattr(Spool, "is_slow", property(lambda _: True))
+            await is_damaged(watched)
+            await eventually(lambda: "spool_disk_hangs" in [line["event"] for line in log])
+
+    said = [line["event"] for line in log]
+    assert 1 == said.count("spool_unwatched")
+    assert "spool_gone" in said
+
+
+async def test_opening_the_writer_takes_the_disk_too(spool, monkeypatch):
+    """A disk that hangs before the first commit is as slow as one that hangs in it."""
+    monkeypatch.setattr(writer, "HUNG_SECONDS", 0.1)
+    done, real = threading.Event(), writer.connect
+
+    def slowly(path):
+        assert done.wait(30)
+        return real(path)
+
+    monkeypatch.setattr(writer, "connect", slowly)
+    async with spool() as waiting:
+        await eventually(lambda: not waiting.accepts)
+        done.set()
+        await eventually(lambda: waiting.accepts)
+
+
+async def test_an_end_that_takes_its_time(spool, monkeypatch):
+    """As long as commits are done, the disk does something, and the end waits for the last."""
+    monkeypatch.setattr(store, "_END_SECONDS", 0.5)
+    monkeypatch.setattr(writer, "_OPERATIONS_PER_COMMIT", 1)
+    monkeypatch.setattr(writer, "_OPERATIONS_TO_GATHER", 1)
+    commit = writer._commit
+
+    def slowly(*arguments):
+        time.sleep(0.2)
+        return commit(*arguments)
+
+    monkeypatch.setattr(writer, "_commit", slowly)
+    async with spool() as slow:
+        for number in range(5):
+            slow.append(message(number), stored=stored)
+    async with spool() as again:
+        assert 5 == again.events
