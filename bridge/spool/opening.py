@@ -15,7 +15,7 @@ import structlog
 
 from bridge.spool.errors import SpoolHung, SpoolUnavailable, SpoolUnusable
 from bridge.spool.files import Identity, Lock, Reserve, is_damage, private, suspicion, sync
-from bridge.spool.pages import broken_at
+from bridge.spool.logcheck import what_is_wrong
 from bridge.spool.salvage import put_in_place, salvage
 from bridge.spool.schema import VERSION, complete, foreign, let_it_shrink, version_of
 from bridge.spool.store import TOTALS, Spool
@@ -28,9 +28,11 @@ _Result = TypeVar("_Result")
 _CHECKED_BYTES = 64 * 1024 * 1024
 """A larger file is checked while it is in use: a start must not wait for that."""
 
+_SLOW_SECONDS = 1.0
+"""How long a start or an end takes until the log says so."""
 
 _TOLD_SECONDS = 10.0
-"""How long a start or an end takes until the log says so, and says so again."""
+"""How long it takes until the log says so again."""
 
 _HURRY_SECONDS = 5.0
 """How long a start that is cancelled waits for the disk."""
@@ -79,9 +81,9 @@ async def _on_a_thread(
     """
     working = on_a_thread(work, name="spool-open")
     try:
-        seconds = 0.0
-        while not (await asyncio.wait({working}, timeout=_TOLD_SECONDS))[0]:
-            seconds += _TOLD_SECONDS
+        seconds, more = 0.0, _SLOW_SECONDS
+        while not (await asyncio.wait({working}, timeout=more))[0]:
+            seconds, more = seconds + more, _TOLD_SECONDS
             log.warning("spool_slow", detail=what, seconds=seconds)
     except asyncio.CancelledError:
         hurry()
@@ -219,10 +221,10 @@ def _check(path: Path) -> bool:
 
     Return whether all of it was checked; raises ``sqlite3.DatabaseError`` for damage.
     """
-    if place := broken_at(path):  # SQLite would drop all that follows, and say nothing
+    if wrong := what_is_wrong(path):  # SQLite would drop all that follows, and say nothing
         with suppress(sqlite3.Error), closing(_as_it_is(path)) as database:
             _refuse_foreign(path, database)
-        raise sqlite3.DatabaseError(f"its write-ahead log is damaged at byte {place}")
+        raise sqlite3.DatabaseError(wrong)
     whole = path.stat().st_size <= _CHECKED_BYTES or suspicion(path).exists()
     with closing(connect(path)) as database:
         _refuse_foreign(path, database)

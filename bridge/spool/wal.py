@@ -75,20 +75,34 @@ def page_size_of(file: int | None) -> int:
     return header[2] if header else 0
 
 
-def committed(file: int | None, size: int, pages: int, *, beyond: bool = True) -> Committed:
+def committed(
+    file: int | None, size: int, pages: int, *, beyond: bool = True, sure: int | None = None
+) -> Committed:
     """Return what is committed in the log of a database with so many pages of a size.
 
-    Without ``beyond`` it goes, as SQLite does, only as far as every checksum is right.
+    Without ``beyond`` it goes, as SQLite does, only as far as every checksum is right. The first
+    ``sure`` frames are known to be, None if that is not known of any: to sum them here takes long.
     """
     log = _log(file, size, pages) if file is not None else None
-    frames = _Scan(log).frames if log else []
+    if log and sure is not None and not beyond:
+        log = log._replace(frames=min(sure, log.frames))
+    frames = _Scan(log, range(sure or 0)).frames if log else []
     if not beyond:
         frames = list(takewhile(lambda frame: frame.follows, frames))
-    ends = [index for index, frame in enumerate(frames) if frame.after and frame.is_readable]
-    return _sum_up(frames[: ends[-1] + 1]) if ends else Committed({}, 0)
+    return _sum_up(frames)
+
+
+def behind(file: int, size: int, pages: int, sure: int) -> Committed:
+    """Return the same of the last frame that is known to be right, and of all behind it."""
+    log = _log(file, size, pages)
+    return _sum_up(_Scan(log, range(sure)[-1:]).frames if log else [])
 
 
 def _sum_up(frames: list[_Frame]) -> Committed:
+    ends = [index for index, frame in enumerate(frames) if frame.after and frame.is_readable]
+    if not ends:
+        return Committed({}, 0)
+    frames = frames[: ends[-1] + 1]
     places = {frame.number: frame.place if frame.is_readable else None for frame in frames}
     places.pop(0, None)
     count = frames[-1].after
@@ -104,37 +118,52 @@ def _sum_up(frames: list[_Frame]) -> Committed:
 class _Scan:
     """Reads all frames, in the order of the file."""
 
-    def __init__(self, log: _Log) -> None:
+    def __init__(self, log: _Log, sure: range) -> None:
+        """Read the frames from the first of those whose checksum is known to be right."""
         self._log = log
         self._stored = log.sums
         """Checksum that the frame before has."""
         self._right = log.sums
         """Checksum that it should have."""
         self.frames: list[_Frame] = []
-        for index in range(log.frames):
-            self._take(_HEADER.size + index * (_FRAME.size + log.size))
+        for index in range(sure.start, log.frames):
+            at = _HEADER.size + index * (_FRAME.size + log.size)
+            if index not in sure or not self._believe(at):
+                self._take(at)
+
+    def _believe(self, at: int) -> bool:
+        """Take a frame whose checksum is known to be right; return whether it could be read."""
+        head = _read(self._log.file, at, _FRAME.size)
+        if self._right is None or len(head) < _FRAME.size:
+            return False
+        number, after, _, self._stored = _parts(head)
+        self._right = self._stored
+        self.frames.append(_Frame(number, after, at + _FRAME.size, True, True))
+        return True
 
     def _take(self, at: int) -> None:
-        content = _read(self._log.file, at, _FRAME.size + self._log.size)
-        place = at + _FRAME.size
-        if len(content) < _FRAME.size + self._log.size or self._is_of_before(content):
+        length, place = _FRAME.size + self._log.size, at + _FRAME.size
+        content = b"" if self._is_of_before(at) else _read(self._log.file, at, length)
+        if len(content) < length:
             self.frames.append(_Frame(0, 0, place, False, False))
             self._stored = self._right = None
         else:
             self.frames.append(self._frame(content, place))
 
-    def _is_of_before(self, content: bytes) -> bool:
+    def _is_of_before(self, at: int) -> bool:
         """Return whether a frame has other salts, and does not follow another one either."""
-        _, _, salts, _ = _parts(content)
-        return salts != self._log.salts and bool(self.frames) and not self.frames[-1].follows
+        if not self.frames or self.frames[-1].follows:
+            return False
+        head = _read(self._log.file, at, _FRAME.size)
+        return len(head) == _FRAME.size and _parts(head)[2] != self._log.salts
 
     def _frame(self, content: bytes, place: int) -> _Frame:
         number, after, salts, stored = _parts(content)
         data = content[:_HEAD_BYTES] + content[_FRAME.size :]
         before, self._stored = self._stored, stored
         right, self._right = self._right, stored
-        if self._leads(before, data, stored):
-            return _Frame(number, after, place, True, True)
+        if self._leads(before, data, stored):  # of the salts the checksum knows nothing
+            return _Frame(number, after, place, True, salts == self._log.salts)
         if right != before and self._leads(right, data, stored):
             # Only the checksum of the frame before is damaged.
             self.frames[-1] = self.frames[-1]._replace(is_readable=True)

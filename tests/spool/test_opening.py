@@ -476,7 +476,7 @@ async def test_closed_while_the_disk_hangs(freezable, monkeypatch):
 @pytest.mark.usefixtures("given_up")
 async def test_opened_while_the_disk_hangs(freezable, monkeypatch):
     """A start that waits for the disk says so, and ends when it is told to."""
-    monkeypatch.setattr(opening, "_TOLD_SECONDS", 0.2)
+    monkeypatch.setattr(opening, "_SLOW_SECONDS", 0.2)
     monkeypatch.setattr(opening, "_HURRY_SECONDS", 0.2)
 
     async def start():

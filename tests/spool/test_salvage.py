@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from bridge.spool import SpoolUnavailable, SpoolUnusable, opening
+from bridge.spool import SpoolUnavailable, SpoolUnusable, opening, wal
 from bridge.spool.files import suspicion
 from bridge.spool.opening import prepare
 from bridge.spool.writer import connect, insert
@@ -284,7 +284,7 @@ def flipped(content, place):
     return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
 
 
-@pytest.mark.parametrize("place", ["data", "head", "sums", "header", "zeros", "cut"])
+@pytest.mark.parametrize("place", ["data", "head", "salts", "sums", "header", "zeros", "cut"])
 def test_damage_in_the_wal(tmp_path, place):
     """What follows damage in the WAL is not dropped in silence; a commit cut short is no damage."""
     path, wal = tmp_path / "spool.db", tmp_path / "spool.db-wal"
@@ -295,7 +295,7 @@ def test_damage_in_the_wal(tmp_path, place):
         kept = path.read_bytes(), wal.read_bytes()
     path.write_bytes(kept[0])
     middle = 32 + len(kept[1]) // 4120 // 2 * 4120
-    at = {"data": 1000, "head": 3, "sums": 17}.get(place, 0)
+    at = {"data": 1000, "head": 3, "salts": 9, "sums": 17}.get(place, 0)
     wal.write_bytes(
         {
             "header": flipped(kept[1], 13),
@@ -339,6 +339,82 @@ def test_old_frames_in_the_wal(tmp_path):
 
     assert 103 == len(rows(path))
     assert "spool_corrupt" not in [line["event"] for line in logged]
+
+
+@pytest.fixture
+def logged_only(tmp_path):
+    """Return what copies a spool with these rows, most of them in the WAL only, as a kill does."""
+
+    def killed_with(bodies):
+        path, wal = tmp_path / "spool.db", tmp_path / "spool.db-wal"
+        prepare(path)
+        with closing(connect(path)) as database:
+            database.execute("PRAGMA wal_autocheckpoint = 0")
+            for seq, body in enumerate(bodies, 1):
+                database.execute(insert(1), columns(seq, body))
+            kept = path.read_bytes(), wal.read_bytes()
+        for file, content in zip((path, wal), kept, strict=True):
+            file.write_bytes(content)
+            file.chmod(0o600)
+        return path, wal
+
+    return killed_with
+
+
+def events(logged):
+    """Return the actions that were logged."""
+    return [line["event"] for line in logged]
+
+
+def test_a_large_wal_is_summed_by_sqlite(logged_only, monkeypatch):
+    """A start sums in Python what is behind the last commit that SQLite reads, and no more."""
+    path, file = logged_only([b"x" * 3000] * 1000)
+    content, summed = file.read_bytes(), []
+    checksum = wal._checksum
+
+    def counted(data, *arguments):
+        summed.append(len(data))
+        return checksum(data, *arguments)
+
+    monkeypatch.setattr(wal, "_checksum", counted)
+    place = 32 + (len(content) // 4120 - 20) * 4120 + 1000
+    file.write_bytes(flipped(content, place))
+    with capture_logs() as logged:
+        prepare(path)
+
+    assert len(content) > 500 * 4120
+    assert "spool_salvaged" in events(logged)
+    assert len(rows(path)) == 1000
+    assert 0 < sum(length > 4000 for length in summed) < 200
+
+
+@pytest.mark.parametrize("removed", [False, True])
+def test_a_wal_whose_database_is_empty(logged_only, removed):
+    """SQLite removes such a log without a word; what it holds goes on."""
+    path, _ = logged_only([b"x" * 700] * 100)
+    if removed:
+        path.unlink()
+    else:
+        path.write_bytes(b"")
+    with capture_logs() as logged:
+        prepare(path)
+
+    assert [columns(seq) for seq in range(1, 101)] == rows(path)
+    assert ["spool_corrupt", "spool_salvaged"] == events(logged)
+
+
+@pytest.mark.parametrize(("frames_from_end", "is_last"), [(3, True), (30, False)])
+def test_which_commit_is_damaged(logged_only, frames_from_end, is_last):
+    """A loss of power can leave out pages of the last commit alone: the log says which it was."""
+    path, file = logged_only([b"x" * 20_000] * 20)
+    content = file.read_bytes()
+    place = len(content) - frames_from_end * 4120
+    file.write_bytes(content[:place] + bytes(4120) + content[place + 4120 :])
+    with capture_logs() as logged:
+        prepare(path)
+
+    assert ("in its last commit" in logged[0]["error"]) is is_last
+    assert 19 == len(rows(path))
 
 
 def test_damage_in_the_wal_of_another_program(tmp_path):

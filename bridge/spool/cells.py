@@ -1,0 +1,105 @@
+"""What is on a page of a database: its cells, and the values of a row.
+
+The format is that of https://www.sqlite.org/fileformat.html; its numbers are big-endian.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any, NamedTuple
+
+TABLE_LEAF, INDEX_LEAF, INDEX_INTERIOR = 13, 10, 2
+
+HEADER_BYTES = 100
+"""Size of the database's header, which the first page begins with."""
+
+
+class Damaged(ValueError):
+    """A page, or something on it, is not what it must be."""
+
+
+class Cells(NamedTuple):
+    """What a b-tree page holds: its kind, its cells, and the page to the right of the last one."""
+
+    kind: int
+    offsets: tuple[int, ...]
+    right: int
+
+
+def cells_on(page: bytes, number: int) -> Cells:
+    """Return what a page says of its cells; raises ``Damaged`` if they cannot be there."""
+    start = HEADER_BYTES if number == 1 else 0
+    if len(page) < start + 12:
+        raise Damaged("no page")
+    kind = page[start]
+    count = int.from_bytes(page[start + 3 : start + 5], "big")
+    interior = kind == INDEX_INTERIOR
+    begin = start + (12 if interior else 8)
+    if begin + 2 * count > len(page):
+        raise Damaged("more cells than a page can hold")
+    right = number_at(page, start + 8) if interior else 0
+    return Cells(kind, struct.unpack_from(f">{count}H", page, begin), right)
+
+
+def number_at(page: bytes, offset: int) -> int:
+    return int.from_bytes(cut(page, offset, 4), "big")
+
+
+def cut(page: bytes, offset: int, length: int) -> bytes:
+    part = page[offset : offset + length]
+    if len(part) < length:
+        raise Damaged("something reaches over the end of its page")
+    return part
+
+
+def varint(data: bytes, offset: int) -> tuple[int, int]:
+    """Return a number of one to nine bytes, and the offset behind it."""
+    value = 0
+    for index, byte in enumerate(data[offset : offset + 9]):
+        if index == 8:
+            value = value << 8 | byte
+            return (value - (1 << 64) if value >> 63 else value), offset + 9
+        value = value << 7 | byte & 0x7F
+        if byte < 0x80:
+            return value, offset + index + 1
+    raise Damaged("a number is cut off")
+
+
+_INTEGER_BYTES = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8}
+
+
+def values(record: bytes) -> list[Any]:
+    """Return the values of a record; raises ``Damaged``."""
+    end, offset = varint(record, 0)
+    if not offset <= end <= len(record):
+        raise Damaged("the head of a record is longer than the record")
+    found, at = [], end
+    while offset < end:
+        kind, offset = varint(record, offset)
+        value, at = _value(record, at, kind)
+        found.append(value)
+    if offset != end or at != len(record):
+        raise Damaged("a record is longer or shorter than it says")
+    return found
+
+
+def _value(record: bytes, at: int, kind: int) -> tuple[Any, int]:
+    if kind in (0, 8, 9):
+        return {0: None, 8: 0, 9: 1}[kind], at
+    if kind == 7:
+        return struct.unpack(">d", cut(record, at, 8))[0], at + 8
+    if kind in _INTEGER_BYTES:
+        length = _INTEGER_BYTES[kind]
+        return int.from_bytes(cut(record, at, length), "big", signed=True), at + length
+    if kind < 12:
+        raise Damaged("no such type of a value")
+    length = (kind - 12) // 2
+    content = cut(record, at, length)
+    try:
+        return (content.decode() if kind % 2 else content), at + length
+    except UnicodeDecodeError as error:
+        raise Damaged("a text is not UTF-8") from error
+
+
+def fits(value: Any, wanted: type) -> bool:
+    return isinstance(value, wanted) or (wanted is float and isinstance(value, int))

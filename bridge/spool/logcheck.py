@@ -1,0 +1,37 @@
+"""Whether SQLite would drop commits of a write-ahead log, which it does without a word."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bridge.spool.accepted import accepted
+from bridge.spool.cells import HEADER_BYTES
+from bridge.spool.pages import DEFAULT_PAGE_BYTES, page_bytes
+from bridge.spool.wal import Committed, behind, page_size_of
+
+
+def what_is_wrong(path: Path) -> str:
+    """Return what is wrong with the log of a database, "" if nothing is."""
+    wal = Path(f"{path}-wal")
+    if not wal.is_file() or not wal.stat().st_size:
+        return ""
+    found = _committed(path, wal)
+    if found.pages and not path.stat().st_size:
+        return "it is empty, and its write-ahead log is not"
+    if not found.broken_at:
+        return ""
+    damage = f"its write-ahead log is damaged at byte {found.broken_at}"
+    if found.is_certain:
+        return damage
+    return (
+        f"{damage}, in its last commit: if a loss of power has cut that short, none of it was"
+        " answered 200"
+    )
+
+
+def _committed(path: Path, wal: Path) -> Committed:
+    sure = accepted(path)
+    with path.open("rb") as file, wal.open("rb") as newer:
+        log = newer.fileno()
+        size = page_bytes(file.read(HEADER_BYTES)) or page_size_of(log) or DEFAULT_PAGE_BYTES
+        return behind(log, size, path.stat().st_size // size, sure or 0)
