@@ -10,7 +10,7 @@ Nothing is kept of those but the record, and that in bounded memory: they lie on
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from datetime import UTC, datetime
 
 import structlog
@@ -20,8 +20,9 @@ from bridge.core.closers import Closers
 from bridge.core.due import Due
 from bridge.core.held import Held, HeldRows, Key
 from bridge.core.message import PARKED, Message, refused_message
-from bridge.core.places import Aside, Places, Share, Why
+from bridge.core.places import Aside, Places, Why, place_of
 from bridge.core.records import Records
+from bridge.core.shares import Shares
 from bridge.ports import Outcome, Publish, Sender
 from bridge.spool import Row, Spool
 
@@ -31,16 +32,15 @@ GONE_SECONDS = 600.0
 _STRIKES = 4
 """Number of rows in a run, refused or silent, that set a place that was recovering aside again."""
 
+_REMEMBERED = 10_000
+"""Maximum number of rows on the disk of which it is remembered that they are to be tried alone."""
+
 log = structlog.get_logger()
 
 
 def key_of(row: Row) -> Key:
     """Return what a row is held with: its record, or itself."""
     return row.message.record or ("row", row.seq)
-
-
-def _place(message: Message) -> tuple[str, str]:
-    return message.exchange, message.routing_key
 
 
 def parked(message: Message, reason: str) -> Message:
@@ -84,9 +84,12 @@ class Shelf:
         self.unresolved: set[int] = set()
         self.untried: set[int] = set()
         """Rows that are to be tried alone before they were published otherwise."""
+        self._suspects: dict[int, bool] = {}
+        """Rows that were passed over and are to be tried alone; and whether on a connection."""
+        self._untested = False
+        """Whether rows were passed over because no more of them could be tried alone."""
         self.wants_sweep = False
-        self._behind = Share()
-        """Of rows whose place is well, but whose record waits."""
+        self.shares = Shares(self.places, self.held)
         self._unparked = False
         """Whether rows were passed over because nothing more could be parked."""
 
@@ -141,25 +144,26 @@ class Shelf:
 
         What is set aside, of each place, takes no more than it leaves free for everybody else.
         """
-        place = _place(message)
+        place = place_of(message)
         held = self.held.bytes_of(place)
         if not (held or self.holds_up(message)):
             return True
-        if held >= free and self.places.of(message) is None:
+        if self.held.guilty_bytes_of(place) >= free and self.places.of(message) is None:
             self.blame(message, "refused")
         aside = self.places.of(message)
         if aside is None:
-            return self._behind.bytes < free or not self.holds_up(message)
-        if self.is_full(aside, free=free):
-            if not aside.told and self.lets("place_full"):
-                log.error("place_full", exchange=place[0], key=aside.name, bytes=aside.share.bytes)
-            aside.told = True
+            behind = self.shares.behind.bytes if self.holds_up(message) else 0
+            return max(held, behind) < free
+        if self.shares.is_full(aside, free=free):
+            self._note_full(aside)
             return False
         return True
 
-    def is_full(self, aside: Aside, *, free: int) -> bool:
-        """Return whether a place has had its share of the disk, if so many bytes are left."""
-        return aside.share.bytes + self.held.bytes_of(aside.place[:2]) >= free
+    def _note_full(self, aside: Aside) -> None:
+        if not aside.told and self.lets("place_full"):
+            exchange, *_ = aside.place
+            log.error("place_full", exchange=exchange, key=aside.name, bytes=aside.share.bytes)
+        aside.told = True
 
     def pass_over(
         self, row: Row, *books: Records, behind: bool = False, again: bool = False
@@ -168,16 +172,24 @@ class Shelf:
 
         ``again``: a sweep has met it.
         """
-        message = row.message
-        aside = self.places.of(message)
-        share = aside.share if aside is not None else self._behind
-        share.take(row.size, again=again)
-        record = message.record
+        message, record = row.message, row.message.record
+        self.shares.take(message, row.size, new=not again, met=again or len(books) > 1)
         added = [record is None or book.add(record) for book in books]
-        if aside is not None:
-            aside.rows += 1
-            if added[0] and not (behind or self.holds(message)):
-                aside.offer(row.seq)
+        aside = self.places.of(message)
+        if aside is not None and added[0] and not (behind or self.holds(message)):
+            aside.offer(row.seq)
+
+    def take_up(self, row: Row) -> None:
+        """Take note that a row that was passed over is so no longer: it goes on, or is gone."""
+        met = len(self.books(row.seq)) > 1
+        self.shares.give(row.message, row.size, met=met)
+
+    def leave_behind(self, seq: int, size: int, record: Hashable) -> None:
+        """Leave a row on the disk whose turn in the line of its record has not come."""
+        books = self.books(seq)
+        for book in books:
+            book.add(record)
+        self.shares.take_behind(size, met=len(books) > 1)
 
     def heard_of(self, row: Row, publish: Publish) -> None:
         """Take the outcome of a publish that was given up."""
@@ -186,64 +198,94 @@ class Shelf:
         outcome, held = publish.outcome, self.held.get(row.seq)
         if outcome is not None and outcome.accepted:
             self._spool.delete(row)
-            self._drop_head(row)
+            self.drop_head(row)
             if held is not None:
-                self.let_go(held, row)
+                self.let_go(held)
+            else:
+                self.take_up(row)
             self.confirmed(row.message)
         elif held is None and (outcome is Outcome.REFUSED or publish.suspect):
+            self.take_up(row)
             self.hold(row, publish)
 
     def begin_sweep(self) -> None:
         """Note which places recover from its beginning to its end."""
         self.wants_sweep = False
         for aside in self.places:
-            aside.swept, aside.rows = aside.recovering, 0
+            aside.swept = aside.recovering
 
     def end_sweep(self, passed: Records) -> None:
         """Trust the places again that recovered, and those of which nothing waits."""
         self.passed = passed
-        self._behind.end_sweep()
+        self.shares.end_sweep()
         for aside in self.places:
-            aside.share.end_sweep()
             gone = aside.why == "gone" and not aside.recovering
-            empty = not (aside.rows or self.held.bytes_of(aside.place[:2]) or gone)
+            empty = self.shares.is_empty(aside) and not gone
             if (aside.swept and aside.recovering) or empty:
-                self.places.forget(aside)
+                self.shares.forget(aside)
             unswept = aside.recovering and not aside.swept and not self._unparked
             self.wants_sweep = self.wants_sweep or unswept
 
-    def _drop_head(self, row: Row) -> None:
+    def drop_head(self, row: Row) -> None:
+        """Take a row that is gone, or held, out of the turns of its place."""
+        self._suspects.pop(row.seq, None)
         if (aside := self.places.of(row.message)) is not None:
             aside.drop(row.seq)
 
     def hold(self, row: Row, publish: Publish, *, park_as: str | None = None) -> None:
         """Hold a row that was refused, or may have been the reason for the loss of a channel."""
+        if park_as is not None:
+            self._hold_for_parking(row, park_as)
+        elif publish.suspect:
+            self.suspect(row)
+        else:
+            self._hold_refused(row, culprit=publish.culprit)
+
+    def _hold_refused(self, row: Row, *, culprit: bool) -> None:
         message = row.message
-        suspect = publish.suspect or park_as is not None
-        crowded = not self.held.has_room_for(_place(message))
-        if publish.culprit and park_as is None:
+        if culprit:
             self.note_closer(row)
-        elif not suspect and self._strikes_out(message):
+        elif self._strikes_out(message):
             self.blame(message, "refused")
-        if crowded and not suspect:
+        if self.held.has_room_for(place_of(message)):
+            self.plan_retry(self._add(row), row)
+        else:
             self.blame(message, "refused")
             self.pass_over(row, *self.books(row.seq))
+
+    def _hold_for_parking(self, row: Row, reason: str) -> None:
+        if self.held.is_full:
+            self.pass_over_unparked(row, *self.books(row.seq))
             return
         held = self._add(row)
-        held.park_as = park_as
-        if suspect:
-            self.schedule(held, 0)
-        else:
-            self.plan_retry(held, row)
+        held.park_as = reason
+        self.schedule(held, 0)
 
-    def try_first(self, row: Row) -> None:
-        """Hold a row that may end a channel like others of its kind, and have it tried alone."""
-        if not self.held.has_room_for(_place(row.message)):
-            self.blame(row.message, "closes")
+    def suspect(self, row: Row, *, apart: bool = False, untried: bool = False) -> None:
+        """Have a row tried alone, because it may end a channel, or ``apart``: a connection.
+
+        ``untried``: it is suspected for others of its kind alone. Where no more can be held it
+        waits on the disk. It blames nobody.
+        """
+        if not self.held.takes_suspects:
+            self._untested = True
+            if len(self._suspects) < _REMEMBERED:
+                self._suspects[row.seq] = apart
             self.pass_over(row, *self.books(row.seq))
             return
-        self.untried.add(row.seq)
-        self.schedule(self._add(row), 0)
+        held = self._add(row, suspect=True)
+        held.apart = apart
+        if untried:
+            self.untried.add(row.seq)
+        self.schedule(held, 0)
+
+    def suspects(self, row: Row) -> bool:
+        """Return whether a row must not be published with others."""
+        return row.seq in self._suspects or self.closers.suspects(row.message)
+
+    def try_first(self, row: Row) -> None:
+        """Hold a row that may end a channel, and have it tried alone."""
+        self.suspect(row, apart=self._suspects.pop(row.seq, False), untried=True)
 
     def note_closer(self, row: Row, *, known: bool = False) -> None:
         """Take note that a row ended a channel alone: if it is not the first, blame its place.
@@ -260,10 +302,9 @@ class Shelf:
 
     def hold_apart(self, row: Row) -> None:
         """Hold a row under which the connection was lost again and again."""
-        log.warning("event_suspected", event_id=row.message.message_id)
-        held = self._add(row)
-        held.apart = True
-        self.schedule(held, 0)
+        if self.lets("event_suspected"):
+            log.warning("event_suspected", event_id=row.message.message_id)
+        self.suspect(row, apart=True)
 
     def note_silence(self, row: Row) -> bool:
         """Take note that a row is not confirmed in time; return whether it is held for that.
@@ -273,7 +314,7 @@ class Shelf:
         self.unresolved.add(row.seq)
         aside = self.places.of(row.message)
         answers = aside is not None and aside.recovering and aside.confirmed > 0
-        alone = answers and self.held.has_room_for(_place(row.message))
+        alone = answers and self.held.has_room_for(place_of(row.message))
         if not alone or self._strikes_out(row.message):
             self.blame(row.message, "silent")
             return False
@@ -282,9 +323,10 @@ class Shelf:
         self.schedule(held, silence_pause(held.unanswered))
         return True
 
-    def _add(self, row: Row) -> Held:
+    def _add(self, row: Row, *, suspect: bool = False) -> Held:
         key = ("row", row.seq) if row.unreadable else key_of(row)
-        held = Held(row.seq, key, _place(row.message), row.size, row.tries)
+        place = place_of(row.message)
+        held = Held(row.seq, key, place, row.size, tries=row.tries, suspect=suspect)
         self.held.add(held)
         return held
 
@@ -293,8 +335,7 @@ class Shelf:
         known = self.places.of(message)
         aside = self.places.blame(message, why, now=self._loop.time())
         if known is None and self.lets("place_set_aside"):
-            exchange, key, kind = aside.place
-            log.warning("place_set_aside", exchange=exchange, key=key or kind, why=why)
+            log.warning("place_set_aside", exchange=message.exchange, key=aside.name, why=why)
         self.schedule(aside, aside.pause())
 
     def confirmed(self, message: Message) -> None:
@@ -309,11 +350,14 @@ class Shelf:
             aside.recovering = self.wants_sweep = True
 
     def remove(self, row: Row) -> None:
-        """Forget a row that was never stored."""
+        """Forget a row that is held or passed over, and was never stored."""
         self.unresolved.discard(row.seq)
+        self.drop_head(row)
         self.wants_sweep = True
         if (held := self.held.get(row.seq)) is not None:
-            self.let_go(held, row)
+            self.let_go(held)
+        else:
+            self.take_up(row)
 
     def pass_over_unparked(self, row: Row, *books: Records, again: bool = False) -> None:
         """Leave a row on the disk until something can be parked again."""
@@ -327,6 +371,8 @@ class Shelf:
         now = self._loop.time()
         if self._unparked and self.can_park:
             self._unparked, self.wants_sweep = False, True
+        if self._untested and self.held.takes_suspects:
+            self._untested, self.wants_sweep = False, True
         for aside in self.places.exchanges:
             if aside.recovering:
                 continue
@@ -358,10 +404,15 @@ class Shelf:
             it.trying = True
         self._due.add(it, self._loop.time() + seconds)
 
-    def let_go(self, held: Held, row: Row) -> None:
+    def spend(self, it: Held | Aside) -> None:
+        """Take note that something is being tried: the next ones wait for a moment."""
+        self._due.spend(it, self._loop.time())
+
+    def let_go(self, held: Held) -> None:
         """Hold a row no longer; what waited for it may go on, and its place may be empty now."""
         self.held.remove(held)
-        emptied = self.places.of(row.message) is not None and not self.held.bytes_of(held.place)
+        aside = self.places.at(held.place)
+        emptied = aside is not None and not self.held.bytes_of(aside.place)
         self.wants_sweep = self.wants_sweep or held.key in self.passed or emptied
 
     def plan_retry(self, held: Held, row: Row) -> None:

@@ -56,9 +56,12 @@ log = structlog.get_logger()
 class _Taken:
     """A row that has its place: in line behind its record, called to be read again, or in flight.
 
-    ``counted`` is whether it is of the backlog, ``park_as`` why its message is parked, if it is.
+    ``seq`` and ``size`` are those of the row. ``counted`` is whether it is of the backlog,
+    ``park_as`` why its message is parked, if it is.
     """
 
+    seq: int
+    size: int
     record: Record | None
     counted: bool
     park_as: str | None = None
@@ -107,6 +110,7 @@ class Drain:
             self._shelf,
             answered=self._answered,
             is_taken=self._is_taken,
+            is_stored=self._is_stored,
         )
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
@@ -228,8 +232,10 @@ class Drain:
         self._losses.pop(row.seq, None)
         self._land(row.seq, taken=False)
         self._ahead.discard(row.seq)
-        self._backlog -= self._unstored.pop(row.seq)
-        self._shelf.remove(row)
+        counted = self._unstored.pop(row.seq)
+        self._backlog -= counted
+        if not counted:
+            self._shelf.remove(row)
 
     async def run(self) -> None:
         """Drain until cancelled; after an error it may be called again."""
@@ -254,6 +260,7 @@ class Drain:
     async def _read_on(self) -> bool:
         """Take the next rows from the disk; return whether there were any."""
         room = self._free() - len(self._called)
+        self._compare_backlog()
         exhausted = self._cursor >= self._spool.last_seq or len(self._taken) >= LOOKAHEAD
         if room <= 0 or exhausted or self._is_busy(room):
             return False
@@ -270,6 +277,17 @@ class Drain:
             self._cursor = max(self._cursor, last)
         self._ahead = {seq for seq in self._ahead if seq > self._cursor}  # some may be gone
         return bool(rows)
+
+    def _compare_backlog(self) -> None:
+        """Leave rows out of the backlog that somebody else deleted before they were read."""
+        is_read = self._cursor >= self._spool.last_seq and not self._unstored
+        if is_read and not (self._taken or self._attached) and self._backlog:
+            self._note_gone(self._backlog)
+            self._backlog = 0
+
+    def _note_gone(self, events: int) -> None:
+        if self._tally.lets("spool_rows_gone"):
+            log.error("spool_rows_gone", events=events)
 
     async def _sweep_on(self) -> bool:
         """Read again what was passed over; return whether anything was read."""
@@ -297,11 +315,13 @@ class Drain:
 
     async def _serve_called(self) -> bool:
         """Publish rows whose turn in line has come; return whether there were any."""
-        turn = list(islice(self._called, max(0, self._free())))
+        stored = (seq for seq in self._called if seq not in self._unstored)
+        turn = list(islice(stored, max(0, self._free())))
         if not turn:
             return False
-        found = False
-        for row in await self._spool.get_all(turn):
+        rows = await self._spool.get_all(turn)
+        self._forget_gone(turn, rows)
+        for row in rows:
             if self._note_connection():
                 break
             if row.seq in self._called:
@@ -311,8 +331,20 @@ class Drain:
                     self._pass_over(row)
                 else:
                     self._publish(row, taken)
-            found = True
-        return found
+        return True
+
+    def _forget_gone(self, turn: list[int], rows: list[Row]) -> None:
+        """Forget rows that were called and are not on the disk: somebody else has deleted them.
+
+        A read of large bodies ends early: what lies behind its last row was not looked for.
+        """
+        end = rows[-1].seq if rows else max(turn)
+        missing = {seq for seq in turn if seq <= end}.difference(row.seq for row in rows)
+        for seq in sorted(missing & self._called.keys()):
+            self._note_gone(1)
+            del self._called[seq]
+            self._spool.delete(self._taken[seq])
+            self._leave_served(seq)
 
     async def _look(self) -> None:
         """Note the age of the oldest event, for those who watch."""
@@ -356,10 +388,13 @@ class Drain:
         return room < WINDOW // 2 and len(self._wire) >= WINDOW // 4
 
     def _is_full(self, aside: Aside) -> bool:
-        return self._shelf.is_full(aside, free=self._spool.free)
+        return self._shelf.shares.is_full(aside, free=self._spool.free)
 
     def _is_taken(self, seq: int) -> bool:
         return seq in self._taken
+
+    def _is_stored(self, seq: int) -> bool:
+        return seq not in self._unstored
 
     def _is_aside(self, message: Message) -> bool:
         aside = self._shelf.places.of(message)
@@ -387,13 +422,15 @@ class Drain:
             self._shelf.pass_over_unparked(row, *self._books(row.seq))
         else:
             park_as = "spool_unreadable" if row.unreadable else None
-            self._enter(row, _Taken(row.message.record, counted=True, park_as=park_as))
+            self._enter(
+                row, _Taken(row.seq, row.size, row.message.record, counted=True, park_as=park_as)
+            )
 
     def _sweep_over(self, row: Row, sweep: Sweep) -> bool:
         """Give a row that was passed over its place; return False if there is no room for it."""
         message = row.message
         if row.seq in self._taken or row.seq in self._attached or self._shelf.has(row.seq):
-            if row.seq in self._shelf.unresolved:
+            if row.seq in self._shelf.unresolved and self._shelf.held.get(row.seq) is None:
                 self._pass_again(row, sweep)
             return True
         park_as = self._shelf.park_as(row)
@@ -405,7 +442,11 @@ class Drain:
         elif self._room_for(sweep) <= 0 or len(self._shelf.untried) >= TRIALS:
             return False
         else:
-            self._enter(row, _Taken(message.record, counted=False, park_as=park_as))
+            self._shelf.take_up(row)
+            sweep.cursor = row.seq  # what is passed over from here on, it has met
+            self._enter(
+                row, _Taken(row.seq, row.size, message.record, counted=False, park_as=park_as)
+            )
         return True
 
     def _pass_again(self, row: Row, sweep: Sweep) -> None:
@@ -422,7 +463,7 @@ class Drain:
             self._publish(row, taken)
 
     def _publish(self, row: Row, taken: _Taken) -> None:
-        if taken.park_as is None and self._shelf.closers.suspects(row.message):
+        if taken.park_as is None and self._shelf.suspects(row):
             self._leave_line(row)
             self._shelf.try_first(row)
             return
@@ -488,20 +529,25 @@ class Drain:
     def _finish(self, row: Row, outcome: Outcome, taken: _Taken | None, *, late: bool) -> None:
         self._probing = False
         self._spool.delete(row)
-        self._losses.pop(row.seq, None)
-        self._taken.pop(row.seq, None)
-        counted = taken is None or taken.counted
-        self._backlog -= counted
-        if taken is not None and taken.record is not None:
-            following = self._lines.next(taken.record)
-            if following is not None:
-                self._called[following] = None
+        counted = self._leave_served(row.seq)
         park_as = taken.park_as if taken else None
         if park_as is None:
             self._shelf.confirmed(row.message)
         self._tally.note(row, outcome, park_as=park_as, late=late)
         if self._backlog == 0 and (counted or self._spool.events == 0):
             log.info("spool_drained", held_records=self.held_records)
+
+    def _leave_served(self, seq: int) -> bool:
+        """Forget a row that is gone, and call the next of its record; return whether it counted."""
+        self._losses.pop(seq, None)
+        taken = self._taken.pop(seq, None)
+        counted = taken is None or taken.counted
+        self._backlog -= counted
+        if taken is not None and taken.record is not None:
+            following = self._lines.next(taken.record)
+            if following is not None:
+                self._called[following] = None
+        return counted
 
     def _silence_overdue(self) -> None:
         """Set the places aside whose rows are not confirmed while the broker answers."""
@@ -541,10 +587,10 @@ class Drain:
         followers = self._lines.close(taken.record) if taken.record is not None else []
         for seq in (row.seq, *followers):
             self._called.pop(seq, None)
-            self._backlog -= self._taken.pop(seq).counted
-        for seq in followers:
-            for book in self._books(seq):
-                book.add(taken.record)
+            left = self._taken.pop(seq)
+            self._backlog -= left.counted
+            if seq != row.seq:
+                self._shelf.leave_behind(seq, left.size, taken.record)
 
     def _books(self, seq: int) -> list[Records]:
         """Return where the record of a row that is passed over is written down."""

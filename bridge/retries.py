@@ -10,7 +10,7 @@ import structlog
 from bridge.aside import GONE_SECONDS, Shelf, parked
 from bridge.core.backoff import silence_pause
 from bridge.core.held import Held
-from bridge.core.places import Aside
+from bridge.core.places import Aside, Why
 from bridge.ports import Outcome, Publish, Sender
 from bridge.spool import Row, Spool
 from bridge.tally import Tally
@@ -44,10 +44,12 @@ class Retries:
         *,
         answered: Callable[[], None],
         is_taken: Callable[[int], bool],
+        is_stored: Callable[[int], bool],
     ) -> None:
         """Call ``answered`` whenever the broker took or refused a retry.
 
-        ``is_taken`` says whether a row is being published otherwise.
+        ``is_taken`` says whether a row is being published otherwise, ``is_stored`` whether the
+        disk has answered that it has a row.
         """
         self._spool = spool
         self._sender = sender
@@ -55,6 +57,7 @@ class Retries:
         self._shelf = shelf
         self._answered = answered
         self._is_taken = is_taken
+        self._is_stored = is_stored
         self._loop = asyncio.get_running_loop()
         self.under_way = 0
 
@@ -80,9 +83,12 @@ class Retries:
         if held.seq in self._shelf.unresolved or not self._sender.takes(held.exchange):
             self._shelf.schedule(held, _AGAIN_SECONDS)
             return
-        connection = self._sender.connection
+        connection, was_stored = self._sender.connection, self._is_stored(held.seq)
         row = await self._spool.get(held.seq)
         if self._shelf.held.get(held.seq) is not held:  # the disk did not take it in the end
+            return
+        if row is None and was_stored:
+            self._forget_gone(held)
             return
         if row is None or connection != self._sender.connection:
             # Not on disk yet, or what may be in flight on a new connection is to be asked first.
@@ -90,8 +96,16 @@ class Retries:
             return
         message = parked(row.message, held.park_as) if held.park_as else row.message
         self.under_way += 1
+        self._shelf.spend(held)
         publish = self._sender.try_alone(message, apart=held.apart)
         publish.on_settled(lambda settled: self._retried(held, row, settled))
+
+    def _forget_gone(self, held: Held) -> None:
+        """Forget a row that somebody else has deleted."""
+        if self._shelf.lets("spool_rows_gone"):
+            log.error("spool_rows_gone", events=1)
+        self._shelf.let_go(held)
+        self._spool.delete(held)
 
     def _is_given_up(self, held: Held, exchange: str) -> bool:
         """Return whether a held row's exchange, too, is gone for too long."""
@@ -105,7 +119,7 @@ class Retries:
     def _retried(self, held: Held, row: Row, publish: Publish) -> None:
         outcome = self._tried(publish, apart=held.apart)
         if outcome is not None and outcome.accepted:
-            self._shelf.let_go(held, row)
+            self._shelf.let_go(held)
             self._finish(row, outcome, held.park_as)
         elif outcome is Outcome.AWAY:  # that counts no try
             self._shelf.schedule(held, _AGAIN_SECONDS)
@@ -116,15 +130,29 @@ class Retries:
             self._spool.note_tries(row, held.tries)
             if publish.culprit:
                 self._shelf.note_closer(row, known=held.tries > 1)
-            self._shelf.plan_retry(held, row)
+            if self._shelf.held.condemn(held):
+                self._shelf.plan_retry(held, row)
+            else:
+                self._set_aside(held, row, "refused")
         elif held.silent or held.apart or not self._is_silent(outcome):
-            held.apart = held.apart or not self._sender.is_up
-            held.unanswered += 1
-            self._shelf.schedule(held, silence_pause(held.unanswered))
+            self._plan_trial(held, row)
         else:
-            self._shelf.let_go(held, row)
-            self._shelf.blame(row.message, "silent")
-            self._shelf.pass_over(row, *self._shelf.books(row.seq))
+            self._set_aside(held, row, "silent")
+
+    def _plan_trial(self, held: Held, row: Row) -> None:
+        """Try a row again, of which nothing was heard: that counts no try."""
+        if (held.silent or held.apart) and not self._shelf.held.condemn(held):
+            self._set_aside(held, row, "silent")
+            return
+        held.apart = held.apart or not self._sender.is_up
+        held.unanswered += 1
+        self._shelf.schedule(held, silence_pause(held.unanswered))
+
+    def _set_aside(self, held: Held, row: Row, why: Why) -> None:
+        """Blame the place of a row, of which too many are held, or which does not answer."""
+        self._shelf.let_go(held)
+        self._shelf.blame(row.message, why)
+        self._shelf.pass_over(row, *self._shelf.books(row.seq))
 
     def _plan_parking(self, held: Held, row: Row) -> None:
         pause = min(_PARK_AGAIN_SECONDS * 2**held.parkings, _PARK_AGAIN_AT_MOST)
@@ -143,6 +171,7 @@ class Retries:
     async def _try_place(self, aside: Aside) -> None:
         """Try the next of the rows that take turns."""
         aside.trying = False
+        self._shelf.spend(aside)
         if aside.recovering or aside not in self._shelf.places:
             return
         aside.heads.rotate(-1)
@@ -171,7 +200,7 @@ class Retries:
         """
         if aside.heads:
             return _AGAIN_SECONDS
-        if self._shelf.held.bytes_of(aside.place[:2]):
+        if self._shelf.held.bytes_of(aside.place):
             return _LOOK_AGAIN_SECONDS
         self._shelf.wants_sweep = True
         aside.idle += 1
@@ -183,7 +212,8 @@ class Retries:
         self._shelf.unresolved.discard(row.seq)
         self._shelf.wants_sweep |= aside.recovering or aside not in self._shelf.places
         if outcome is not None and outcome.accepted:
-            aside.drop(row.seq)
+            self._shelf.take_up(row)
+            self._forget_head(aside, row)
             self._shelf.wants_sweep = True
             self._finish(row, outcome, None)
             return
@@ -191,8 +221,9 @@ class Retries:
             self._shelf.note_closer(row, known=True)
         if outcome is Outcome.REFUSED:
             self._spool.note_tries(row, row.tries + 1)
-            if row.tries + 1 >= self._shelf.refused_tries:
-                aside.drop(row.seq)
+            if row.tries + 1 >= self._shelf.refused_tries and not self._shelf.held.is_full:
+                self._forget_head(aside, row)
+                self._shelf.take_up(row)
                 self._shelf.hold(row, publish, park_as="refused")
         if outcome is not Outcome.AWAY:
             aside.failures += 1
@@ -202,6 +233,10 @@ class Retries:
         else:
             pause = _AGAIN_SECONDS
         self._shelf.schedule(aside, pause)
+
+    def _forget_head(self, aside: Aside, row: Row) -> None:
+        aside.drop(row.seq)
+        self._shelf.drop_head(row)  # it may be another place by now
 
     def _note_tried(self, aside: Aside, outcome: Outcome | None, pause: float) -> None:
         if self._shelf.lets("place_tried"):

@@ -1,4 +1,4 @@
-"""What is to be tried at which time: rows as they come, places at a bounded rate."""
+"""What is to be tried at which time: first trials as they come, all others at a bounded rate."""
 
 from __future__ import annotations
 
@@ -8,39 +8,63 @@ from itertools import count
 from bridge.core.held import Held
 from bridge.core.places import Aside
 
-PLACES_A_SECOND = 20
-"""Maximum number of trials of places in a second, however many are set aside: each is a channel."""
+TRIALS_A_SECOND = 20
+"""Maximum number of trials of places in a second, and of rows that were tried before: each is a
+channel."""
 
 _AT_ONCE_SECONDS = 0.1
 """For how long that number may be made up for."""
 
-_Heap = list[tuple[float, int, Held | Aside]]
+_Entry = tuple[float, int, Held | Aside]
+
+
+class _Line:
+    """Those of one kind, by time; ``spend`` keeps the next ones back for a moment."""
+
+    def __init__(self) -> None:
+        self.heap: list[_Entry] = []
+        self._not_before = 0.0
+
+    def first(self, now: float) -> _Entry | None:
+        """Return the first one if it is due and may be tried."""
+        if not self.heap or now < self._not_before:
+            return None
+        return self.heap[0] if self.heap[0][0] <= now else None
+
+    def spend(self, now: float) -> None:
+        """Take note of a trial."""
+        earliest = max(self._not_before, now - _AT_ONCE_SECONDS)
+        self._not_before = earliest + 1 / TRIALS_A_SECOND
 
 
 class Due:
-    """The line of those that wait for their time; times are those of one clock, in seconds."""
+    """The lines of those that wait for their time; times are those of one clock, in seconds."""
 
     def __init__(self) -> None:
-        self._rows: _Heap = []
-        self._places: _Heap = []
+        self._suspects = _Line()
+        self._rows = _Line()
+        self._places = _Line()
         self._order = count()
-        self._place_not_before = 0.0
 
     def add(self, it: Held | Aside, at: float) -> None:
         """Let a row or a place wait until a time."""
-        heap = self._places if isinstance(it, Aside) else self._rows
-        heapq.heappush(heap, (at, next(self._order), it))
+        heapq.heappush(self._line(it).heap, (at, next(self._order), it))
 
     def next(self, now: float) -> Held | Aside | None:
-        """Return what is to be tried now, if there is anything, and take it out of the line."""
-        heaps = [self._rows]
-        if now >= self._place_not_before:
-            heaps.append(self._places)
-        due = [heap for heap in heaps if heap and heap[0][0] <= now]
+        """Return what is to be tried now, if there is anything, and take it out of its line."""
+        lines = (self._suspects, self._rows, self._places)
+        due = [(first, line) for line in lines if (first := line.first(now)) is not None]
         if not due:
             return None
-        first = min(due, key=lambda heap: heap[0][:2])
-        if first is self._places:
-            earliest = max(self._place_not_before, now - _AT_ONCE_SECONDS)
-            self._place_not_before = earliest + 1 / PLACES_A_SECOND
-        return heapq.heappop(first)[2]
+        _, line = min(due, key=lambda each: each[0][:2])
+        return heapq.heappop(line.heap)[2]
+
+    def spend(self, it: Held | Aside, now: float) -> None:
+        """Take note that a row or a place is being tried; a first trial keeps nobody back."""
+        if (line := self._line(it)) is not self._suspects:
+            line.spend(now)
+
+    def _line(self, it: Held | Aside) -> _Line:
+        if isinstance(it, Aside):
+            return self._places
+        return self._suspects if it.is_untried else self._rows

@@ -7,11 +7,18 @@ from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 
 from bridge.core.message import PARKED
+from bridge.core.places import Place, levels
 from bridge.core.records import Records
 
 HELD_OF_A_PLACE = 100
+"""Maximum number of rows of a place that are held for what they did; then the place is blamed."""
+
 HELD = 1000
-"""Maximum numbers of rows that are held one by one; beyond them their place is set aside."""
+"""Maximum number of rows that are held, of all places and for whatever reason."""
+
+SUSPECTS = 500
+"""Maximum number of those that are only suspected; further ones wait on the disk, blaming nobody.
+"""
 
 Key = Hashable
 
@@ -20,8 +27,9 @@ Key = Hashable
 class Held:
     """A row by number, and what it is held with: its record, or itself; ``size`` in bytes.
 
-    ``tries`` counts refusals, ``unanswered`` how often it was published alone, and nothing was
-    heard of it; ``silent`` is whether it is held for that. ``apart``: it may be why a connection
+    ``suspect``: nothing is known against it, but it has to be tried alone. ``tries`` counts
+    refusals, ``unanswered`` how often it was published alone, and nothing was heard of it;
+    ``silent`` is whether it is held for that. ``apart``: it may be why a connection
     was closed, so it is tried on one of its own. ``park_as`` is the reason to park it, once there
     is one, and ``parkings`` how often that was refused; ``gone_since`` is when its exchange was
     found missing.
@@ -29,10 +37,11 @@ class Held:
 
     seq: int
     key: Key
-    place: tuple[str, str]
+    place: Place
     size: int
     tries: int = 0
     unanswered: int = 0
+    suspect: bool = False
     silent: bool = False
     apart: bool = False
     park_as: str | None = None
@@ -44,6 +53,11 @@ class Held:
         """Return where it goes next."""
         return PARKED if self.park_as else self.place[0]
 
+    @property
+    def is_untried(self) -> bool:
+        """Return whether it is suspected, and was never tried alone."""
+        return self.suspect and not self.unanswered
+
 
 class HeldRows:
     """Those that are held now."""
@@ -51,16 +65,18 @@ class HeldRows:
     def __init__(self) -> None:
         self._by_key: dict[Key, Held] = {}
         self._by_seq: dict[int, Held] = {}
-        self._of_place: Counter[tuple[str, str]] = Counter()
-        self._bytes: Counter[tuple[str, str]] = Counter()
+        self._guilty: Counter[Place] = Counter()
+        self._guilty_bytes: Counter[Place] = Counter()
+        self._bytes: Counter[Place] = Counter()
+        self._suspects = 0
 
     def __len__(self) -> int:
         """Return how many are held."""
-        return len(self._by_key)
+        return len(self._by_seq)
 
     def __iter__(self) -> Iterator[Held]:
         """Yield those that are held."""
-        return iter(self._by_key.values())
+        return iter(self._by_seq.values())
 
     def __contains__(self, key: object) -> bool:
         """Return whether a row of this record is held."""
@@ -69,7 +85,12 @@ class HeldRows:
     @property
     def is_full(self) -> bool:
         """Return whether there is no room for one more."""
-        return len(self._by_key) >= HELD
+        return len(self._by_seq) >= HELD
+
+    @property
+    def takes_suspects(self) -> bool:
+        """Return whether there is room for one more that is only suspected."""
+        return not self.is_full and self._suspects < SUSPECTS
 
     def get(self, seq: int) -> Held | None:
         """Return what is held of a row."""
@@ -79,24 +100,50 @@ class HeldRows:
         """Return how many are held that are not among these."""
         return sum(key not in keys for key in self._by_key)
 
-    def has_room_for(self, place: tuple[str, str]) -> bool:
-        """Return whether there is room for one more of a place."""
-        return not self.is_full and self._of_place[place] < HELD_OF_A_PLACE
+    def has_room_for(self, place: Place) -> bool:
+        """Return whether there is room for one more of a place that is held for what it did."""
+        return not self.is_full and self._guilty[place] < HELD_OF_A_PLACE
 
-    def bytes_of(self, place: tuple[str, str]) -> int:
-        """Return how many bytes are held of a place."""
+    def bytes_of(self, place: Place) -> int:
+        """Return how many bytes are held of a place: a key, a kind, or an exchange."""
         return self._bytes[place]
+
+    def guilty_bytes_of(self, place: Place) -> int:
+        """Return how many of them are held for what they did, of a key."""
+        return self._guilty_bytes[place]
 
     def add(self, held: Held) -> None:
         """Hold a row."""
         self._by_key[held.key] = self._by_seq[held.seq] = held
-        self._of_place[held.place] += 1
-        self._bytes[held.place] += held.size
+        self._count(held, 1)
 
     def remove(self, held: Held) -> None:
         """Hold it no longer."""
         del self._by_key[held.key], self._by_seq[held.seq]
-        self._of_place[held.place] -= 1
-        self._bytes[held.place] -= held.size
-        if self._of_place[held.place] == 0:
-            del self._of_place[held.place], self._bytes[held.place]
+        self._count(held, -1)
+
+    def condemn(self, held: Held) -> bool:
+        """Hold a row for what it did from now on; return whether its place has room for it."""
+        if not held.suspect:
+            return True
+        has_room = self._guilty[held.place] < HELD_OF_A_PLACE
+        self._count(held, -1)
+        held.suspect = False
+        self._count(held, 1)
+        return has_room
+
+    def _count(self, held: Held, sign: int) -> None:
+        for place in levels(held.place):
+            _add(self._bytes, place, sign * held.size)
+        if held.suspect:
+            self._suspects += sign
+        else:
+            _add(self._guilty, held.place, sign)
+            _add(self._guilty_bytes, held.place, sign * held.size)
+
+
+def _add(counts: Counter[Place], place: Place, number: int) -> None:
+    """Add to one of the counts, and keep none that is 0."""
+    counts[place] += number
+    if not counts[place]:
+        del counts[place]

@@ -14,6 +14,7 @@ from typing import Literal
 
 from bridge.core.backoff import silence_pause
 from bridge.core.message import Message
+from bridge.core.share import Share
 
 Why = Literal["refused", "silent", "closes", "gone"]
 
@@ -26,27 +27,19 @@ _TRUSTED_AFTER = 64
 _HEADS = 8
 """Number of rows of a place that take turns in being tried: one of them may be the poison."""
 
-Place = tuple[str, str, str]
-"""Exchange, routing key and event type, of which the last one or two may be empty."""
+Place = tuple[str, str | None, str | None]
+"""Exchange, routing key and event type. A kind has no key, an exchange neither key nor type."""
 
 
-@dataclass(slots=True)
-class Share:
-    """What some rows take of the disk: ``bytes``, and as many as the present sweep has met."""
+def place_of(message: Message) -> Place:
+    """Return the narrowest place of a message: its key."""
+    return message.exchange, message.routing_key, message.type
 
-    bytes: int = 0
-    met: int = 0
 
-    def take(self, size: int, *, again: bool) -> None:
-        """Count a row that is passed over, for the first time or again."""
-        if again:
-            self.met += size
-        else:
-            self.bytes += size
-
-    def end_sweep(self) -> None:
-        """Go by what the sweep has met: some of the rows are gone."""
-        self.bytes, self.met = self.met, 0
+def levels(place: Place) -> tuple[Place, Place, Place]:
+    """Return a key with the kind and the exchange that it belongs to."""
+    exchange, _, kind = place
+    return place, (exchange, None, kind), (exchange, None, None)
 
 
 @dataclass(slots=True, eq=False)
@@ -55,10 +48,9 @@ class Aside:
 
     ``heads`` are rows, by number, that nothing but the place holds up; they are tried in turn.
     ``idle`` is how often there was none.
-    ``rows`` counts what the latest pass over the disk met. While it is ``recovering`` its rows are
-    published again, few at first. ``apart``: a trial of it ended with the connection, so the next
-    has one of its own. ``told``: the log says that it has had its
-    share of the disk. ``park_as`` is set when its rows are given up.
+    While it is ``recovering`` its rows are published again, few at first. ``apart``: a trial of it
+    ended with the connection, so the next has one of its own. ``told``: the log says that it has
+    had its ``share`` of the disk. ``park_as`` is set when its rows are given up.
     """
 
     place: Place
@@ -68,7 +60,6 @@ class Aside:
     idle: int = 0
     confirmed: int = 0
     strikes: int = 0
-    rows: int = 0
     recovering: bool = False
     trying: bool = False
     swept: bool = False
@@ -81,7 +72,8 @@ class Aside:
     @property
     def name(self) -> str:
         """Return the routing key, or the type of events; nothing for a whole exchange."""
-        return self.place[1] or self.place[2]
+        _, key, kind = self.place
+        return kind or "" if key is None else key
 
     def pause(self) -> float:
         """Return after how many seconds it is tried again."""
@@ -136,33 +128,39 @@ class Places:
 
     def is_gone(self, exchange: str) -> bool:
         """Return whether a whole exchange is set aside, and has not come back since."""
-        aside = self._aside.get((exchange, "", ""))
+        aside = self._exchanges.get(exchange)
         return aside is not None and not (aside.recovering and aside.park_as is None)
 
     def of(self, message: Message) -> Aside | None:
         """Return what a message must wait behind."""
-        if not self._aside:
-            return None
-        exchange = self._aside.get(_exchange(message))
+        return self.at(place_of(message)) if self._aside else None
+
+    def at(self, place: Place) -> Aside | None:
+        """Return what the messages of a key must wait behind."""
+        exchange = self._exchanges.get(place[0])
         if exchange is not None and not exchange.recovering:
             return exchange
-        return self._judged(message) or exchange
+        return self._judged(place) or exchange
 
     def gone(self, exchange: str, *, now: float) -> None:
-        """Set a whole exchange aside: it is not there."""
-        aside = self._exchanges[exchange] = Aside((exchange, "", ""), "gone", now)
-        self._aside[aside.place] = aside
+        """Set a whole exchange aside: it is not there, or not any more."""
+        known = self._exchanges.get(exchange)
+        aside = Aside((exchange, None, None), "gone", now)
+        if known is not None:
+            aside.share, aside.told = known.share, known.told
+        self._exchanges[exchange] = self._aside[aside.place] = aside
 
     def blame(self, message: Message, why: Why, *, now: float) -> Aside:
         """Set the place of a message aside, or note one failure more if it is already."""
-        aside = self._judged(message)
+        place, kind, _ = levels(place_of(message))
+        aside = self._judged(place)
         if aside is None:
-            place, kind = _key(message), _kind(message)
             self._keys[kind] += 1
-            if self._keys[kind] > KEYS_OF_A_KIND:
-                place = kind
-                self._forget_keys(kind)
-            aside = self._aside[place] = Aside(place, why, now)
+            many = self._keys[kind] > KEYS_OF_A_KIND
+            aside = Aside(kind if many else place, why, now)
+            if many:
+                self._replace_keys(aside)
+            self._aside[aside.place] = aside
         elif aside.recovering:
             aside.failures = aside.failures_now()
             aside.recovering = aside.swept = False
@@ -171,32 +169,25 @@ class Places:
 
     def forget(self, aside: Aside) -> None:
         """Trust a place again."""
-        if self._aside.pop(aside.place, None) is not None and aside.place[1]:
-            kind = (aside.place[0], "", aside.place[2])
-            self._keys[kind] -= 1
-            if self._keys[kind] <= 0:
-                del self._keys[kind]
-        elif aside.place[2]:
+        exchange, key, kind = aside.place
+        del self._aside[aside.place]
+        if kind is None:
+            del self._exchanges[exchange]
+        elif key is None:
             self._keys.pop(aside.place, None)
         else:
-            self._exchanges.pop(aside.place[0], None)
+            self._keys[exchange, None, kind] -= 1
+            if self._keys[exchange, None, kind] <= 0:
+                del self._keys[exchange, None, kind]
 
-    def _judged(self, message: Message) -> Aside | None:
-        """Return the place of a message, if it misbehaved itself."""
-        return self._aside.get(_kind(message)) or self._aside.get(_key(message))
+    def _judged(self, place: Place) -> Aside | None:
+        """Return the kind or the key, if it misbehaved itself."""
+        key, kind, _ = levels(place)
+        return self._aside.get(kind) or self._aside.get(key)
 
-    def _forget_keys(self, kind: Place) -> None:
-        for place in [p for p in self._aside if p[1] and (p[0], "", p[2]) == kind]:
-            del self._aside[place]
-
-
-def _exchange(message: Message) -> Place:
-    return message.exchange, "", ""
-
-
-def _kind(message: Message) -> Place:
-    return message.exchange, "", message.type
-
-
-def _key(message: Message) -> Place:
-    return message.exchange, message.routing_key or "-", message.type
+    def _replace_keys(self, kind: Aside) -> None:
+        """Set a kind aside in place of its keys."""
+        for aside in [each for each in self._aside.values() if each.place[1] is not None]:
+            if levels(aside.place)[1] == kind.place:
+                kind.share.absorb(aside.share)
+                del self._aside[aside.place]

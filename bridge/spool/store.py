@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 import structlog
@@ -41,6 +41,20 @@ TOTALS = "SELECT exchange, count(*), sum(size), max(seq) FROM event GROUP BY exc
 
 Stored = Callable[[Row, SpoolFull | None], None]
 """Called on the loop when a row is on disk, or with the reason why the disk did not take it."""
+
+
+class Counted(Protocol):
+    """What must be known of a row to delete it: its number, and its bytes of ``max_bytes``."""
+
+    @property
+    def seq(self) -> int:
+        """Return its number."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Return the bytes that it counts."""
+        ...
 
 
 class Spool:
@@ -131,7 +145,7 @@ class Spool:
         self._writer.put(Append(values(row, meta), partial(self._note_stored, row, stored)))
         return row
 
-    def delete(self, row: Row) -> None:
+    def delete(self, row: Counted) -> None:
         """Delete an event that somebody else is now responsible for; retried until it is done."""
         self.events -= 1
         self.bytes -= row.size

@@ -147,9 +147,18 @@ class SteppedSpool:
         """Overwrite what a row says of its message beside the body."""
         self._database.execute("UPDATE event SET meta = x'00' WHERE seq = ?", (seq,))
 
+    def delete(self, *seqs):
+        """Delete rows, as another program does that has the file open."""
+        for seq in seqs:
+            self._database.execute("DELETE FROM event WHERE seq = ?", (seq,))
+
     def counted(self):
         """Return what the database holds: rows and the bytes that they count."""
         return self._database.execute("SELECT count(*), ifnull(sum(size), 0) FROM event").fetchone()
+
+    def sizes(self):
+        """Return the bytes that each row in the database counts, by its number."""
+        return dict(self._database.execute("SELECT seq, size FROM event").fetchall())
 
     def close(self):
         """Close the files without writing what is queued: the process was killed."""

@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 
 from bridge import log
 from bridge.core import held
-from bridge.core.due import PLACES_A_SECOND
+from bridge.core.due import TRIALS_A_SECOND
 from bridge.core.message import PARKED
 from bridge.ports import Outcome
 from tests.spool.bridge_under_test import DEADLINE
@@ -293,7 +293,7 @@ def test_thousands_of_sick_places(village):
     lines = Counter(line["event"] for line in logs)
 
     assert 600 == aside
-    assert 8 <= tried <= 5 * PLACES_A_SECOND + 10
+    assert 8 <= tried <= 5 * TRIALS_A_SECOND + 10
     assert 100 == lines["place_set_aside"]
     assert 100 >= lines["place_tried"]
     assert 100 >= lines["event_refused"]

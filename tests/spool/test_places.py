@@ -114,12 +114,25 @@ class Village:
     def __init__(self, path, **room):
         self.broker = Places(EXCHANGES)
         self.bridge = Bridge(path, broker=self.broker, **room)
+        self.watch()
         self.broker.connect()
         self.numbers = 0
         self.connection = 0
         self.began = self.bridge.loop.time()
         self.waits: dict[str, int] = {}
         """For how many moments events of the place that is always well have waited."""
+
+    def watch(self):
+        """Look at the shares whenever a sweep has ended; no row is gone without a reason."""
+        drain = self.bridge.drain
+        end = drain._pace.end
+
+        def ended(*arguments):
+            end(*arguments)
+            self.sweep_ends()
+
+        setattr(drain._pace, "end", ended)  # noqa: B010  # a method
+        setattr(drain, "_note_gone", self.broker.broken.append)  # noqa: B010
 
     def send(self, records, place):
         """Hand over some messages for one place."""
@@ -181,6 +194,7 @@ class Village:
         """The process ends and another one begins."""
         self.bridge.kill()
         self.bridge.start()
+        self.watch()
         self.broker.connect()
         accepted = {sent.id for sent in self.bridge.sent}
         self.waits = {message_id: 0 for message_id in self.waits if message_id in accepted}
@@ -192,6 +206,8 @@ class Village:
         assert not self.bridge.running.done()
         self.who_is_well_does_not_wait()
         self.copies_are_bounded()
+        self.what_is_held_is_bounded()
+        self.shares_are_counted()
 
     def who_is_well_does_not_wait(self):
         """What has nothing to do with any trouble arrives within a deadline, and a little.
@@ -215,6 +231,41 @@ class Village:
         days = 1 + (self.bridge.loop.time() - self.began) // 86_400
         most = max(self.broker.copies.values(), default=0)
         assert most <= COPIES_A_DAY * days + self.broker.connection
+
+    def what_is_held_is_bounded(self):
+        """However much goes wrong, so many rows are held, and each place counts its own."""
+        rows = self.bridge.drain._shelf.held
+        guilty = Counter(each.place for each in rows if not each.suspect)
+        assert len(rows) <= held.HELD
+        assert sum(each.suspect for each in rows) <= held.SUSPECTS
+        assert max(guilty.values(), default=0) <= held.HELD_OF_A_PLACE
+        counted: Counter[places.Place] = Counter()
+        for each in rows:
+            for level in places.levels(each.place):
+                counted[level] += each.size
+        assert {place: rows.bytes_of(place) for place in counted} == dict(counted)
+        assert rows._bytes == counted
+
+    def shares_are_counted(self):
+        """Nothing that is passed over is counted in no share."""
+        assert self.bridge.drain._shelf.shares.passed_over >= self.passed_over()
+
+    def passed_over(self):
+        """Return how many bytes of the disk are neither of the backlog, nor under way, nor held."""
+        drain, disk = self.bridge.drain, self.bridge.disk
+        gone = self.bridge.spool._deleting | self.bridge.spool._deleted
+        return sum(
+            size
+            for seq, size in disk.sizes().items()
+            if (seq <= drain._cursor or seq in drain._ahead)
+            and seq not in drain._taken
+            and seq not in gone
+            and drain._shelf.held.get(seq) is None
+        )
+
+    def sweep_ends(self):
+        """Compare the shares with the disk: after a sweep they are exact."""
+        assert self.bridge.drain._shelf.shares.passed_over == self.passed_over()
 
     @property
     def arrived(self):
@@ -287,8 +338,9 @@ class Village:
         assert not drain.is_sweeping
         for left in ("_taken", "_called", "_wire", "_attached", "_unstored", "_ahead", "_losses"):
             assert not getattr(drain, left), left
-        for left in ("held", "unresolved", "passed"):
+        for left in ("held", "unresolved", "passed", "untried", "_suspects"):
             assert not getattr(shelf, left), left
+        assert 0 == shelf.shares.passed_over
 
 
 MOVES = {
@@ -347,5 +399,6 @@ def make_room(patch, *, narrow):
     if narrow:
         patch.setattr(held, "HELD", 6)
         patch.setattr(held, "HELD_OF_A_PLACE", 3)
+        patch.setattr(held, "SUSPECTS", 3)
         patch.setattr(places, "KEYS_OF_A_KIND", 1)
         patch.setattr(records, "EXACT", 2)

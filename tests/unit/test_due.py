@@ -1,13 +1,13 @@
-"""The line of what is to be tried: by time, and places at a bounded rate."""
+"""The lines of what is to be tried: by time, and at a bounded rate whatever was tried before."""
 
-from bridge.core.due import PLACES_A_SECOND, Due
+from bridge.core.due import TRIALS_A_SECOND, Due
 from bridge.core.held import Held
 from bridge.core.places import Aside
 
 
-def held(seq):
+def held(seq, **what):
     """Return a row that is held."""
-    return Held(seq, ("row", seq), ("superoffice", "sale.sold"), 1)
+    return Held(seq, ("row", seq), ("superoffice", "sale.sold", "sale.sold"), 1, **what)
 
 
 def test_rows_and_places_come_by_time():
@@ -31,7 +31,25 @@ def test_places_come_at_a_bounded_rate():
     served = []
     for tick in range(100):
         while (it := due.next(1.0 + tick / 10)) is not None:
+            due.spend(it, 1.0 + tick / 10)
             served.append(it)
 
     assert row in served
-    assert 9 * PLACES_A_SECOND <= len(served) <= 10 * PLACES_A_SECOND + 10
+    assert 9 * TRIALS_A_SECOND <= len(served) <= 10 * TRIALS_A_SECOND + 10
+
+
+def test_only_what_was_tried_waits_for_others():
+    """A trial that was not made costs nothing, and a first trial keeps nobody back."""
+    due = Due()
+    for seq in range(3):
+        due.add(held(seq, suspect=True), 0.0)
+        due.add(held(100 + seq), 0.0)
+    suspects: list[object] = []
+    others: list[object] = []
+    while (it := due.next(1.0)) is not None:
+        is_first = isinstance(it, Held) and it.suspect
+        (suspects if is_first else others).append(it)
+        if is_first or len(others) > 1:
+            due.spend(it, 1.0)
+
+    assert 3 == len(suspects) == len(others)
