@@ -10,7 +10,15 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 Record = tuple[str, str | None, str, int | str]
-"""What keeps its order: (endpoint, ContextIdentifier, entity, primary key)."""
+"""What keeps its order: (endpoint, ContextIdentifier, entity in lower case, primary key)."""
+
+
+def record_of(endpoint: str, context: str | None, entity: str, key: int | str) -> Record:
+    """Return the record of these four, however the entity is written: ``Contact`` is ``contact``.
+
+    Raises TypeError for an entity that is no text.
+    """
+    return endpoint, context, str.lower(entity), key
 
 
 class Delivery(NamedTuple):

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from bridge.core import jsontext
+from bridge.core.event import record_of
 from bridge.core.message import Message, body_id, bounded
 
 _ROW_BYTES = 128
@@ -95,7 +96,7 @@ def _readable(columns: Sequence[Any]) -> Row:
         type=kind,
         timestamp=timestamp,
         headers=headers,
-        record=tuple(record) if record else None,
+        record=record_of(*record) if record else None,  # older versions kept the case
     )
     return Row(seq, accepted_at, size, tries, message)
 

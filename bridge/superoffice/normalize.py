@@ -14,7 +14,7 @@ from functools import lru_cache
 from string import ascii_lowercase, ascii_uppercase
 from typing import Any, Final, NamedTuple
 
-from bridge.core.event import Delivery, Event, Payload
+from bridge.core.event import Delivery, Event, Payload, record_of
 from bridge.core.identity import Identity, identify
 from bridge.superoffice.catalogue import ENTITIES, EXTRA_TABLE, LIST, Kind, find
 from bridge.superoffice.payload import date_time, integer
@@ -100,7 +100,7 @@ def normalize(
         context,
         endpoint,
         payload.timestamp or _received(delivery.received_ns),
-        None if key is None else (endpoint, context, entity, key),
+        None if key is None else record_of(endpoint, context, entity, key),
         {
             "event": payload.event,
             "entity": entity,

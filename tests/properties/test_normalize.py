@@ -225,7 +225,8 @@ def test_an_event_has_an_id_a_time_and_a_record(delivery):
     assert event.time == payload.timestamp or payload.timestamp is None
     assert (event.record is None) == (event.primary_key is None)
     if event.record is not None:
-        assert event.record == (event.endpoint, event.context, event.entity, event.primary_key)
+        entity = event.entity.lower()
+        assert event.record == (event.endpoint, event.context, entity, event.primary_key)
 
 
 @given(st.integers(0, 2**63 - 1))

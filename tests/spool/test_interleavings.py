@@ -625,3 +625,23 @@ def test_memory_that_ends_before_a_publish(bridge, monkeypatch):
 
     assert (Outcome.SPOOLED, Outcome.SPOOLED) == (first.outcome, second.outcome)
     assert [1, 2] == routed(bridge)
+
+
+def test_row_of_an_older_version_with_capitals(bridge):
+    """A row whose record was stored with the case of its entity holds up the later ones."""
+    bridge.broker.gone("other")
+    bridge.send(1, record=("superoffice", "Cust1", "Contact", 1), exchange="other")
+    bridge.loop.settle()
+    bridge.kill()
+    bridge.start()
+    for _ in range(3):
+        bridge.live()
+    bridge.send(2, record=RECORD)
+    for _ in range(3):
+        bridge.live()
+    before = routed(bridge)
+    bridge.heal()
+    finish(bridge, jump=5.0)
+
+    assert [] == before
+    assert ["other", "superoffice"] == [exchange for exchange, _ in bridge.broker.routed]

@@ -139,6 +139,14 @@ def test_record_without_context():
     assert ("superoffice", None, "y_rental", "A-7") == record
 
 
+def test_record_in_any_case():
+    """However an event is written, it is of one record; what consumers see stays as it came."""
+    changed = event_of("Contact.Changed", PrimaryKey=7)
+
+    assert changed.record == event_of("contact.deleted", PrimaryKey=7).record
+    assert "Contact" == changed.entity
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
