@@ -154,7 +154,7 @@ async def test_rabbitmq_without_limits(publishing, node, broker):
     body = bytes(300_000)
     limits = "[{frame_max, %d}, {channel_max, %d}]"
     set_to = f"[application:set_env(rabbit, K, V) || {{K, V}} <- {limits}]."
-    await asyncio.to_thread(node.ctl, "eval", set_to % (0, 0))
+    await asyncio.to_thread(node.evaluate, set_to % (0, 0))
     try:
         async with publishing() as publisher:
             outcome = await outcome_of(publisher, message(1, body=body))
@@ -163,7 +163,7 @@ async def test_rabbitmq_without_limits(publishing, node, broker):
             tuned = opened.amqp.transport.connection.connection_tune
             await opened.close()
     finally:
-        await asyncio.to_thread(node.ctl, "eval", set_to % (131_072, 2047))
+        await asyncio.to_thread(node.evaluate, set_to % (131_072, 2047))
 
     assert (0, 0, Outcome.CONFIRMED) == (tuned.frame_max, tuned.channel_max, outcome)
     assert [body] == [found for _, _, found in drain(broker, "all")]

@@ -17,7 +17,7 @@ from bridge.ports import Outcome
 from bridge.testing.rabbitmq import free_port
 from tests.broker.peer import Peer
 from tests.broker.test_publisher import outcome_of
-from tests.helpers import eventually, message
+from tests.helpers import add_vhost, delete_vhost, eventually, message
 
 NONSENSE = [
     b"",
@@ -123,15 +123,14 @@ async def test_host_with_two_addresses(publishing, node, broker, monkeypatch, fi
 async def test_vhost_is_decoded_once(node, broker):
     """A vhost may have a percent sign in its name, also before 2F."""
     for vhost in ("m%2Fn", "a/b", "50%+"):
-        await asyncio.to_thread(node.ctl, "add_vhost", vhost)
-        await asyncio.to_thread(node.ctl, "set_permissions", "-p", vhost, "guest", ".*", ".*", ".*")
+        await asyncio.to_thread(add_vhost, node, vhost)
     try:
         for written in ("m%252Fn", "a%2Fb", "a/b", "50%25+", "%2F"):
             opened = await connect(f"{broker.rstrip('/')}/{written}", purpose="test")
             await opened.close()
     finally:
         for vhost in ("m%2Fn", "a/b", "50%+"):
-            await asyncio.to_thread(node.ctl, "delete_vhost", vhost)
+            await asyncio.to_thread(delete_vhost, node, vhost)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from bridge.cli.app import app
+from tests.helpers import add_vhost
 
 ROOT = Path(__file__).parents[2]
 
@@ -81,8 +82,7 @@ def running(*args, cwd, **variables):
 
 def close_listeners(node):
     """Have the broker close the connections of our consumers in its default virtual host."""
-    node.ctl(
-        "eval",
+    node.evaluate(
         'Named = {<<"connection_name">>, longstr, <<"superoffice-bridge listen">>},'
         '[rabbit_networking:close_connection(Pid, "closed by a test")'
         " || Pid <- rabbit_networking:connections(),"
@@ -130,8 +130,7 @@ def directory(tmp_path, monkeypatch):
 @pytest.fixture(scope="session")
 def vhost(node):
     """Return the URL of a virtual host that no other test touches."""
-    node.ctl("add_vhost", "cli")
-    node.ctl("set_permissions", "-p", "cli", "guest", ".*", ".*", ".*")
+    add_vhost(node, "cli")
     return f"{node.url}cli"
 
 

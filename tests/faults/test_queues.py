@@ -140,17 +140,30 @@ ONE = {**HUNDRED, **SALES, "sequential": 1, "rate": 2}
 """Some time in the half second that the hundred take."""
 
 
+USER = "rabbit_auth_backend_internal"
+CONTACTS = r'<<"superoffice">>, <<"^contact\\.">>, <<".*">>, <<"tests">>'
+
+
+def permit_only_contacts(node):
+    """Let the broker close a channel (403) on which anything else is published."""
+    node.evaluate(f'ok = {USER}:set_topic_permissions(<<"guest">>, <<"/">>, {CONTACTS}).')
+
+
+def permit_all(node):
+    """Permit what is usual."""
+    node.evaluate(f'ok = {USER}:clear_topic_permissions(<<"guest">>, <<"/">>, <<"tests">>).')
+
+
 async def test_channel_closed_by_one_message(world, node):
     """Of a hundred good messages and one that makes the broker close the channel, one is parked."""
-    only_contacts = ["guest", "superoffice", r"^contact\.", ".*"]
     async with world(BRIDGE_SPOOL__REFUSED_TRIES=f"{size(1, 2)}") as row:
-        await asyncio.to_thread(node.ctl, "set_topic_permissions", *only_contacts)
+        await asyncio.to_thread(permit_only_contacts, node)
         try:
             async with row.senders(**HUNDRED) as good, row.senders(**ONE) as bad:
                 pass
             counts = await row.counts("one message that closes the channel among 100 good ones")
         finally:
-            await asyncio.to_thread(node.ctl, "clear_topic_permissions", "guest")
+            await asyncio.to_thread(permit_all, node)
 
         assert counts.is_clean
         assert good.never_failed
@@ -161,10 +174,9 @@ async def test_channel_closed_by_one_message(world, node):
 
 async def test_key_that_closes_the_channel(world, node):
     """What may not be published closes one channel, however many records there are of it."""
-    only_contacts = ["guest", "superoffice", r"^contact\.", ".*"]
     many = {**HUNDRED, **SALES, "sequential": size(6, 60), "rate": size(6, 2)}
     async with world() as row:
-        await asyncio.to_thread(node.ctl, "set_topic_permissions", *only_contacts)
+        await asyncio.to_thread(permit_only_contacts, node)
         try:
             sales = row.senders(**many)
             async with row.senders(rate=20) as contacts:
@@ -174,7 +186,7 @@ async def test_key_that_closes_the_channel(world, node):
                     await row.counts_to("published_total", direct + size(10, 300))
                 closed = row.bridge.log.counts["channel_closed"]
         finally:
-            await asyncio.to_thread(node.ctl, "clear_topic_permissions", "guest")
+            await asyncio.to_thread(permit_all, node)
         counts = await row.counts("a key that closes the channel, and ever new records of it")
 
         assert counts.is_clean
@@ -228,7 +240,7 @@ async def test_too_large_for_the_broker(world, node):
 
 def limit_messages(node, size):
     """Let the broker close a channel (406) on which a larger message is published."""
-    node.ctl("eval", f"application:set_env(rabbit, max_message_size, {size}).")
+    node.evaluate(f"application:set_env(rabbit, max_message_size, {size}).")
 
 
 @pytest.mark.skipif(not FULL, reason="leaves a queue that cannot be used: FAULTS=full")
@@ -255,4 +267,4 @@ async def test_queue_that_never_confirms(world, node):
 def lose_majority(node, queue):
     """Let a quorum queue have a second member, on a node that there is not."""
     server, ghost = f"{{'%2F_{queue}', node()}}", f"{{'%2F_{queue}', 'rabbit@nowhere'}}"
-    node.ctl("eval", f"ra:add_member({server}, {ghost}, 500).")
+    node.evaluate(f"ra:add_member({server}, {ghost}, 500).")

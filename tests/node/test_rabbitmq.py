@@ -86,7 +86,7 @@ def test_listens_on_loopback_only(node):
 
 def test_nothing_leaks_in(node):
     """No variable that was set for another RabbitMQ reaches the server or rabbitmqctl."""
-    (pid,) = re.findall(r"\d+", node.ctl("eval", "os:getpid()."))
+    (pid,) = re.findall(r"\d+", node.evaluate("os:getpid()."))
 
     assert b"hostile" not in Path(f"/proc/{pid}/environ").read_bytes()
     assert b"hostile" not in Path(f"/proc/{pid}/cmdline").read_bytes()
@@ -98,6 +98,13 @@ def test_ctl_failure_shows_the_output(node):
     """What rabbitmqctl complains about is in the error."""
     with pytest.raises(RabbitMQFailed, match="no_such_user"):
         node.ctl("change_password", "no_such_user", "secret")
+
+
+def test_failed_evaluation_shows_the_cause(node):
+    """What Erlang says to an expression that fails is in the error."""
+    assert "3" == node.evaluate("X = 1, X + 2.")
+    with pytest.raises(RabbitMQFailed, match="badmatch"):
+        node.evaluate("1 = 2.")
 
 
 def test_killed_and_restarted_node_keeps_messages(node):

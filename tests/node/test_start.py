@@ -38,9 +38,7 @@ def test_stop_leaves_nothing(home):
     with RabbitMQNode.start(home, config={"heartbeat": "7"}) as node:
         assert 3 <= len(processes_of(home))
         assert node.directory.parent == home
-        assert (
-            "7" == node.ctl("eval", "element(2, application:get_env(rabbit, heartbeat)).").strip()
-        )
+        assert "{ok,7}" == node.evaluate("application:get_env(rabbit, heartbeat).").replace(" ", "")
         node.freeze()
 
     assert set() == processes_of(home)

@@ -4,9 +4,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from bridge.testing.rabbitmq import find_installation
+from bridge.testing.rabbitmq import RabbitMQNode, find_installation
 from tests.faults.process import BridgeProcess, reserve_port, until
-from tests.helpers import private_node
+from tests.helpers import nothing_deprecated
 from tests.tls.authority import Authority
 
 PLUGIN = "rabbitmq_auth_mechanism_ssl"
@@ -15,7 +15,6 @@ ADD_USER = (
     ' ok = B:add_user(<<"bridge">>, <<"unused">>, <<"tests">>),'
     ' ok = B:set_permissions(<<"bridge">>, <<"/">>, Any, Any, Any, <<"tests">>).'
 )
-"""One call: each start of rabbitmqctl takes seconds."""
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +37,7 @@ def tls_port():
 
 
 @pytest.fixture(scope="session")
-def tls_node(authority, tls_port):
+def tls_node(authority, tls_port, tmp_path_factory):
     """Start a RabbitMQ that also listens for TLS, with the user ``bridge``."""
     server = authority.issue("127.0.0.1")
     config = {
@@ -52,14 +51,15 @@ def tls_node(authority, tls_port):
         "auth_mechanisms.1": "PLAIN",
         "auth_mechanisms.2": "EXTERNAL",
     }
-    with private_node(**config) as node:
-        enable(node, PLUGIN)
-        node.ctl("eval", ADD_USER)
+    directory = tmp_path_factory.mktemp("node")
+    with RabbitMQNode.prepare(directory, config) as node, nothing_deprecated(node):
+        start_with(node, PLUGIN)
+        node.evaluate(ADD_USER)
         yield node
 
 
-def enable(node, plugin):
-    """Start the node again with one of the plugins of the installation."""
+def start_with(node, plugin):
+    """Start a node with one of the plugins of the installation."""
     [found] = (find_installation() / "plugins").glob(f"{plugin}-*")
     (node.directory / "home" / "plugins" / found.name).symlink_to(found)
     (node.directory / "enabled_plugins").write_text(f"[{plugin}].\n")
