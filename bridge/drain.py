@@ -201,7 +201,7 @@ class Drain:
         self._backlog += 1
         self._unstored[row.seq] = True
         if publish is None or publish.outcome is Outcome.AWAY:
-            if alone and self._waits(row.message):
+            if alone and (self._waits(row.message) or self._queues(row.message)):
                 self._cursor = row.seq
                 self._ahead.clear()
                 self._pass_over(row)
@@ -402,6 +402,12 @@ class Drain:
 
     def _waits(self, message: Message) -> bool:
         return self._shelf.holds_up(message) or self._shelf.misses(message)
+
+    def _queues(self, message: Message) -> bool:
+        """Return whether a sweep has put a row of the same record in line, and ask for another."""
+        queues = message.record in self._lines
+        self._shelf.wants_sweep |= queues
+        return queues
 
     def _note_connection(self) -> bool:
         """Return whether the connection is another one, which is tried with one row at first."""

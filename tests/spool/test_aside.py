@@ -156,6 +156,34 @@ def test_silence_that_began_while_the_broker_was_blocked(village):
     village.all_get_well()
 
 
+def test_new_event_behind_one_that_comes_back(village):
+    """While the last row of a sweep is on the wire, a new one of its record stops nobody else."""
+    village.mood(SALES, "full")
+    village.send([RECORDS[0]], SALES)
+    village.live(0.2)
+    village.send([RECORDS[0]], SALES)
+    village.live(0.2)
+    village.mood(SALES, "well")
+    while "event-2" not in on_the_wire(village):
+        village.tick()
+        village.bridge.loop.settle()
+    village.send([RECORDS[0]], SALES)
+    village.bridge.loop.settle()
+    village.send_well()
+    village.bridge.loop.settle()
+
+    assert {"event-2", "event-4"} == on_the_wire(village)
+    assert 0 == village.bridge.drain.backlog
+    village.live(2)
+    assert ["event-1", "event-2", "event-3"] == numbers(village, SALES)
+    village.all_get_well()
+
+
+def on_the_wire(village):
+    """Return the ids of what is published and not confirmed."""
+    return {flight.message.message_id for flight in village.broker.in_flight}
+
+
 def test_silent_row_among_good_ones(village):
     """One row that is never confirmed does not hold up those of its place that are."""
     village.send([RECORDS[0]], SALES)
