@@ -8,22 +8,31 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 from aiohttp import hdrs, web
 
 from bridge.core.answers import ADMIN
-from bridge.deployed import Documents
-from bridge.failures import Sampled
 from bridge.http import json_response, refuse
 from bridge.metrics import CONTENT_TYPE, Metrics
+from bridge.sampling import Sampled
 
 _PROBES = ("/healthz", "/readyz")
 
 _CONTRACT = "/contract"
 
 log = structlog.get_logger()
+
+
+class Documents(Protocol):
+    """The documents of the contract, by name."""
+
+    names: tuple[str, ...]
+
+    async def get(self, name: str) -> bytes:
+        """Return one of ``names`` as JSON."""
+        ...
 
 
 class Admin:

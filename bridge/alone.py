@@ -19,9 +19,9 @@ from bridge.confirms import ConfirmChannel
 from bridge.connection import Connection, broker_errors, connect, ended_for_cause
 from bridge.core.errors import BrokerError, NoRoom
 from bridge.core.message import Message
-from bridge.failures import Sampled, note_events
 from bridge.ports import Outcome, Publish
 from bridge.room import Room
+from bridge.sampling import Sampled, note_events
 
 Reroute = Callable[[Publish, ConfirmChannel], None]
 

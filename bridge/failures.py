@@ -6,16 +6,11 @@ never a decision about a request that is authentic.
 
 from __future__ import annotations
 
-import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address, ip_network
 from math import ceil
-
-import structlog
-
-log = structlog.get_logger()
 
 _MAX_SOURCES = 4096
 """Remembered at a time; whoever has more addresses than that pushes the oldest out."""
@@ -36,53 +31,6 @@ class Limited:
     source: str
     seconds: int
     first: bool
-
-
-_LINES = 100
-"""Maximum number of lines of the log about requests refused for one reason in a minute."""
-
-_LINES_SECONDS = 60.0
-
-
-def _note_refusals(reason: str, left_out: int) -> None:
-    log.warning("refusals_unlogged", reason=reason, requests=left_out)
-
-
-def note_events(action: str, left_out: int) -> None:
-    """Log how many events had no line of this action."""
-    log.warning("events_unlogged", of=action, events=left_out)
-
-
-class Sampled:
-    """Lets a bounded number of lines of the log for each reason through in a minute.
-
-    How many were left out is logged with the first one of a later minute.
-    """
-
-    def __init__(
-        self,
-        note: Callable[[str, int], None] = _note_refusals,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        """Take what logs how many were left out for a reason, and a clock in seconds.
-
-        The reasons are few, and none is a sender's word.
-        """
-        self._note = note
-        self._clock = clock
-        self._windows: dict[str, _Window] = {}
-
-    def lets(self, reason: str) -> bool:
-        """Count a refusal for this reason; return whether it may have a line."""
-        now = self._clock()
-        window = self._windows.get(reason)
-        if window is None or now - window.began >= _LINES_SECONDS:
-            if window is not None and (left_out := window.failures - _LINES) > 0:
-                self._note(reason, left_out)
-            window = self._windows[reason] = _Window(now)
-        window.failures += 1
-        return window.failures <= _LINES
 
 
 class Failures:

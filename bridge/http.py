@@ -22,8 +22,8 @@ from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import ERROR
 
 from bridge.core.answers import OF_THE_SERVER, PROBLEM, Refusal
-from bridge.failures import Sampled
 from bridge.limits import LimitedProtocol, LimitedServer, Limits, forget_frames
+from bridge.sampling import Sampled
 
 Answer: TypeAlias = "web.StreamResponse | JsonAnswer"
 Handler = Callable[[web.BaseRequest], Awaitable[Answer]]

@@ -20,11 +20,12 @@ from aiohttp import hdrs, web
 from bridge.core.answers import REFUSALS
 from bridge.core.errors import ContextRefused, NotAccepted, PayloadInvalid, SignatureInvalid
 from bridge.core.event import Delivery
-from bridge.failures import Failures, Sampled
+from bridge.failures import Failures
 from bridge.http import Answer as HttpAnswer
 from bridge.http import accepted, refuse
 from bridge.metrics import Metrics
 from bridge.pipeline import Answer, Pipeline
+from bridge.sampling import Sampled
 from bridge.superoffice.signature import HEADER as SIGNATURE
 
 EVENT = "X-SuperOffice-Event"

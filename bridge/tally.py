@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import structlog
 
-from bridge.failures import Sampled, note_events
 from bridge.metrics import Metrics
 from bridge.ports import Outcome
+from bridge.sampling import Sampled, note_events
 from bridge.spool import Row
 
 log = structlog.get_logger()

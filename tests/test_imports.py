@@ -53,7 +53,7 @@ LAYERS = (
     {"checking"},
     {"confirms", "topology", "dedup", "failures", "limits"}
     | {"metrics", "log", "settings", "spool", "tasks", "testing"},
-    {"connection", "incoming", "refusals", "room"},
+    {"connection", "incoming", "refusals", "room", "sampling"},
     {"tls", "underlay", "returns", "turns"},
     {"ports", "reading"},
     {"contract"},

@@ -3,7 +3,8 @@
 import pytest
 from structlog.testing import capture_logs
 
-from bridge.failures import Failures, Limited, Sampled, source_of
+from bridge.failures import Failures, Limited, source_of
+from bridge.sampling import Sampled
 
 
 class Clock:
