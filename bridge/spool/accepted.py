@@ -14,6 +14,9 @@ from pathlib import Path
 _INDEX_HEADER = struct.Struct("=4x4x4xBBHI4x8x8s8x")
 """Whether it is set up, and of which byte order; the pages' size, the number of frames, salts."""
 
+_BUSY_SECONDS = 0.3
+"""How long it waits for another program that has locked the database."""
+
 _SALTS = slice(16, 24)
 """Place of the salts in the header of a log."""
 
@@ -36,7 +39,7 @@ def accepted(path: Path) -> int | None:
 def _have_it_read(path: Path) -> None:
     """Have SQLite read the whole log; a connection that only reads leaves it where it is."""
     uri = f"{path.resolve().as_uri()}?mode=ro"
-    with closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as database:
+    with closing(sqlite3.connect(uri, uri=True, timeout=_BUSY_SECONDS)) as database:
         database.execute("PRAGMA schema_version").fetchall()
 
 

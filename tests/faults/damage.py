@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 _LEAVES = (10, 13)  # of an index, of a table
 _ABOVE = (2, 5)  # interior pages of an index, of a table: no row is on them
 _HEADER_BYTES = 100
+_LOG_HEADER_BYTES = 32
+_FRAME_HEADER_BYTES = 24
 
 LARGE = 80 * 1024 * 1024
 
@@ -105,6 +107,30 @@ def enlarge(path: Path) -> None:
     with closing(sqlite3.connect(path)) as database, database:
         database.execute("CREATE TABLE filler (bytes BLOB)")
         database.execute("INSERT INTO filler VALUES (zeroblob(?))", (LARGE,))
+
+
+def flip_in_log(path: Path, place: float) -> None:
+    """Flip one bit of the write-ahead log, from its start (0) to its last commit (1).
+
+    What is behind the flipped bit SQLite does not read any more.
+    """
+    file = path.with_name(f"{path.name}-wal")
+    content = bytearray(file.read_bytes())
+    bit = int(place * 8 * (_last_commit(content) - 1))
+    content[bit // 8] ^= 1 << bit % 8
+    file.write_bytes(content)
+
+
+def _last_commit(log: bytes) -> int:
+    """Return where the last commit of a log begins; frames with other salts are of an old one."""
+    [size], salts = struct.unpack_from(">I", log, 8), log[16:24]
+    ends = [_LOG_HEADER_BYTES]
+    for at in range(_LOG_HEADER_BYTES, len(log) - size, _FRAME_HEADER_BYTES + size):
+        if log[at + 8 : at + 16] != salts:
+            break
+        if log[at + 4 : at + 8] != bytes(4):
+            ends.append(at + _FRAME_HEADER_BYTES + size)
+    return ends[-2]
 
 
 def spoil_metadata(path: Path) -> None:

@@ -1,6 +1,7 @@
 """The disk of the spool is full, or what is on it is damaged."""
 
 import asyncio
+import random
 import shutil
 import sqlite3
 import tempfile
@@ -132,6 +133,30 @@ async def test_corrupt_spool(world, node, where):
         assert cost == missing
         assert (missing, False) == (found["unreadable"], found["at_least"])
         assert counts.lost <= missing
+        assert (0, 0) == (counts.violations, counts.mixed)
+        assert senders.never_failed
+
+
+async def test_a_bit_of_the_log(world, node):
+    """One bit flipped in the write-ahead log costs no more than what the start says."""
+    places, unreadable = random.Random(1), 0
+    async with world() as row:
+        for time in range(1, size(1, 20) + 1):
+            await asyncio.to_thread(node.freeze)
+            async with row.senders():
+                await row.spools(100)
+            await row.bridge.kill()
+            damage.flip_in_log(row.bridge.spool, places.random())
+            await asyncio.to_thread(node.thaw)
+            await row.bridge.start()
+            await row.logs("spool_salvaged", times=time)
+            unreadable += row.bridge.log.latest["spool_salvaged"]["unreadable"]
+            await until(row.is_drained, what="the spool is drained")
+        async with row.senders() as senders:
+            await row.accepts(50)
+        counts = await row.counts("bridge kill -9 and a bit flipped in the write-ahead log")
+
+        assert counts.lost <= unreadable
         assert (0, 0) == (counts.violations, counts.mixed)
         assert senders.never_failed
 

@@ -136,7 +136,7 @@ class World:
         the drain wins.
         """
         async with self._less_and_less_load():
-            await until(self._is_drained, what="the spool is drained under load")
+            await until(self.is_drained, what="the spool is drained under load")
         published = await self.total("published_total")
         await self.counts_to("published_total", published + size(20, 50))
 
@@ -180,11 +180,12 @@ class World:
     def _is_complete(self) -> bool:
         return self.ledger.counts().lost == 0
 
-    async def _is_drained(self) -> bool:
+    async def is_drained(self) -> bool:
+        """Return whether nothing waits on disk."""
         return await self.total("spool_events") == 0
 
     async def _is_idle(self) -> bool:
-        return await self._is_drained() and await self.total("in_flight") == 0
+        return await self.is_drained() and await self.total("in_flight") == 0
 
 
 @asynccontextmanager

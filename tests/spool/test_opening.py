@@ -414,6 +414,36 @@ async def test_free_pages_are_given_back_in_steps(spool, tmp_path, monkeypatch):
     assert steps >= (large - writer._FREE_PAGES) // writer._STEP_PAGES
 
 
+async def test_the_disk_is_tried_once_a_second_while_the_file_shrinks(spool, monkeypatch):
+    """Steps of shrinking come a hundred times a second: not each brings an fsync for nothing."""
+    tried, steps = [], 0
+    shrink, attempt = writer._shrink, writer.Writer._try
+
+    def counted(database):
+        nonlocal steps
+        steps += 1
+        return shrink(database)
+
+    def noted(self, database):
+        tried.append(time.monotonic())
+        return attempt(self, database)
+
+    monkeypatch.setattr(writer, "_shrink", counted)
+    monkeypatch.setattr(writer, "_STEP_PAGES", 8)
+    monkeypatch.setattr(writer.Writer, "_try", noted)
+    async with spool() as drained:
+        drained.is_needed = lambda: True
+        for number in range(200):
+            drained.append(message(number, body=b"x" * 20_000), stored=stored)
+        await drained.flush()
+        for row in await all_rows(drained):
+            drained.delete(row)
+        await eventually(lambda: steps > 50 and tried)
+        took = time.monotonic() - tried[0]
+
+    assert len(tried) <= 2 + took / writer._TRIAL_SECONDS
+
+
 async def all_rows(spool):
     """Read all rows, however many reads that takes."""
     found, after = [], 0

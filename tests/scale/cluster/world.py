@@ -53,7 +53,7 @@ class ClusterWorld(World):
             return await self._confirmed() > before
 
         await self.measure("confirmed", confirms, since=since)
-        await self.measure("drained", self._is_drained, since=since)
+        await self.measure("drained", self.is_drained, since=since)
 
     async def _confirmed(self) -> float:
         published = await self.bridge.metric("published_total")
