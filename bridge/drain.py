@@ -1,7 +1,9 @@
 """From the spool to the broker, in the order of acceptance per record, until nothing waits.
 
-``backlog`` counts the rows that new events must queue behind. What waits for something else than
-its turn is passed over (``bridge.aside``) and does not count: it holds up nobody but itself.
+``backlog`` counts the rows that new events must queue behind. After a start only those of the same
+records must, as soon as it is known which these are (``bridge.unread``). What waits for something
+else than its turn is passed over (``bridge.aside``) and does not count: it holds up nobody but
+itself.
 
 The *pass* reads each row once, by ascending number. A *sweep* reads again what was passed over, up
 to where the pass is, beside it and in the same order, and publishes few rows at first. Whose record
@@ -30,6 +32,7 @@ from bridge.retries import TRIALS, Retries
 from bridge.spool import Row, Spool
 from bridge.sweep import Pace, Sweep
 from bridge.tally import Tally
+from bridge.unread import Unread
 
 WINDOW = 256
 """Rows in flight at a time."""
@@ -115,6 +118,7 @@ class Drain:
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
         self._backlog = spool.events
+        self._unread = Unread(spool)
         self._cursor = 0
         self._lines: Lines[Record, int] = Lines()
         self._taken: dict[int, _Taken] = {}
@@ -183,7 +187,7 @@ class Drain:
     def comes_first(self, message: Message) -> bool:
         """Return whether a new message must go through the spool."""
         return (
-            self._backlog > 0
+            (self._backlog > 0 and self._unread.may_have(message.record))
             or not self._sender.is_up
             or message.record in self._lines
             or self._shelf.holds_up(message)
@@ -199,6 +203,7 @@ class Drain:
         """Take over a row that was just handed to the spool, with its publish if there was one."""
         alone = self._backlog == 0  # nothing unread lies before it, so its place is known
         self._backlog += 1
+        self._unread.add(row.message.record)
         self._unstored[row.seq] = True
         if publish is None or publish.outcome is Outcome.AWAY:
             if alone and (self._waits(row.message) or self._queues(row.message)):
@@ -241,11 +246,15 @@ class Drain:
         """Drain until cancelled; after an error it may be called again."""
         while True:
             await self._look()
+            looked = await self._unread.look_on()
             if not self._sender.is_up:
                 self._probing = True
             elif await self._step():
                 continue
-            await self._idle()
+            if self._backlog == 0:
+                self._unread.forget()
+            if not looked:
+                await self._idle()
 
     async def _step(self) -> bool:
         """Do what can be done now; return whether there was anything."""

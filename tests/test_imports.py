@@ -47,7 +47,7 @@ LAYERS = (
     {"sweep"},
     {"retries"},
     {"aside"},
-    {"tally"},
+    {"tally", "unread"},
     {"publisher"},
     {"alone", "standing"},
     {"checking"},

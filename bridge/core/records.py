@@ -9,7 +9,32 @@ EXACT = 10_000
 
 _BITS = 1 << 25
 _LAST = _BITS - 1
+_SHIFT = 32
 _HASHES = 6
+
+
+class Sketch:
+    """Records that were added, and in 4 MiB: one that is not found is surely none of them.
+
+    Of a million records one in some three hundred others is found, too. Adding costs a third of
+    what it costs with ``Records``.
+    """
+
+    def __init__(self) -> None:
+        self._bits = bytearray(_BITS // 8)
+
+    def add(self, record: Hashable) -> None:
+        """Add a record."""
+        number = hash(record)
+        for at in (number & _LAST, number >> _SHIFT & _LAST):
+            self._bits[at >> 3] |= 1 << (at & 7)
+
+    def __contains__(self, record: Hashable) -> bool:
+        """Return whether a record was added, or only seems so."""
+        number = hash(record)
+        return all(
+            self._bits[at >> 3] & 1 << (at & 7) for at in (number & _LAST, number >> _SHIFT & _LAST)
+        )
 
 
 class Records:

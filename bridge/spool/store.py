@@ -15,10 +15,19 @@ from typing import Any, Protocol
 import orjson
 import structlog
 
+from bridge.core.event import Record
 from bridge.core.message import Message
 from bridge.spool.errors import SpoolFull, SpoolHung, SpoolUnavailable
 from bridge.spool.files import is_damage, suspect
-from bridge.spool.rows import SELECT, Row, row_of, row_to_store, values
+from bridge.spool.rows import (
+    SELECT,
+    SELECT_RECORDS,
+    Row,
+    records_of,
+    row_of,
+    row_to_store,
+    values,
+)
 from bridge.spool.salvage import rescue
 from bridge.spool.writer import Append, Delete, NoteTries, Writer
 from bridge.tasks import begun
@@ -169,6 +178,14 @@ class Spool:
             after = found[-1].seq
         return []
 
+    async def records(self, *, after: int, limit: int) -> tuple[int, list[Record]]:
+        """Return the number of the last of so many events, 0 if there is none, and their records.
+
+        Much cheaper than reading the events. Raises ``ValueError`` and ``TypeError`` for damage.
+        """
+        [(last, text)] = await self._fetch(SELECT_RECORDS, after, limit)
+        return (last, records_of(text)) if last else (0, [])
+
     async def get(self, seq: int) -> Row | None:
         """Return one event, None when it is gone."""
         found = await self.get_all([seq])
@@ -261,18 +278,20 @@ class Spool:
         stored(row, refusal)
 
     async def _select(self, sql: str, *parameters: int | str) -> list[Row]:
+        return [row_of(columns) for columns in await self._fetch(sql, *parameters)]
+
+    async def _fetch(self, sql: str, *parameters: int | str) -> list[Any]:
         loop = asyncio.get_running_loop()
         async with self._reading:
             self._deleting -= self._deleted  # what goes while we look can still be in the answer
             self._deleted.clear()
             try:
-                found = await loop.run_in_executor(
+                return await loop.run_in_executor(
                     self._thread, _fetch, self._reader, sql, parameters
                 )
             except sqlite3.Error as error:
                 await loop.run_in_executor(self._thread, self.note_error, error)
                 raise
-        return [row_of(columns) for columns in found]
 
 
 def _fetch(reader: sqlite3.Connection, sql: str, parameters: tuple[int | str, ...]) -> list[Any]:

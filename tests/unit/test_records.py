@@ -1,6 +1,6 @@
 """Very many records in bounded memory."""
 
-from bridge.core.records import Records
+from bridge.core.records import Records, Sketch
 
 
 def test_what_was_added_is_found_and_little_else():
@@ -11,3 +11,14 @@ def test_what_was_added_is_found_and_little_else():
     assert all(record in records for record in added)
     others = [("superoffice", "Cust1", "sale", key) for key in range(30_000)]
     assert sum(record in records for record in others) < 10
+
+
+def test_sketch():
+    """All that was added is found, and little else."""
+    sketch = Sketch()
+    added = [("superoffice", "Cust1", "contact", key) for key in range(100_000)]
+    for record in added:
+        sketch.add(record)
+
+    assert all(record in sketch for record in added)
+    assert sum(("superoffice", None, "sale", key) in sketch for key in range(100_000)) < 100
