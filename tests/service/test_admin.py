@@ -219,9 +219,8 @@ async def test_requests_in_flight_finish_at_shutdown(serving, node, broker):
     async with serving() as client:
         await asyncio.to_thread(node.freeze)
         answers = [asyncio.create_task(client.post(webhook())) for _ in range(10)]
-        await eventually(
-            lambda: client.service.publisher.in_flight == 1
-        )  # one record, one at a time
+        outbox = client.service.outbox
+        await eventually(lambda: len(outbox._pending) == 10)  # one record, one at a time
         stopping = asyncio.create_task(client.service.listener.stop())
         await asyncio.sleep(0)
         ready, _, _ = await client.get("/readyz")
