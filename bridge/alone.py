@@ -1,4 +1,4 @@
-"""A message under suspicion is published alone.
+"""Channels for one thing alone: a message under suspicion, or the question whether anybody answers.
 
 A channel that ends with a single message on it leaves no doubt about the cause, and the messages of
 others go on meanwhile on theirs. What may end a whole connection is given one of its own. Where the
@@ -175,3 +175,43 @@ async def _connected(url: str) -> AsyncIterator[Connection]:
         yield connection
     finally:
         await connection.close()
+
+
+class Question:
+    """Asks the broker for a sign of life.
+
+    A queue that never confirms looks like a broker that is deaf, but only to its publishers. Their
+    own channel cannot be asked: RabbitMQ answers nothing there while it waits for a queue.
+    """
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+        self._task: asyncio.Task[None] | None = None
+
+    def ask(self, site: Site) -> None:
+        """Ask, if no answer is waited for, and let the channel of the publishes know of it."""
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._ask(site))
+
+    def end(self) -> None:
+        """Wait for no answer: the connection is about to be closed."""
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _ask(self, site: Site) -> None:
+        with suppress(Exception), broker_errors("a question", Exception):
+            if await self._is_answered(site):
+                site.channel.note_answer()
+
+    async def _is_answered(self, site: Site) -> bool:
+        """Return whether the broker opens a channel; elsewhere, a refusal is an answer as well."""
+        is_shared = self._room.is_shared and site.connection.has_room
+        try:
+            if is_shared:
+                await (await site.connection.channel()).close()
+            else:
+                await (await connect(site.url, purpose="question")).close()
+        except NoRoom as error:
+            self._room.refused(error, elsewhere=not is_shared)
+            return not is_shared
+        return True

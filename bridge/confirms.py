@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from itertools import takewhile
 from typing import Any
 
@@ -99,15 +98,9 @@ class ConfirmChannel:
         """Return for how many seconds publishes have waited while nothing was settled."""
         return self._loop.time() - self._quiet_since if self._in_flight else 0.0
 
-    async def ask(self) -> None:
-        """Ask the broker for a sign of life; for a queue that is silent its channel answers.
-
-        ``basic.qos`` is for consumers, of which there are none. There is no deadline: aiormq would
-        close the channel at its end.
-        """
-        with suppress(Exception):  # what ends the channel is told elsewhere
-            await self._channel.basic_qos(prefetch_count=0)
-            self._quiet_since = self._loop.time()
+    def note_answer(self) -> None:
+        """Take note that the broker answers on this connection, if not to the publishes."""
+        self._quiet_since = self._loop.time()
 
     def note_overdue(self, patience: float) -> None:
         """Let what was sent so long ago take no place of the window; called every moment."""

@@ -15,7 +15,7 @@ from itertools import cycle
 import aiormq
 import structlog
 
-from bridge.alone import Site, Trials
+from bridge.alone import Question, Site, Trials
 from bridge.confirms import ConfirmChannel
 from bridge.connection import HEARTBEAT, Connection, broker_errors, connect, safe_url
 from bridge.core.backoff import delay
@@ -72,7 +72,7 @@ class Publisher:
         self._renewals = 0
         self._opened_at = 0.0
         self._site: Site | None = None
-        self._asking: asyncio.Task[None] | None = None
+        self._question = Question(self._room)
         self._trials = Trials(self._reroute, self._room, patience=confirm_deadline)
         self.connection = 0
 
@@ -200,8 +200,7 @@ class Publisher:
                 self._renewals = 0
             self._site = None
             self._trials.end()
-            if self._asking is not None:
-                self._asking.cancel()
+            self._question.end()
             self._close()
             await connection.close()
 
@@ -233,7 +232,8 @@ class Publisher:
                 return
             self._note_blocked(connection.is_blocked)
             channel.note_overdue(self._deadline)
-            self._ask(channel)
+            if self._site is not None and channel.quiet_for() >= self._deadline / 2:
+                self._question.ask(self._site)
             if not self._blocked and channel.quiet_for() >= _DEAF_SECONDS:
                 log.warning("broker_silent", seconds=_DEAF_SECONDS, in_flight=self.in_flight)
                 connection.abort()
@@ -281,15 +281,6 @@ class Publisher:
         while self._channel and not self._channel.is_idle and loop.time() < end:
             if await self._gone_within(_TICK_SECONDS):
                 return
-
-    def _ask(self, channel: ConfirmChannel) -> None:
-        """Ask the broker for a sign of life when nothing was confirmed for half the deadline.
-
-        A queue that never confirms looks like a broker that is deaf, but only to its publishers.
-        """
-        quiet = channel.quiet_for() >= self._deadline / 2
-        if quiet and (self._asking is None or self._asking.done()):
-            self._asking = asyncio.create_task(channel.ask())
 
     async def _gone_within(self, seconds: float) -> bool:
         try:

@@ -19,7 +19,6 @@ _ANSWERS: dict[str, Any] = {
     "Connection.Close": commands.Connection.CloseOk(),
     "Channel.Open": commands.Channel.OpenOk(),
     "Channel.Close": commands.Channel.CloseOk(),
-    "Basic.Qos": commands.Basic.QosOk(),
     "Confirm.Select": commands.Confirm.SelectOk(),
     "Exchange.Declare": commands.Exchange.DeclareOk(),
     "Queue.Declare": commands.Queue.DeclareOk("", 0, 0),

@@ -72,6 +72,7 @@ async def test_trials_where_channels_are_limited(publishing, broker, as_user, na
             assert {Outcome.CONFIRMED} == await outcomes([publisher.try_alone(message(60))])
             sound = publisher.try_alone(message(61), apart=True)
             assert {Outcome.CONFIRMED} == await outcomes([sound])
+            assert await publisher._question._is_answered(publisher._site)
             assert publisher.connection == 2
 
     [scarce] = filter(refused, logs)

@@ -218,6 +218,42 @@ async def test_connection_closed_by_one_message(world, node):
         assert 4 >= row.bridge.log.counts["broker_connected"]
 
 
+@pytest.mark.skipif(not FULL, reason="tests/broker/test_room.py is quicker: FAULTS=full")
+async def test_one_channel(world, node):
+    """A user that may have one channel: while a queue refuses, all else goes on directly."""
+    await asyncio.to_thread(add_user, node, "one", '{"max-channels": 1}')
+    url = node.url.replace("guest:guest", "one:secret")
+    try:
+        async with world(queue=False, broker_url=url, **PATIENT) as row:
+            await row.bind("contacts", "contact.#")
+            await row.bind("sales", "sale.#", **LIMIT, **{"x-max-length": 1})
+            row.consume("contacts")
+            sales = row.senders(event="sale.changed", first_key=1000, sequential=20, most=1)
+            async with row.senders() as contacts, sales:
+                await row.logs("channels_scarce")
+                direct = await row.total("published_total")
+                await row.counts_to("published_total", direct + 300)
+                spooled = contacts.statuses["spooled"]
+                await row.counts_to("published_total", direct + 1000)
+                assert spooled == contacts.statuses["spooled"]
+            row.consume("sales")
+            counts = await row.counts("a queue that refuses, and a user with one channel")
+    finally:
+        await asyncio.to_thread(node.ctl, "delete_user", "one")
+
+    assert counts.is_clean
+    assert contacts.never_failed
+    assert sales.never_failed
+    assert 2 >= row.bridge.log.counts["broker_connected"]
+
+
+def add_user(node, name, limits):
+    """Add a user with limits."""
+    node.ctl("add_user", name, "secret")
+    node.ctl("set_permissions", name, ".*", ".*", ".*")
+    node.ctl("set_user_limits", name, limits)
+
+
 @pytest.mark.skipif(not FULL, reason="takes minutes: FAULTS=full")
 async def test_too_large_for_the_broker(world, node):
     """What is too large even to be parked waits on disk until the broker's limit is raised."""
