@@ -71,6 +71,8 @@ class Publisher:
         self._renewing = False
         self._renewals = 0
         self._opened_at = 0.0
+        self._overdue = 0
+        """How many were at the latest look, if the broker was up."""
         self._site: Site | None = None
         self._question = Question(self._room)
         self._trials = Trials(self._reroute, self._room, patience=confirm_deadline)
@@ -208,6 +210,7 @@ class Publisher:
         self._gone.clear()
         self._opened_at = asyncio.get_running_loop().time()
         self._blocked = self._renewing = False
+        self._overdue = 0
         self.connection += 1
         self._channel = ConfirmChannel(
             channel, write=connection.write, returned=self._reroute, closed=self._on_closed
@@ -255,13 +258,21 @@ class Publisher:
         """
         if channel.refused_for >= self._patience:
             log.warning("connection_renewed", refused_for_seconds=round(channel.refused_for, 1))
-        elif channel.overdue >= _OVERDUE_AT_MOST and self.is_up:
+        elif self._is_stuck(channel):
             log.warning("connection_replaced", overdue=channel.overdue)
         elif self._standing.waits_for_room and self._age >= self._patience:
             log.info("connection_lent", seconds=round(self._age))
         else:
             return False
         return True
+
+    def _is_stuck(self, channel: ConfirmChannel) -> bool:
+        """Return whether too many are overdue, and none of them is confirmed any more.
+
+        A broker that goes on after a pause is up with its first answer, and then confirms them all.
+        """
+        before, self._overdue = self._overdue, channel.overdue if self.is_up else 0
+        return 0 < before <= self._overdue >= _OVERDUE_AT_MOST
 
     @property
     def _patience(self) -> float:

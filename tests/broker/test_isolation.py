@@ -148,6 +148,28 @@ async def test_broker_that_allows_few_channels(publishing, channel_max):
         assert publisher.connection == 1
 
 
+async def test_broker_that_goes_on_after_a_pause(publishing):
+    """While it confirms what is overdue, one after the other, its connection is not left."""
+    pausing = False
+
+    def refuse(frame):
+        return SILENCE if pausing and frame.name == "Channel.Open" else None
+
+    async with (
+        Peer(on_publish=lambda _: None, refuse=refuse) as peer,
+        publishing(urls=(peer.url,), confirm_deadline=0.3) as publisher,
+    ):
+        pausing = True
+        publishes = [publisher.submit(message(n)) for n in range(20)]
+        await eventually(lambda: len(peer.published) == 20 and not publisher.is_up)
+        for published in list(peer.published):
+            published.ack()
+            await asyncio.sleep(0.05)
+        await eventually(lambda: {Outcome.CONFIRMED} == {each.outcome for each in publishes})
+
+        assert 1 == publisher.connection
+
+
 async def test_rabbitmq_without_limits(publishing, node, broker):
     """What RabbitMQ itself negotiates when its limits are 0."""
     consumer_queue(broker, "all", "#")
