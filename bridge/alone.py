@@ -68,6 +68,8 @@ class Trials:
         task = asyncio.create_task(self._run(publish, site, apart))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        # Not at the end of the task's own code, of which nothing runs when it ends before it began.
+        task.add_done_callback(lambda _: _settle(publish, Outcome.AWAY))
         return publish
 
     def end(self) -> None:
@@ -84,11 +86,11 @@ class Trials:
                         return
                 async with self._turn:
                     await self._try_among_others(publish, site.channel)
+        except MemoryError:
+            return  # there may be some later
         except Exception as error:
-            log.error("message_invalid", event_id=publish.message.message_id, error=repr(error))
             _settle(publish, Outcome.REFUSED)
-        finally:
-            _settle(publish, Outcome.AWAY)
+            log.error("message_invalid", event_id=publish.message.message_id, error=repr(error))
 
     async def _find_room(self, site: Site, apart: bool, stack: AsyncExitStack) -> _Beside | None:
         """Open a channel; return None if the broker allows none anywhere."""

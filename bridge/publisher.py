@@ -21,6 +21,7 @@ from bridge.connection import HEARTBEAT, Connection, broker_errors, connect, saf
 from bridge.core.backoff import delay
 from bridge.core.errors import BrokerError
 from bridge.core.message import UNROUTED, Message
+from bridge.failures import Sampled, note_events
 from bridge.ports import Outcome, Publish
 from bridge.room import Room
 from bridge.standing import Standing
@@ -75,6 +76,7 @@ class Publisher:
         """How many were at the latest look, if the broker was up."""
         self._site: Site | None = None
         self._question = Question(self._room)
+        self._lines = Sampled(note_events)
         self._trials = Trials(self._reroute, self._room, patience=confirm_deadline)
         self.connection = 0
 
@@ -163,10 +165,11 @@ class Publisher:
 
     def _reroute(self, publish: Publish, channel: ConfirmChannel | None = None) -> None:
         """Send the copy of a returned message to ``superoffice.unrouted``."""
-        channel = channel or self._channel
+        channel, message_id = channel or self._channel, publish.message.message_id
         if publish.rerouted or not self.takes(UNROUTED) or channel is None:
-            log.error("unrouted_refused", event_id=publish.message.message_id, exchange=UNROUTED)
             publish.settle(Outcome.REFUSED)
+            if self._lines.lets("unrouted_refused"):
+                log.error("unrouted_refused", event_id=message_id, exchange=UNROUTED)
             return
         publish.returned, publish.rerouted = False, True
         channel.send(publish)

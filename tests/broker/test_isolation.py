@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 from pamqp import commands
+from structlog.testing import capture_logs
 
 from bridge import checking, standing
 from bridge.connection import connect
@@ -265,3 +266,33 @@ async def test_stop_while_a_queue_is_looked_at(publishing):
         await eventually(lambda: peer.declared("Queue.Declare")[-1].queue == "slow")
         assert publisher.is_ready
     assert asyncio.get_running_loop().time() - began < 3
+
+
+async def test_trial_that_ends_before_it_begins(publishing):
+    """Its event is told so: of a task that never ran, nothing runs at its end."""
+    async with Peer() as peer, publishing(urls=(peer.url,)) as publisher:
+        trial = publisher.try_alone(message(1))
+        publisher._trials.end()
+        await eventually(lambda: trial.outcome, seconds=1.0)
+
+    assert (Outcome.AWAY, []) == (trial.outcome, peer.published)
+
+
+async def test_refused_copies_are_logged_within_bounds(publishing):
+    """Events that no queue takes, nor the quarantine, have a hundred lines in a minute."""
+
+    def return_all(published):
+        published.give_back()
+        published.ack()
+
+    refusal = {UNROUTED: commands.Channel.Close(404, "NOT_FOUND", 40, 10)}
+    with capture_logs() as logs:
+        async with (
+            Peer(on_publish=return_all, refuse=saying(refusal)) as peer,
+            publishing(urls=(peer.url,), wait=False) as publisher,
+        ):
+            await eventually(lambda: publisher.is_up and publisher.takes("superoffice"))
+            outcomes = await publish_all(publisher, [message(n) for n in range(200)])
+
+    assert {Outcome.REFUSED} == set(outcomes)
+    assert 100 == len([line for line in logs if line["event"] == "unrouted_refused"])
