@@ -230,7 +230,7 @@ def ended_for_cause(channel: aiormq.Channel) -> bool:
     cause = closing.exception() if closing.done() and not closing.cancelled() else None
     if isinstance(cause, ConnectionClosed):
         return type(cause) is not ConnectionClosed
-    return isinstance(cause, Exception) and not isinstance(cause, OSError)
+    return isinstance(cause, Exception) and not isinstance(cause, OSError | MemoryError)
 
 
 def _is_cancelled() -> bool:
