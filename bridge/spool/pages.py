@@ -197,10 +197,17 @@ class Pages:
         elif (place := self.newer.places[number]) is None or self._wal is None:
             raise Damaged("the latest version of a page cannot be read")
         else:
-            page = self._read(self._wal, place, self.size)
+            page = self._mended(self._read(self._wal, place, self.size), place)
         if len(page) < self.size:
             raise Damaged("a page is cut off, or cannot be read")
         return page
+
+    def _mended(self, page: bytes, place: int) -> bytes:
+        """Return a page of the log with the bit flipped back that was flipped, if one was."""
+        if place not in self.newer.flips or len(page) < self.size:
+            return page
+        byte, mask = self.newer.flips[place]
+        return page[:byte] + bytes([page[byte] ^ mask]) + page[byte + 1 :]
 
     def _continued(self, number: int) -> bytes:
         """Return a page that a row goes on with, if it is sure to be of the same time."""

@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Mapping
 from contextlib import suppress
 from itertools import takewhile
+from types import MappingProxyType
 from typing import NamedTuple
+
+from bridge.spool.bits import MASK, Flip, Sums, flips
 
 _HEADER = struct.Struct(">8I")
 _FRAME = struct.Struct(">6I")
@@ -20,10 +24,6 @@ _LITTLE, _BIG = 0x377F0682, 0x377F0683
 
 _HEAD_BYTES = 8
 """Size of what a frame says of its page: the number, and the pages after a commit."""
-
-_MASK = 0xFFFFFFFF
-
-_Sums = tuple[int, int]
 
 
 class Committed(NamedTuple):
@@ -34,7 +34,7 @@ class Committed(NamedTuple):
     ``broken_at`` is the first place that SQLite would stop at though commits follow, 0 if there is
     none. Unless ``is_certain``, the last of them may be one that a loss of power has cut short. A
     page from before ``unsure_until`` may have a later version in a frame that does not tell its
-    number. All places are bytes.
+    number. ``flips`` says which bit of the page at a place was flipped. All places are bytes.
     """
 
     places: dict[int, int | None]
@@ -42,6 +42,7 @@ class Committed(NamedTuple):
     broken_at: int = 0
     is_certain: bool = True
     unsure_until: int = 0
+    flips: Mapping[int, Flip] = MappingProxyType({})
 
 
 class _Log(NamedTuple):
@@ -53,13 +54,15 @@ class _Log(NamedTuple):
     limit: int
     words: str
     salts: tuple[int, ...]
-    sums: _Sums | None
+    sums: Sums | None
 
 
 class _Frame(NamedTuple):
     """One frame: the number of its page is 0 if it cannot be told; ``place`` is that of the page.
 
-    ``follows`` tells whether its checksum goes on from the frame before, as SQLite wants it.
+    ``follows`` tells whether its checksum goes on from the frame before, as SQLite wants it;
+    ``flip`` which bit of its page was flipped, if that is all that is wrong, and ``is_whole`` that
+    some bit was, and that it was written to its end.
     """
 
     number: int
@@ -67,6 +70,8 @@ class _Frame(NamedTuple):
     place: int
     is_readable: bool
     follows: bool
+    flip: Flip | None = None
+    is_whole: bool = False
 
 
 def page_size_of(file: int | None) -> int:
@@ -99,7 +104,7 @@ def behind(file: int, size: int, pages: int, sure: int) -> Committed:
 
 
 def _sum_up(frames: list[_Frame]) -> Committed:
-    ends = [index for index, frame in enumerate(frames) if frame.after and frame.is_readable]
+    ends = [index for index, frame in enumerate(frames) if frame.after and _was_written(frame)]
     if not ends:
         return Committed({}, 0)
     frames = frames[: ends[-1] + 1]
@@ -112,7 +117,13 @@ def _sum_up(frames: list[_Frame]) -> Committed:
     commits = sum(frame.after > 0 for frame in frames[broken[-1] :])
     unsure = max((frame.place for frame in frames if not frame.number), default=0)
     # A commit is synced before the next one begins: only the last can be incomplete.
-    return Committed(places, count, frames[broken[0]].place, commits > 1, unsure)
+    certain = commits > 1 or all(_was_written(frames[index]) for index in broken)
+    flipped = {frame.place: frame.flip for frame in frames if frame.flip}
+    return Committed(places, count, frames[broken[0]].place, certain, unsure, flipped)
+
+
+def _was_written(frame: _Frame) -> bool:
+    return frame.is_readable or frame.is_whole
 
 
 class _Scan:
@@ -172,9 +183,26 @@ class _Scan:
             self._stored = self._right = None
             return _Frame(0, 0, place, False, False)
         self._right = before and _checksum(data, before, self._log.words)
-        return self._damaged(data, place, before, stored)
+        return self._flipped(data, place, stored) or self._damaged(data, place, before, stored)
 
-    def _damaged(self, data: bytes, place: int, before: _Sums | None, stored: _Sums) -> _Frame:
+    def _flipped(self, data: bytes, place: int, stored: Sums) -> _Frame | None:
+        """Return a frame that was written whole, and of which one bit was flipped since."""
+        number, after = struct.unpack_from(">2I", data)
+        if self._right is None or not _is_possible(number, after, self._log.limit):
+            return None
+        found = list(flips(data, self._right, stored, self._log.words))
+        if not found:
+            return None
+        if len(found) > 1:  # one of these bits, and perhaps it is in the number of the page
+            is_told = all(flip.byte >= _HEAD_BYTES or not flip.mask for flip in found)
+            return _Frame(number if is_told else 0, after, place, False, False, is_whole=True)
+        [flip] = found
+        if flip.mask and flip.byte < _HEAD_BYTES:
+            return None
+        in_page = flip._replace(byte=flip.byte - _HEAD_BYTES) if flip.mask else None
+        return _Frame(number, after, place, True, False, in_page, is_whole=True)
+
+    def _damaged(self, data: bytes, place: int, before: Sums | None, stored: Sums) -> _Frame:
         """Return what is left of a frame: if its page is whole, the head follows from the sums."""
         head = before and _head(data[_HEAD_BYTES:], before, stored, self._log.words)
         if head and _is_possible(*head, self._log.limit):
@@ -185,7 +213,7 @@ class _Scan:
         is_first = not self.frames and self._log.sums is None  # nothing tells, and it is believed
         return _Frame(number, after, place, is_first, False)
 
-    def _leads(self, before: _Sums | None, data: bytes, stored: _Sums) -> bool:
+    def _leads(self, before: Sums | None, data: bytes, stored: Sums) -> bool:
         return before is not None and _checksum(data, before, self._log.words) == stored
 
 
@@ -219,7 +247,7 @@ def _log_without_header(file: int, size: int, frames: int, limit: int) -> _Log |
     return None
 
 
-def _parts(frame: bytes) -> tuple[int, int, tuple[int, ...], _Sums]:
+def _parts(frame: bytes) -> tuple[int, int, tuple[int, ...], Sums]:
     number, after, *salts, first, second = _FRAME.unpack_from(frame)
     return number, after, tuple(salts), (first, second)
 
@@ -239,24 +267,24 @@ def _header(file: int | None) -> tuple[int, ...] | None:
     return header if _checksum(content[:24], (0, 0), words) == header[6:8] else None
 
 
-def _checksum(data: bytes, sums: _Sums, words: str) -> _Sums:
+def _checksum(data: bytes, sums: Sums, words: str) -> Sums:
     first, second = sums
     numbers = struct.unpack(f"{words}{len(data) // 4}I", data)
     for left, right in zip(numbers[::2], numbers[1::2], strict=True):
-        first = (first + left + second) & _MASK
-        second = (second + right + first) & _MASK
+        first = (first + left + second) & MASK
+        second = (second + right + first) & MASK
     return first, second
 
 
-def _head(page: bytes, before: _Sums, sums: _Sums, words: str) -> tuple[int, int]:
+def _head(page: bytes, before: Sums, sums: Sums, words: str) -> tuple[int, int]:
     """Return the head that a frame with this page must have: the checksum, calculated backwards."""
     first, second = sums
     numbers = struct.unpack(f"{words}{len(page) // 4}I", page)
     for left, right in zip(numbers[-2::-2], numbers[::-2], strict=True):
-        second = (second - right - first) & _MASK
-        first = (first - left - second) & _MASK
-    left = (first - before[0] - before[1]) & _MASK
-    right = (second - before[1] - first) & _MASK
+        second = (second - right - first) & MASK
+        first = (first - left - second) & MASK
+    left = (first - before[0] - before[1]) & MASK
+    right = (second - before[1] - first) & MASK
     number, after = struct.unpack(">2I", struct.pack(f"{words}2I", left, right))
     return number, after
 

@@ -110,27 +110,26 @@ def enlarge(path: Path) -> None:
 
 
 def flip_in_log(path: Path, place: float) -> None:
-    """Flip one bit of the write-ahead log, from its start (0) to its last commit (1).
+    """Flip one bit of the write-ahead log, from its start (0) to the end of its last commit (1).
 
-    What is behind the flipped bit SQLite does not read any more.
+    SQLite does not read that commit any more, nor any behind it.
     """
     file = path.with_name(f"{path.name}-wal")
     content = bytearray(file.read_bytes())
-    bit = int(place * 8 * (_last_commit(content) - 1))
+    bit = int(place * (8 * _log_end(bytes(content)) - 1))
     content[bit // 8] ^= 1 << bit % 8
     file.write_bytes(content)
 
 
-def _last_commit(log: bytes) -> int:
-    """Return where the last commit of a log begins; frames with other salts are of an old one."""
-    [size], salts = struct.unpack_from(">I", log, 8), log[16:24]
-    ends = [_LOG_HEADER_BYTES]
+def _log_end(log: bytes) -> int:
+    """Return where the last commit of a log ends; frames with other salts are of an old one."""
+    [size], salts, end = struct.unpack_from(">I", log, 8), log[16:24], _LOG_HEADER_BYTES
     for at in range(_LOG_HEADER_BYTES, len(log) - size, _FRAME_HEADER_BYTES + size):
         if log[at + 8 : at + 16] != salts:
             break
         if log[at + 4 : at + 8] != bytes(4):
-            ends.append(at + _FRAME_HEADER_BYTES + size)
-    return ends[-2]
+            end = at + _FRAME_HEADER_BYTES + size
+    return end
 
 
 def spoil_metadata(path: Path) -> None:
