@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 from bridge.spool.accepted import accepted
 from bridge.spool.cells import HEADER_BYTES
-from bridge.spool.pages import DEFAULT_PAGE_BYTES, page_bytes
+from bridge.spool.pages import DEFAULT_PAGE_BYTES, Pages, page_bytes
+from bridge.spool.schema import INDEX
 from bridge.spool.wal import Committed, behind, page_size_of
 
 
@@ -15,9 +17,9 @@ def what_is_wrong(path: Path) -> str:
     wal = Path(f"{path}-wal")
     if not wal.is_file() or not wal.stat().st_size:
         return ""
+    if not path.stat().st_size:
+        return "it is empty, and its write-ahead log is not" if _has_rows(path) else ""
     found = _committed(path, wal)
-    if found.pages and not path.stat().st_size:
-        return "it is empty, and its write-ahead log is not"
     if not found.broken_at:
         return ""
     damage = f"its write-ahead log is damaged at byte {found.broken_at}"
@@ -27,6 +29,12 @@ def what_is_wrong(path: Path) -> str:
         f"{damage}, in its last commit: if a loss of power has cut that short, none of it was"
         " answered 200"
     )
+
+
+def _has_rows(path: Path) -> bool:
+    """Return whether there are rows in the log of an empty database, or were."""
+    with closing(Pages(path, index=INDEX)) as pages:
+        return bool(pages.numbers) or any(True for _ in pages.rows())
 
 
 def _committed(path: Path, wal: Path) -> Committed:
