@@ -23,11 +23,13 @@ class Sketch:
     def __init__(self) -> None:
         self._bits = bytearray(_BITS // 8)
 
-    def add(self, record: Hashable) -> None:
-        """Add a record."""
-        number = hash(record)
-        for at in (number & _LAST, number >> _SHIFT & _LAST):
-            self._bits[at >> 3] |= 1 << (at & 7)
+    def add(self, *records: Hashable) -> None:
+        """Add records."""
+        bits = self._bits
+        for number in map(hash, records):
+            first, second = number & _LAST, number >> _SHIFT & _LAST
+            bits[first >> 3] |= 1 << (first & 7)
+            bits[second >> 3] |= 1 << (second & 7)
 
     def __contains__(self, record: Hashable) -> bool:
         """Return whether a record was added, or only seems so."""

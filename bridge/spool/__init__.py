@@ -15,7 +15,7 @@ from bridge.spool.errors import (
 )
 from bridge.spool.looking import Totals, rows, totals
 from bridge.spool.opening import opened
-from bridge.spool.rows import Row
+from bridge.spool.rows import Row, record_key
 from bridge.spool.store import Spool, Stored
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "Stored",
     "Totals",
     "opened",
+    "record_key",
     "rows",
     "totals",
 ]

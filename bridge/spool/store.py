@@ -15,15 +15,14 @@ from typing import Any, Protocol
 import orjson
 import structlog
 
-from bridge.core.event import Record
 from bridge.core.message import Message
 from bridge.spool.errors import SpoolFull, SpoolHung, SpoolUnavailable
 from bridge.spool.files import is_damage, suspect
 from bridge.spool.rows import (
     SELECT,
-    SELECT_RECORDS,
+    SELECT_META,
     Row,
-    records_of,
+    record_keys,
     row_of,
     row_to_store,
     values,
@@ -178,13 +177,13 @@ class Spool:
             after = found[-1].seq
         return []
 
-    async def records(self, *, after: int, limit: int) -> tuple[int, list[Record]]:
+    async def record_keys(self, *, after: int, limit: int) -> tuple[int, list[str]]:
         """Return the number of the last of so many events, 0 if there is none, and their records.
 
-        Much cheaper than reading the events. Raises ``ValueError`` and ``TypeError`` for damage.
+        They are in the form of ``record_key``. Much cheaper than reading the events.
         """
-        [(last, text)] = await self._fetch(SELECT_RECORDS, after, limit)
-        return (last, records_of(text)) if last else (0, [])
+        [(last, meta)] = await self._fetch(SELECT_META, after, limit)
+        return (last, record_keys(meta)) if last else (0, [])
 
     async def get(self, seq: int) -> Row | None:
         """Return one event, None when it is gone."""
