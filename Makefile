@@ -50,7 +50,7 @@ listen: ## Print events as a consumer receives them (PATTERN='contact.* associat
 .PHONY: test
 test: ## Run all tests against private RabbitMQs (WORKERS=2 ARGS='-k signature')
 	@.ci/bootstrap dev rabbitmq
-	.venv/bin/pytest -n $(WORKERS) $(ARGS)
+	PYTHONDONTWRITEBYTECODE= .venv/bin/pytest -n $(WORKERS) $(ARGS)
 
 .PHONY: test-all
 test-all: ## What continuous integration runs: every check and every test (as root)
