@@ -370,7 +370,7 @@ async def test_spooled_while_the_broker_is_away(serving):
     dead = f"amqp://127.0.0.1:{free_port()}/"
     environ = {"BRIDGE_BROKER__URLS": dead, "BRIDGE_BROKER__CONFIRM_DEADLINE_SECONDS": "4.9"}
     async with serving(wait=False, **environ) as client:
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(4.8):  # all three, before the first deadline
             answers = [await client.post(BODY), await client.post(BODY), await client.post(b"{")]
         spooled = client.service.spool.events
 

@@ -25,7 +25,7 @@ from bridge.spool import (
     watch,
     writer,
 )
-from bridge.spool.files import is_damage, suspicion
+from bridge.spool.files import Identity, is_damage, suspicion
 from bridge.spool.store import TOTALS
 from bridge.spool.writer import Append, Delete, _commit, connect
 from bridge.tasks import threads_watched
@@ -322,12 +322,22 @@ def moved(path):
 
 
 @pytest.mark.parametrize("happen", [gone, replaced, wal_gone, moved])
-async def test_files_that_are_gone(spool, path, happen):
+async def test_files_that_are_gone(spool, path, happen, monkeypatch):
     """What the open file still has goes on at the next start; nothing more is taken meanwhile."""
+    look, looks = Identity.what_is_wrong, []
+
+    def counted(identity):
+        found = look(identity)
+        looks.append(found)
+        return found
+
+    monkeypatch.setattr(watch, "_LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(Identity, "what_is_wrong", counted)
     async with spool() as losing:
         losing.append(message(1000), stored=stored)
         await losing.flush()
-        await asyncio.sleep(1.1)  # the watch has seen the log once
+        looks.clear()
+        await eventually(lambda: len(looks) > 1)  # the watch has seen the log
         happen(path)
         await is_damaged(losing)
         with pytest.raises(SpoolFull):
