@@ -21,9 +21,9 @@ from bridge.connection import HEARTBEAT, Connection, broker_errors, connect, saf
 from bridge.core.backoff import delay
 from bridge.core.errors import BrokerError
 from bridge.core.message import UNROUTED, Message
-from bridge.failures import Sampled, note_events
 from bridge.ports import Outcome, Publish
 from bridge.room import Room
+from bridge.sampling import Sampled, note_events
 from bridge.standing import Standing
 from bridge.topology import Mismatch, Mode, Topology
 
