@@ -17,7 +17,7 @@ _AGAIN_SECONDS = 60.0
 """How long after a refusal no other connection is asked for."""
 
 _REMEDY = (
-    "let the user of [broker] have 20 connections and 20 channels: rabbitmqctl set_user_limits,"
+    "allow 20 connections and 20 channels: rabbitmqctl set_user_limits, set_vhost_limits,"
     " and channel_max of RabbitMQ; until then some things are tried on the channel of all events"
 )
 
