@@ -180,9 +180,9 @@ class ConfirmChannel:
             publish = self._in_flight.pop(next(iter(self._in_flight)))
             accused = blamed and (publish.suspect or not on_trial)
             publish.culprit, publish.suspect = accused and is_alone, accused and not is_alone
-            publish.settle(Outcome.REFUSED if publish.culprit else Outcome.UNKNOWN)
+            _tell(publish, Outcome.REFUSED if publish.culprit else Outcome.UNKNOWN)
         while self._queued:
-            self._queued.popleft().settle(Outcome.AWAY)
+            _tell(self._queued.popleft(), Outcome.AWAY)
 
     def on_error(self, error: BaseException, publish: Publish | None = None) -> None:
         """Give the channel up because of an error nobody expects, met with a publish or not."""
@@ -191,7 +191,7 @@ class ConfirmChannel:
             log.error("request_failed", exc_info=error)
         finally:
             if publish is not None and publish.outcome is None:  # it has not become one in flight
-                publish.settle(Outcome.AWAY)
+                _tell(publish, Outcome.AWAY)
         if not isinstance(error, Exception):
             raise error
 
@@ -248,12 +248,14 @@ class ConfirmChannel:
                 return
             self._refusals.note(publish, outcome, self._quiet_since)
             if publish.rerouted and outcome is Outcome.CONFIRMED:
-                publish.settle(Outcome.UNROUTED)
-            else:
-                publish.settle(outcome)
+                outcome = Outcome.UNROUTED
         except BaseException:
-            publish.settle(Outcome.UNKNOWN)
+            _tell(publish, Outcome.UNKNOWN)
             raise
+        try:  # as ``_tell`` does, without its call: this runs for every event
+            publish.settle(outcome)
+        except Exception as error:
+            log.error("request_failed", exc_info=error)
 
     def on_return(self, returned: Return) -> None:
         """Take note of whose message came back: its confirm means that no queue has it."""
@@ -280,8 +282,16 @@ class ConfirmChannel:
             self.abandon(reason)
 
 
+def _tell(publish: Publish, outcome: Outcome) -> None:
+    """Settle a publish; whoever fails at the news keeps it from nobody else."""
+    try:
+        publish.settle(outcome)
+    except Exception as error:
+        log.error("request_failed", exc_info=error)
+
+
 def _refuse(publish: Publish, error: Exception) -> None:
     """Settle what has no frames, and so no tag; without memory for them, it may have some later."""
-    publish.settle(Outcome.AWAY if isinstance(error, MemoryError) else Outcome.REFUSED)
+    _tell(publish, Outcome.AWAY if isinstance(error, MemoryError) else Outcome.REFUSED)
     said = str(error) if isinstance(error, MessageInvalid) else repr(error)
     log.error("message_invalid", event_id=publish.message.message_id, error=said)

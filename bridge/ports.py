@@ -6,11 +6,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Protocol
 
-import structlog
-
 from bridge.core.message import Message
-
-log = structlog.get_logger()
 
 
 class Outcome(Enum):
@@ -65,15 +61,12 @@ class Publish:
         return f"<Publish {self.message.message_id} {state}>"
 
     def settle(self, outcome: Outcome) -> None:
-        """Record the final outcome and tell who asked; what they fail at is theirs alone."""
+        """Record the final outcome and tell who asked."""
         self.outcome = outcome
         # Who asked often holds this: letting go of them frees both at once, without the collector.
         settled, self._settled = self._settled, None
         if settled is not None:
-            try:
-                settled(self)
-            except Exception as error:
-                log.error("request_failed", exc_info=error)
+            settled(self)
 
     def on_settled(self, callback: Callable[[Publish], None] | None) -> None:
         """Call back inline when the outcome is final, at once if it is; replaces an earlier one."""
