@@ -158,7 +158,7 @@ class Spool:
         self.events -= 1
         self.bytes -= row.size
         self._deleting.add(row.seq)
-        self._writer.put(Delete(row.seq))
+        self._writer.put(Delete(row.seq, row.size))
 
     def note_tries(self, row: Row, tries: int) -> None:
         """Remember across restarts how often an event was refused."""

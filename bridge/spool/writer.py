@@ -32,6 +32,12 @@ _COLUMNS = 9
 _ROWS_PER_STATEMENT = 256
 _OPERATIONS_PER_COMMIT = 1024
 _OPERATIONS_TO_GATHER = 16
+_DELETED_BYTES = 16 * 1024 * 1024
+"""Size of the rows that one commit deletes, but for the last: events that wait for it wait for all.
+
+What a disk would not take for a while is owed, and is more than a commit can do in no time.
+"""
+
 _RETRY_SECONDS = 0.5
 
 _BUSY_SECONDS = 0.3
@@ -63,9 +69,10 @@ class Append(NamedTuple):
 
 
 class Delete(NamedTuple):
-    """Delete a row."""
+    """Delete a row; ``size`` is what it counts, in bytes."""
 
     seq: int
+    size: int = 0
 
 
 class NoteTries(NamedTuple):
@@ -122,6 +129,7 @@ class Writer:
         self._looking = False
         self._operations: SimpleQueue[list[Operation] | None] = SimpleQueue()
         self._owed: list[Delete | NoteTries] = []
+        self._pays = False
         self._shrinks = False
         self._takes = True
         self._reserve = Reserve(path)
@@ -196,6 +204,7 @@ class Writer:
                     self._was_slow = self.is_hung
                     self.moved_at = time.monotonic()
                     self._began = None
+                self._pay_all(database)
         except BaseException as error:
             self._ended(error)
 
@@ -206,7 +215,7 @@ class Writer:
         """
         batch: list[Operation] = []
         waits = self.takes and not self._owed
-        pause = 0.01 if self._shrinks else _TRIAL_SECONDS if waits else _RETRY_SECONDS
+        pause = 0.01 if self._hurries else _TRIAL_SECONDS if waits else _RETRY_SECONDS
         with contextlib.suppress(Empty):
             found = self._operations.get(timeout=pause)
             while found is not None:
@@ -219,12 +228,19 @@ class Writer:
             self._operations.put(None)  # the end comes after this batch
         return batch
 
+    @property
+    def _hurries(self) -> bool:
+        """Return whether there is more to do that only had to let events come between."""
+        return self._pays or self._shrinks
+
     def _write(self, database: sqlite3.Connection, batch: Sequence[Operation]) -> None:
         appends = [operation for operation in batch if isinstance(operation, Append)]
         self._owed += [op for op in batch if isinstance(op, Delete | NoteTries)]
-        error = _commit(database, appends, self._owed)
+        due = _due(self._owed)
+        error = _commit(database, appends, due)
+        self._pays = error is None and len(due) < len(self._owed)
         if error is None:
-            self._paid()
+            self._paid(due)
             self._takes = self._takes or bool(appends)
             if not batch and self._is_trial_due():
                 self._takes = self._try(database)
@@ -235,11 +251,18 @@ class Writer:
             self._takes = self._takes and not appends
             self._settle_debts(database)
         self._tell(appends, error)
-        for operation in batch:
-            if isinstance(operation, Call):
-                self._loop.call_soon_threadsafe(_resolve, operation.done)
+        calls = [operation for operation in batch if isinstance(operation, Call)]
+        if calls:
+            self._pay_all(database)
+        for call in calls:
+            self._loop.call_soon_threadsafe(_resolve, call.done)
         if not batch and self._shrinks:
             self._shrinks = error is None and _shrink(database)
+
+    def _pay_all(self, database: sqlite3.Connection) -> None:
+        while self._pays:
+            self._write(database, ())
+            self.moved_at = time.monotonic()
 
     def _is_trial_due(self) -> bool:
         """Return whether the disk is to be tried now: steps of shrinking come much more often."""
@@ -265,14 +288,15 @@ class Writer:
         if not self._owed:
             return
         self._reserve.release()
-        if _commit(database, (), self._owed) is None:
-            self._paid()
+        due = _due(self._owed)
+        if _commit(database, (), due) is None:
+            self._paid(due)
             with contextlib.suppress(sqlite3.Error):
                 database.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # within the busy time
 
-    def _paid(self) -> None:
-        gone = [change.seq for change in self._owed if isinstance(change, Delete)]
-        self._owed = []
+    def _paid(self, due: Sequence[Delete | NoteTries]) -> None:
+        gone = [change.seq for change in due if isinstance(change, Delete)]
+        del self._owed[: len(due)]
         if gone:
             self._shrinks = True
             self._loop.call_soon_threadsafe(self._deleted, gone)
@@ -332,6 +356,16 @@ def _commit(
             database.execute("ROLLBACK")
         return error
     return None
+
+
+def _due(owed: Sequence[Delete | NoteTries]) -> Sequence[Delete | NoteTries]:
+    """Return the first of what is owed, as much as one commit is to do."""
+    left = _DELETED_BYTES
+    for index, change in enumerate(owed[:_OPERATIONS_PER_COMMIT]):
+        if left < 0:
+            return owed[:index]
+        left -= change.size if isinstance(change, Delete) else 0
+    return owed[:_OPERATIONS_PER_COMMIT]
 
 
 def _shrink(database: sqlite3.Connection) -> bool:

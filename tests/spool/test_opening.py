@@ -454,6 +454,39 @@ async def test_the_disk_is_tried_once_a_second_while_the_file_shrinks(spool, mon
     assert len(tried) <= 2 + took / writer._TRIAL_SECONDS
 
 
+async def test_what_is_owed_is_paid_in_parts(spool, tmp_path, monkeypatch):
+    """Deletions that a locked database did not take do not all hold up the next event."""
+    parts, commit = [], writer._commit
+
+    def noted(database, appends, changes):
+        error = commit(database, appends, changes)
+        if error is None:
+            parts.append(sum(change.size for change in changes))
+        return error
+
+    async with spool() as locked:
+        for number in range(60):
+            locked.append(message(number, body=b"x" * 20_000), stored=stored)
+        await locked.flush()
+        found = await all_rows(locked)
+        monkeypatch.setattr(writer, "_commit", noted)
+        monkeypatch.setattr(writer, "_DELETED_BYTES", 100_000)
+        with closing(sqlite3.connect(tmp_path / "spool.db", isolation_level=None)) as tool:
+            tool.execute("BEGIN IMMEDIATE")
+            for row in found:
+                locked.delete(row)
+            await eventually(lambda: len(locked._writer._owed) == len(found))
+            tool.execute("ROLLBACK")
+        locked.append(message(1000), stored=stored)
+    async with spool() as again:
+        left = await all_rows(again)
+
+    assert 10 <= len(parts)
+    assert max(parts) < 150_000
+    assert sum(parts) == sum(row.size for row in found)
+    assert [61] == [row.seq for row in left]
+
+
 async def all_rows(spool):
     """Read all rows, however many reads that takes."""
     found, after = [], 0
