@@ -19,6 +19,9 @@ from bridge.spool.errors import SpoolLocked
 RESERVE_BYTES = 4 * 1024 * 1024
 """Room for the WAL of one commit of deletions and the checkpoint that follows it."""
 
+MAGIC = b"SQLite format 3\0"
+"""First bytes of every database."""
+
 _SPARE_FACTOR = 4
 """The reserve is taken again when this many times its size is free."""
 
@@ -79,7 +82,7 @@ class Lock:
         deadline = time.monotonic() + wait_seconds
         told = False
         while not _try_lock(file):
-            holder = self._path.read_text() or "another process"
+            holder = self._path.read_text(errors="replace") or "another process"
             if time.monotonic() >= deadline or self._stopped.is_set():
                 file.close()
                 raise SpoolLocked(
@@ -135,6 +138,10 @@ class Identity:
         Not while SQLite has it open: the kernel drops SQLite's locks when anybody closes it.
         """
         self._file.close()
+
+    def is_overwritten(self) -> bool:
+        """Return whether the file is the same, and no database any more: it was emptied, say."""
+        return os.pread(self._file.fileno(), len(MAGIC), 0) != MAGIC
 
     def what_is_wrong(self) -> str:
         """Return what has become of the database's files, "" if they are where they were.

@@ -31,11 +31,11 @@ from bridge.spool.cells import (
     values,
     varint,
 )
+from bridge.spool.files import MAGIC
 from bridge.spool.wal import Committed, committed, page_size_of
 
 DEFAULT_PAGE_BYTES = 4096
 
-_MAGIC = b"SQLite format 3\0"
 _COLUMNS = (type(None), float, int, int, str, str, str, bytes, bytes)
 """Types of a row's values as they are stored: its number is its key, and not among them."""
 
@@ -57,7 +57,7 @@ class Pages:
         wal = Path(f"{path}-wal")
         self._wal = os.open(wal, os.O_RDONLY | os.O_CLOEXEC) if wal.exists() else None
         header = self._read(self._file, 0, HEADER_BYTES)
-        sound = header.startswith(_MAGIC)
+        sound = header.startswith(MAGIC)
         self.size = page_bytes(header) or page_size_of(self._wal) or DEFAULT_PAGE_BYTES
         self._usable = self.size - (header[20] if sound else 0)
         pages = os.fstat(self._file).st_size // self.size
@@ -180,7 +180,7 @@ class Pages:
         seen: set[int] = set()
         with suppress(Damaged):
             first = self._page(1)
-            trunk = number_at(first, 32) if first.startswith(_MAGIC) else 0
+            trunk = number_at(first, 32) if first.startswith(MAGIC) else 0
             while trunk and trunk not in seen:
                 seen.add(trunk)
                 page = self._page(trunk)
@@ -232,7 +232,7 @@ def _is_sure(newer: Committed) -> bool:
 
 def page_bytes(header: bytes) -> int:
     """Return the size of a database's pages, 0 if its header does not say."""
-    if not header.startswith(_MAGIC):
+    if not header.startswith(MAGIC):
         return 0
     size = int.from_bytes(header[16:18], "big")
     size = 65536 if size == 1 else size

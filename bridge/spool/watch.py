@@ -6,6 +6,7 @@ with its end. Nothing that is written there may be answered 200.
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -71,6 +72,8 @@ class _Files:
         if wrong and not self._ended.is_set():  # the end itself removes the log
             self._spool.note_gone(wrong)
             self._is_told = True
+        elif not self._is_told and self._identity.is_overwritten():
+            self._spool.note_error(sqlite3.DatabaseError("its file was emptied or overwritten"))
 
 
 class _Disk:

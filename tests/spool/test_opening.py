@@ -349,6 +349,23 @@ async def test_files_that_are_gone(spool, path, happen, monkeypatch):
     assert [*range(1, 302)] == [row.seq for row in rows]
 
 
+@pytest.mark.parametrize("content", [b"", b"something else"])
+async def test_a_file_that_is_overwritten(spool, path, content):
+    """Its name and its place are the same: it is damage, and what can be read goes on."""
+    async with spool() as losing:
+        for number in range(300, 310):
+            losing.append(message(number), stored=stored)
+        await losing.flush()
+        with path.open("r+b") as file:
+            file.truncate(len(content))
+            file.write(content)
+        await is_damaged(losing)
+    async with spool() as salvaged:
+        rows = await all_rows(salvaged)
+
+    assert [*range(301, 311)] == [row.seq for row in rows][-10:]
+
+
 async def test_a_file_that_is_gone_and_held_nothing(spool, tmp_path):
     """An empty spool that was removed leaves nothing behind."""
     async with spool() as empty:
