@@ -18,7 +18,7 @@ import structlog
 from bridge.core.backoff import refusal_pause, silence_pause
 from bridge.core.closers import Closers
 from bridge.core.due import Due
-from bridge.core.held import Held, HeldRows, Key
+from bridge.core.held import Charge, Held, HeldRows, Key
 from bridge.core.message import PARKED, Message, refused_message
 from bridge.core.places import Aside, Places, Why, place_of
 from bridge.core.records import Records
@@ -257,7 +257,7 @@ class Shelf:
         if self.held.is_full:
             self.pass_over_unparked(row, *self.books(row.seq))
             return
-        held = self._add(row)
+        held = self._add(row, "to be parked")
         held.park_as = reason
         self.schedule(held, 0)
 
@@ -273,7 +273,7 @@ class Shelf:
                 self._suspects[row.seq] = apart
             self.pass_over(row, *self.books(row.seq))
             return
-        held = self._add(row, suspect=True)
+        held = self._add(row, "suspected")
         held.apart = apart
         if untried:
             self.untried.add(row.seq)
@@ -323,10 +323,10 @@ class Shelf:
         self.schedule(held, silence_pause(held.unanswered))
         return True
 
-    def _add(self, row: Row, *, suspect: bool = False) -> Held:
+    def _add(self, row: Row, charge: Charge = "guilty") -> Held:
         key = ("row", row.seq) if row.unreadable else key_of(row)
         place = place_of(row.message)
-        held = Held(row.seq, key, place, row.size, tries=row.tries, suspect=suspect)
+        held = Held(row.seq, key, place, row.size, charge, tries=row.tries)
         self.held.add(held)
         return held
 

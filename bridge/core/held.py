@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 from bridge.core.message import PARKED
 from bridge.core.places import Place, levels
@@ -22,14 +23,16 @@ SUSPECTS = 500
 
 Key = Hashable
 
+Charge = Literal["suspected", "guilty", "to be parked"]
+"""Why a row is held. Nothing is known against what is suspected; only the guilty blame a place."""
+
 
 @dataclass(slots=True, eq=False)
 class Held:
     """A row by number, and what it is held with: its record, or itself; ``size`` in bytes.
 
-    ``suspect``: nothing is known against it, but it has to be tried alone. ``tries`` counts
-    refusals, ``unanswered`` how often it was published alone, and nothing was heard of it;
-    ``silent`` is whether it is held for that. ``apart``: it may be why a connection
+    ``tries`` counts refusals, ``unanswered`` how often it was published alone, and nothing was
+    heard of it; ``silent`` is whether it is held for that. ``apart``: it may be why a connection
     was closed, so it is tried on one of its own. ``park_as`` is the reason to park it, once there
     is one, and ``parkings`` how often that was refused; ``gone_since`` is when its exchange was
     found missing.
@@ -39,9 +42,9 @@ class Held:
     key: Key
     place: Place
     size: int
+    charge: Charge = "guilty"
     tries: int = 0
     unanswered: int = 0
-    suspect: bool = False
     silent: bool = False
     apart: bool = False
     park_as: str | None = None
@@ -56,7 +59,7 @@ class Held:
     @property
     def is_untried(self) -> bool:
         """Return whether it is suspected, and was never tried alone."""
-        return self.suspect and not self.unanswered
+        return self.charge == "suspected" and not self.unanswered
 
 
 class HeldRows:
@@ -124,20 +127,20 @@ class HeldRows:
 
     def condemn(self, held: Held) -> bool:
         """Hold a row for what it did from now on; return whether its place has room for it."""
-        if not held.suspect:
+        if held.charge != "suspected":
             return True
         has_room = self._guilty[held.place] < HELD_OF_A_PLACE
         self._count(held, -1)
-        held.suspect = False
+        held.charge = "guilty"
         self._count(held, 1)
         return has_room
 
     def _count(self, held: Held, sign: int) -> None:
         for place in levels(held.place):
             _add(self._bytes, place, sign * held.size)
-        if held.suspect:
+        if held.charge == "suspected":
             self._suspects += sign
-        else:
+        elif held.charge == "guilty":
             _add(self._guilty, held.place, sign)
             _add(self._guilty_bytes, held.place, sign * held.size)
 

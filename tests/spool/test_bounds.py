@@ -176,3 +176,18 @@ def test_exchange_that_is_gone_again_during_a_sweep(village):
 
     village.shares_are_counted()
     village.all_get_well()
+
+
+def test_what_is_to_be_parked_blames_no_place(village, monkeypatch):
+    """However many rows of a place wait to be parked, no other one of it counts for that."""
+    monkeypatch.setattr(held, "HELD_OF_A_PLACE", 3)
+    village.mood(SALES, "silent")
+    village.send([None] * 8, SALES)
+    village.live(DEADLINE + 0.5)
+    village.mood(SALES, "full")
+    for _ in range(60):
+        village.jump(7300.0)
+        village.live(0.5)
+
+    assert len(village.broker.parked) >= 4
+    village.all_get_well()

@@ -235,9 +235,9 @@ class Village:
     def what_is_held_is_bounded(self):
         """However much goes wrong, so many rows are held, and each place counts its own."""
         rows = self.bridge.drain._shelf.held
-        guilty = Counter(each.place for each in rows if not each.suspect)
+        guilty = Counter(each.place for each in rows if each.charge == "guilty")
         assert len(rows) <= held.HELD
-        assert sum(each.suspect for each in rows) <= held.SUSPECTS
+        assert sum(each.charge == "suspected" for each in rows) <= held.SUSPECTS
         assert max(guilty.values(), default=0) <= held.HELD_OF_A_PLACE
         counted: Counter[places.Place] = Counter()
         for each in rows:

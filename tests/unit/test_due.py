@@ -42,12 +42,12 @@ def test_only_what_was_tried_waits_for_others():
     """A trial that was not made costs nothing, and a first trial keeps nobody back."""
     due = Due()
     for seq in range(3):
-        due.add(held(seq, suspect=True), 0.0)
+        due.add(held(seq, charge="suspected"), 0.0)
         due.add(held(100 + seq), 0.0)
     suspects: list[object] = []
     others: list[object] = []
     while (it := due.next(1.0)) is not None:
-        is_first = isinstance(it, Held) and it.suspect
+        is_first = isinstance(it, Held) and it.charge == "suspected"
         (suspects if is_first else others).append(it)
         if is_first or len(others) > 1:
             due.spend(it, 1.0)
