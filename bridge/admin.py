@@ -6,8 +6,10 @@ answer to their question.
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 from collections.abc import Callable, Mapping
+from time import perf_counter
 from typing import Any, Protocol
 
 import structlog
@@ -21,6 +23,14 @@ from bridge.sampling import Sampled
 _PROBES = ("/healthz", "/readyz")
 
 _CONTRACT = "/contract"
+
+_REST = 3
+"""How many times as long as an answer took the next one waits: a quarter of a core is left for
+them at the most."""
+
+_LEAST_SECONDS = 0.001
+_MOST_SECONDS = 0.01
+"""For a document, which a thread makes."""
 
 log = structlog.get_logger()
 
@@ -56,6 +66,7 @@ class Admin:
         self._named = {f"{_CONTRACT}/{name}": name for name in documents.names}
         self._token = token
         self._refusals = Sampled()
+        self._turn = asyncio.Lock()
         self._pages: Mapping[str, Callable[[bool], web.Response]] = {
             "/healthz": lambda trusted: json_response({"status": "alive"}),
             "/readyz": self._readyz,
@@ -69,7 +80,18 @@ class Admin:
         return (*self._pages, *self._named)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer one request."""
+        """Answer one request after the other, with time between them for the events.
+
+        Anybody may ask for a page that takes a millisecond, again and again.
+        """
+        async with self._turn:
+            begun = perf_counter()
+            response = await self._answer(request)
+            taken = perf_counter() - begun
+            await asyncio.sleep(min(max(_REST * taken, _LEAST_SECONDS), _MOST_SECONDS))
+            return response
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         trusted = self._trusts(request)
         if not trusted and request.path not in _PROBES:
             if self._refusals.lets("token"):

@@ -103,10 +103,16 @@ def _date_at(second: int) -> bytes:
 
 
 class HttpServer(LimitedServer):
-    """aiohttp's low-level server with one handler; bodies over ``max_body`` bytes raise 413."""
+    """aiohttp's low-level server with one handler; bodies over ``max_body`` bytes raise 413.
 
-    def __init__(self, handler: Handler, *, max_body: int, limits: Limits) -> None:
+    ``proves``: a 200 is for nobody but who knows a secret.
+    """
+
+    def __init__(
+        self, handler: Handler, *, max_body: int, limits: Limits, proves: bool = True
+    ) -> None:
         super().__init__(handler, limits=limits)
+        self.proves = proves
         self.max_body = max_body
         self.refusals = Sampled()
         self._own_loop = asyncio.get_running_loop()
@@ -155,7 +161,7 @@ class _Protocol(LimitedProtocol):
             raise
         except ConnectionError:  # half an answer was sent
             self.force_close()
-        self.has_ended = True
+        self.leave()
         if not self._force_close:
             self._task_handler = None
             if self.transport is not None:
@@ -193,7 +199,7 @@ class _Protocol(LimitedProtocol):
         request = _Request(message, payload, self, writer, task, self._loop, client_max_size=limit)
         self.body = payload
         answer, gone = await self._handle_request(request, None, handler)
-        self.earned = self.earned or answer.status == HTTPStatus.OK
+        self.earned = self.earned or (self._server.proves and answer.status == HTTPStatus.OK)
         if not payload.is_eof():
             self.lingers = True
             await self._linger(payload)

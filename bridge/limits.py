@@ -25,7 +25,13 @@ MAX_FIELD_BYTES = 8190
 MAX_HEADERS = 64
 """Of a head; aiohttp's own limits for lines and fields, and half of its number of headers."""
 
+MAX_HEAD_BYTES = 32 * 1024
+"""Maximum size of a whole head, of a client that has earned nothing."""
+
 _LOOK_SECONDS = 1.0
+
+_DENSE_BYTES = 128
+"""How much of it is parsed at a time when it is in very many lines."""
 
 _ARRIVAL_SECONDS = 0.5
 """How long the first bytes of a request may be on their way until who says nothing goes first."""
@@ -47,6 +53,7 @@ def _as_bytes(refusal: Refusal) -> bytes:
 
 
 _BUSY = _as_bytes(OF_THE_SERVER["connections_refused"])
+_MALFORMED = _as_bytes(OF_THE_SERVER["request_malformed"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +81,8 @@ class LimitedServer(web.Server):
         self._given_up: list[LimitedProtocol] = []
         """Who was told to close since the latest look, with what was still to be written."""
         self._look: asyncio.TimerHandle | None = None
+        self.leaving: set[LimitedProtocol] = set()
+        """Connections that give no more answers, until they are gone."""
         self.turns = Turns(self._loop)
         """Of clients that have earned nothing."""
 
@@ -95,8 +104,12 @@ class LimitedServer(web.Server):
 
     def _is_full(self) -> bool:
         """Return whether there are too many connections beside those that are being closed."""
-        most = self.limits.connections
-        return len(self._connections) > most and sum(1 for one in self.open_ones()) > most
+        return self.number_open > self.limits.connections
+
+    @property
+    def number_open(self) -> int:
+        """Return how many connections there are that nobody has told to close."""
+        return len(self._connections) - len(self.leaving)
 
     def note_unfinished(self) -> None:
         """Count a connection that ended, or gave way, before the first byte of a request."""
@@ -147,7 +160,7 @@ class LimitedServer(web.Server):
         some = [one for one in self.open_ones() if one is not newest and one.may_go]
         some.sort(key=lambda one: one.merits(silent_since))
         unproven = [one for one in some if not one.is_trusted]
-        given_up = unproven[: self.limits.connections // 64 + 1] or some[:anybody]
+        given_up = unproven[: self.limits.connections // 32 + 1] or some[:anybody]
         for one in given_up:
             self._close(one)
         return bool(given_up)
@@ -196,6 +209,11 @@ async def _wait_for(ends: Iterable[asyncio.Future[Any]], seconds: float | None) 
         await asyncio.wait(waited, timeout=seconds)
 
 
+def _piece_of(data: bytes) -> int:
+    """Return how many bytes of it to parse at a turn: many lines may be as many heads or chunks."""
+    return _DENSE_BYTES if data.count(b"\r\n", 0, PIECE_BYTES) > MAX_HEADERS else PIECE_BYTES
+
+
 def forget_frames(message: Any) -> None:
     """Drop what an error of the parser holds: its frames, and in them all that was read.
 
@@ -214,12 +232,13 @@ class LimitedProtocol(web.RequestHandler):
     """
 
     __slots__ = (
+        "_head_bytes",
+        "_limiter",
         "_turns",
         "_unfed",
         "body",
         "earned",
         "gone",
-        "has_ended",
         "head_began",
         "lingers",
         "rests_since",
@@ -244,7 +263,9 @@ class LimitedProtocol(web.RequestHandler):
         )
         self.head_began: float | None = loop.time()  # the first one; None while there is none
         self.gone: asyncio.Future[None] = loop.create_future()
+        self._limiter = server
         self._turns = server.turns
+        self._head_bytes = 0
         self._unfed = b""
         """What was read, and not parsed yet."""
         self.waits = False
@@ -258,8 +279,6 @@ class LimitedProtocol(web.RequestHandler):
         """Whether the request is answered, and the rest of its body is still to come."""
         self.said_all = False
         """Whether the client has said that no more requests follow."""
-        self.has_ended = False
-        """Whether its last request is answered: it is closed, as soon as the client has all."""
         self.rests_since = loop.time()
         self.unread_since: float | None = None
         """Since when the client has left so much unread that nothing more is written."""
@@ -272,14 +291,31 @@ class LimitedProtocol(web.RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         """Take note of the end."""
         super().connection_lost(exc)
+        self._unfed, self.waits = b"", False
+        self._limiter.leaving.discard(self)
         if not self.gone.done():
             self.gone.set_result(None)
+
+    def force_close(self) -> None:
+        """Give no more answers."""
+        self.leave()
+        super().force_close()
+
+    def leave(self) -> None:
+        """Take no place any more: it is closed as soon as the client has all."""
+        if self.transport is not None:
+            self._limiter.leaving.add(self)
+
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """Go on after a pause; aiohttp asks for it with each chunk of a body that is read."""
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
 
     def data_received(self, data: bytes) -> None:
         """Take what came; of a client that has earned nothing when it is its turn."""
         if not data or (self.earned and not self._unfed):  # aiohttp itself hands over nothing
             self._take(data)
-        elif not self._unfed and len(data) <= PIECE_BYTES and self._turns.take(len(data)):
+        elif not self._unfed and len(data) <= _piece_of(data) and self._turns.take(len(data)):
             self._spend(data)
         else:
             self._unfed += data
@@ -293,7 +329,8 @@ class LimitedProtocol(web.RequestHandler):
             self._unfed = b""
         if not self._unfed or self._is_held:  # until aiohttp says that it goes on
             return 0
-        piece, self._unfed = self._unfed[:PIECE_BYTES], self._unfed[PIECE_BYTES:]
+        size = _piece_of(self._unfed)
+        piece, self._unfed = self._unfed[:size], self._unfed[size:]
         self._spend(piece)
         if self._unfed:
             self._wait_for_turn()
@@ -325,9 +362,28 @@ class LimitedProtocol(web.RequestHandler):
             super()._resume_transport_reading()
 
     def _spend(self, data: bytes) -> None:
-        begun = time.perf_counter()
+        body, begun = self._incoming, time.perf_counter()
+        size = 0 if body is None else body.total_bytes
         self._take(data)
         self.spent += min(time.perf_counter() - begun, LONGEST_SECONDS)
+        self._note_head(len(data))
+        is_large = body is not None and not body.is_eof() and len(data) >= _DENSE_BYTES
+        if body is not None and is_large and 2 * (body.total_bytes - size) < len(data):
+            self._unfed = b""
+            body.set_exception(web.RequestPayloadError("chunks of a few bytes"))
+
+    def _note_head(self, size: int) -> None:
+        """Count what is parsed of a head that has no end yet; aiohttp limits its lines alone."""
+        self._head_bytes = 0 if self._messages or not self.is_idle else self._head_bytes + size
+        if self._head_bytes > MAX_HEAD_BYTES and self.transport is not None:
+            self._limiter.note_unfinished()
+            self.transport.write(_MALFORMED)
+            self.force_close()
+
+    @property
+    def _incoming(self) -> StreamReader | None:
+        """Return the body that is on its way, or was the latest one to be."""
+        return self._messages[-1][1] if self._messages else self.body
 
     def _take(self, data: bytes) -> None:
         """Take what came; a head that came in one piece, as almost every one does, has no start."""
@@ -360,7 +416,7 @@ class LimitedProtocol(web.RequestHandler):
     @property
     def is_given_up(self) -> bool:
         """Return whether it was told to close at once, or has given its last answer."""
-        return self._force_close or self.has_ended
+        return self in self._limiter.leaving
 
     @property
     def may_go(self) -> bool:

@@ -33,6 +33,12 @@ _ACCEPTED_AT_A_TURN = 64
 of the places: who has come at the same moment must not take them all from each other. While clients
 wait to be parsed it is less by their number: the kernel keeps newcomers, which costs nobody."""
 
+_ACCEPTED_AT_LEAST = 8
+"""Number of connections taken whoever waits: as many as may be parsed at a turn at least."""
+
+_RECEIVE_BYTES = 64 * 1024
+"""Size of the kernel's buffer for what a client sends: as much is read at a time at the most."""
+
 _PAUSE_SECONDS = 0.1
 """How long nothing is accepted after the system has refused to give us a connection."""
 
@@ -112,7 +118,7 @@ class Listener:
     def _accept(self, listening: socket.socket) -> None:
         """Take who waits, but not all at once."""
         most = min(_ACCEPTED_AT_A_TURN, self._server.limits.connections // 4 + 1)
-        for _ in range(max(most - len(self._server.turns), 1)):
+        for _ in range(max(most - self._server.turns.fresh, min(most, _ACCEPTED_AT_LEAST))):
             try:
                 client, _ = listening.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
@@ -163,8 +169,7 @@ class Listener:
         most = self._server.limits.connections
         begun = self._under_way()
         if len(begun) * 2 >= most or (
-            len(begun) + sum(1 for _ in self._server.open_ones()) >= most
-            and not self._server.gives_way()
+            len(begun) + self._server.number_open >= most and not self._server.gives_way()
         ):
             for oldest in begun[:1]:
                 oldest.cancel()
@@ -212,6 +217,7 @@ def _listening(family: int, address: Any, *, both: bool) -> socket.socket:
     """Return a socket that listens there, on IPv6 and IPv4 if the machine has ``both``."""
     both = both and family == socket.AF_INET6 and socket.has_dualstack_ipv6()
     made = socket.create_server(address, family=family, backlog=_BACKLOG, dualstack_ipv6=both)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BYTES)  # its clients inherit it
     made.setblocking(False)
     return made
 

@@ -87,7 +87,7 @@ class Service:
         )
         limits = _limits(settings.server, connections=_ADMIN_CONNECTIONS)
         self.admin = Listener(
-            HttpServer(admin.handle, max_body=1, limits=limits),
+            HttpServer(admin.handle, max_body=1, limits=limits, proves=False),
             host=settings.server.admin_host,
             port=settings.server.admin_port,
             grace=_ADMIN_GRACE_SECONDS,

@@ -7,7 +7,7 @@ turns of the event loop between them for everybody who has earned more.
 from __future__ import annotations
 
 import asyncio
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from itertools import count
 from typing import Protocol
 
@@ -22,13 +22,20 @@ LONGEST_SECONDS = 0.001
 _FAIR_SECONDS = 0.002
 """How long a client may be parsed before it stands behind all that took less."""
 
+_FEW = 1000
+"""Number of clients that may wait whether or not they have gone."""
+
 log = structlog.get_logger()
 
 
 class Client(Protocol):
-    """Who waits to be parsed; ``spent`` is how many seconds that took so far."""
+    """Who waits to be parsed; ``spent`` is how many seconds that took so far.
+
+    ``waits`` is false as soon as it has gone, or was fed.
+    """
 
     spent: float
+    waits: bool
 
     def feed(self) -> int:
         """Parse the next piece; return its length, 0 if there is none or none may be parsed."""
@@ -46,10 +53,10 @@ class Turns:
         self._is_next_due = False
         self._order = count()
         self._waiting: list[tuple[int, int, Client]] = []
-
-    def __len__(self) -> int:
-        """Return how many wait."""
-        return len(self._waiting)
+        self._most = _FEW
+        """How many may wait until those that have gone are left out."""
+        self.fresh = 0
+        """How many wait that took little time so far."""
 
     def take(self, size: int) -> bool:
         """Return whether a piece of this length may be parsed at once."""
@@ -64,8 +71,18 @@ class Turns:
         Those who took little time go in the order in which they came, so that no number of
         newcomers keeps out one that has more than a piece to say.
         """
-        heappush(self._waiting, (int(client.spent / _FAIR_SECONDS), next(self._order), client))
+        rank = int(client.spent / _FAIR_SECONDS)
+        self.fresh += not rank
+        heappush(self._waiting, (rank, next(self._order), client))
+        if len(self._waiting) > self._most:
+            self._leave_out_the_gone()
         self._use(0)
+
+    def _leave_out_the_gone(self) -> None:
+        self._waiting = [each for each in self._waiting if each[2].waits]
+        heapify(self._waiting)
+        self.fresh = sum(not rank for rank, _, _ in self._waiting)
+        self._most = max(2 * len(self._waiting), _FEW)
 
     def _use(self, size: int) -> None:
         self._left -= size
@@ -77,7 +94,10 @@ class Turns:
         self._left = PIECE_BYTES
         self._is_next_due = False
         while self._waiting and self._left > 0:
-            self._use(_fed(heappop(self._waiting)[2]))
+            rank, _, client = heappop(self._waiting)
+            self.fresh -= not rank
+            if client.waits:
+                self._use(_fed(client))
 
 
 def _fed(client: Client) -> int:

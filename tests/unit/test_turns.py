@@ -13,6 +13,7 @@ class Client:
 
     def __init__(self, turns, *, pieces=1, size=PIECE_BYTES, seconds=0.0):
         self.spent = 0.0
+        self.waits = True
         self.is_cut = False
         self.said = 0
         self._turns = turns
@@ -105,6 +106,20 @@ async def test_who_takes_long_stands_behind(turns):
 
     assert 1 == newcomer.said
     assert len({client.said for client in slow}) <= 2
+
+
+async def test_who_has_gone_is_left_out(turns):
+    """Neither memory nor the count of newcomers grows with those who came and went."""
+    for _ in range(5000):
+        client = Client(turns)
+        turns.wait(client)
+        client.waits = False
+    stays = Client(turns)
+    turns.wait(stays)
+
+    assert turns.fresh <= 1001
+    await pass_turns(1)
+    assert (1, 0) == (stays.said, turns.fresh)
 
 
 async def test_an_error_ends_the_connection_it_came_from(turns):
