@@ -18,11 +18,11 @@ from pathlib import Path
 
 import structlog
 
+from bridge.spool.commits import insert
 from bridge.spool.errors import SpoolUnavailable
 from bridge.spool.files import private, suspect, sync
 from bridge.spool.pages import Columns, Pages
 from bridge.spool.schema import INDEX, SHRINKS, complete
-from bridge.spool.writer import insert
 
 _KEEP = insert(1, "INSERT OR IGNORE")
 """Statement that leaves out a row without one of its values, and one that is there already."""

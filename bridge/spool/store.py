@@ -16,6 +16,7 @@ import orjson
 import structlog
 
 from bridge.core.message import Message
+from bridge.spool.commits import Append, Delete, NoteTries
 from bridge.spool.errors import SpoolFull, SpoolHung, SpoolUnavailable
 from bridge.spool.files import is_damage, suspect
 from bridge.spool.rows import (
@@ -28,7 +29,7 @@ from bridge.spool.rows import (
     values,
 )
 from bridge.spool.salvage import rescue
-from bridge.spool.writer import Append, Delete, NoteTries, Writer
+from bridge.spool.writer import Writer
 from bridge.tasks import begun
 
 _READ_ROWS = 64

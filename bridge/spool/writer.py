@@ -15,33 +15,28 @@ import contextlib
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
-import orjson
 import structlog
 
+from bridge.spool.commits import (
+    OPERATIONS_PER_COMMIT,
+    Append,
+    Delete,
+    NoteTries,
+    commit,
+    connect,
+    due,
+    shrink,
+)
 from bridge.spool.errors import SpoolFull
 from bridge.spool.files import Reserve
-from bridge.spool.schema import SHRINKS
 
-_COLUMNS = 9
-_ROWS_PER_STATEMENT = 256
-_OPERATIONS_PER_COMMIT = 1024
 _OPERATIONS_TO_GATHER = 16
-_DELETED_BYTES = 16 * 1024 * 1024
-"""Size of the rows that one commit deletes, but for the last: events that wait for it wait for all.
-
-What a disk would not take for a while is owed, and is more than a commit can do in no time.
-"""
-
 _RETRY_SECONDS = 0.5
-
-_BUSY_SECONDS = 0.3
-"""How long a commit waits for another program that has locked the database."""
 
 _TRIAL_SECONDS = 1.0
 """How long nothing is written until the disk is tried, while events need it."""
@@ -49,37 +44,7 @@ _TRIAL_SECONDS = 1.0
 HUNG_SECONDS = 1.0
 """How long the disk may be at one commit until it counts as hung."""
 
-_STEP_PAGES = 64
-"""How many free pages are given back to the disk at a time: some milliseconds of work."""
-
-_WAL_BYTES = 8 * 1024 * 1024
-"""Size that the write-ahead log is cut to, after it was larger."""
-
-_FREE_PAGES = 256
-"""How many free pages are kept for the next events."""
-
 log = structlog.get_logger()
-
-
-class Append(NamedTuple):
-    """Store a row; ``stored`` is called on the loop, with a refusal if there is one."""
-
-    values: tuple[object, ...]
-    stored: Callable[[SpoolFull | None], None]
-
-
-class Delete(NamedTuple):
-    """Delete a row; ``size`` is what it counts, in bytes."""
-
-    seq: int
-    size: int = 0
-
-
-class NoteTries(NamedTuple):
-    """Remember how often a row was retried."""
-
-    seq: int
-    tries: int
 
 
 class Call(NamedTuple):
@@ -220,7 +185,7 @@ class Writer:
             found = self._operations.get(timeout=pause)
             while found is not None:
                 batch += found
-                if len(batch) >= _OPERATIONS_PER_COMMIT:
+                if len(batch) >= OPERATIONS_PER_COMMIT:
                     return batch
                 found = self._operations.get_nowait()
             if not batch:
@@ -236,11 +201,11 @@ class Writer:
     def _write(self, database: sqlite3.Connection, batch: Sequence[Operation]) -> None:
         appends = [operation for operation in batch if isinstance(operation, Append)]
         self._owed += [op for op in batch if isinstance(op, Delete | NoteTries)]
-        due = _due(self._owed)
-        error = _commit(database, appends, due)
-        self._pays = error is None and len(due) < len(self._owed)
+        changes = due(self._owed)
+        error = commit(database, appends, changes)
+        self._pays = error is None and len(changes) < len(self._owed)
         if error is None:
-            self._paid(due)
+            self._paid(changes)
             self._takes = self._takes or bool(appends)
             if not batch and self._is_trial_due():
                 self._takes = self._try(database)
@@ -257,7 +222,7 @@ class Writer:
         for call in calls:
             self._loop.call_soon_threadsafe(_resolve, call.done)
         if not batch and self._shrinks:
-            self._shrinks = error is None and _shrink(database)
+            self._shrinks = error is None and shrink(database)
 
     def _pay_all(self, database: sqlite3.Connection) -> None:
         while self._pays:
@@ -278,7 +243,7 @@ class Writer:
 
         Only when there is nothing else to do: the deletions of a drain come first.
         """
-        error = _commit(database, (_TRIAL,), (Delete(0),))
+        error = commit(database, (_TRIAL,), (Delete(0),))
         if error is not None:
             self._failed(error)
         return error is None
@@ -288,15 +253,15 @@ class Writer:
         if not self._owed:
             return
         self._reserve.release()
-        due = _due(self._owed)
-        if _commit(database, (), due) is None:
-            self._paid(due)
+        changes = due(self._owed)
+        if commit(database, (), changes) is None:
+            self._paid(changes)
             with contextlib.suppress(sqlite3.Error):
                 database.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # within the busy time
 
-    def _paid(self, due: Sequence[Delete | NoteTries]) -> None:
-        gone = [change.seq for change in due if isinstance(change, Delete)]
-        del self._owed[: len(due)]
+    def _paid(self, changes: Sequence[Delete | NoteTries]) -> None:
+        gone = [change.seq for change in changes if isinstance(change, Delete)]
+        del self._owed[: len(changes)]
         if gone:
             self._shrinks = True
             self._loop.call_soon_threadsafe(self._deleted, gone)
@@ -309,100 +274,6 @@ class Writer:
     def _settle(self, appends: Sequence[Append], refusal: SpoolFull | None) -> None:
         for append in appends:  # each in a call of its own: an error is of one, not of all
             self._loop.call_soon(append.stored, refusal)
-
-
-def connect(path: Path) -> sqlite3.Connection:
-    """Open the database for writing, in autocommit mode: transactions are spelled out."""
-    database = sqlite3.connect(
-        path,
-        isolation_level=None,
-        check_same_thread=False,
-        cached_statements=512,
-        timeout=_BUSY_SECONDS,
-    )
-    try:
-        # Before anything else: only a database that is empty still takes it.
-        database.execute(SHRINKS)
-        database.execute("PRAGMA journal_mode = WAL")
-        database.execute("PRAGMA synchronous = FULL")
-        database.execute("PRAGMA secure_delete = OFF")
-        database.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES}")
-    except sqlite3.Error:
-        database.close()
-        raise
-    return database
-
-
-def _commit(
-    database: sqlite3.Connection, appends: Sequence[Append], changes: Sequence[Delete | NoteTries]
-) -> Exception | None:
-    """Do all of it in one transaction and return the error, of whatever kind, if none was done.
-
-    Every statement waits for the interpreter once more, which the event loop seldom leaves alone.
-    """
-    if not appends and not changes:
-        return None
-    try:
-        statements = [*_insertions(appends), *_changes(changes)]
-        alone = len(statements) == 1  # a transaction by itself
-        if not alone:
-            database.execute("BEGIN IMMEDIATE")
-        for sql, values in statements:
-            database.execute(sql, values)
-        if not alone:
-            database.execute("COMMIT")
-    except Exception as error:
-        with contextlib.suppress(sqlite3.Error):
-            database.execute("ROLLBACK")
-        return error
-    return None
-
-
-def _due(owed: Sequence[Delete | NoteTries]) -> Sequence[Delete | NoteTries]:
-    """Return the first of what is owed, as much as one commit is to do."""
-    left = _DELETED_BYTES
-    for index, change in enumerate(owed[:_OPERATIONS_PER_COMMIT]):
-        if left < 0:
-            return owed[:index]
-        left -= change.size if isinstance(change, Delete) else 0
-    return owed[:_OPERATIONS_PER_COMMIT]
-
-
-def _shrink(database: sqlite3.Connection) -> bool:
-    """Give some free pages back to the disk; return whether there are more.
-
-    Events may come at any time, and must not wait for it.
-    """
-    with contextlib.suppress(sqlite3.Error):
-        [(free,)] = database.execute("PRAGMA freelist_count")
-        if free > _FREE_PAGES:
-            database.execute(f"PRAGMA incremental_vacuum({_STEP_PAGES})").fetchall()
-            [(left,)] = database.execute("PRAGMA freelist_count")
-            return bool(_FREE_PAGES < left < free)
-    return False
-
-
-def _insertions(appends: Sequence[Append]) -> Iterator[tuple[str, Sequence[object]]]:
-    for start in range(0, len(appends), _ROWS_PER_STATEMENT):
-        rows = appends[start : start + _ROWS_PER_STATEMENT]
-        yield insert(len(rows)), [value for row in rows for value in row.values]
-
-
-def _changes(changes: Sequence[Delete | NoteTries]) -> Iterator[tuple[str, Sequence[object]]]:
-    deleted = [change.seq for change in changes if isinstance(change, Delete)]
-    if deleted:
-        gone = orjson.dumps(deleted).decode()
-        yield "DELETE FROM event WHERE seq IN (SELECT value FROM json_each(?))", (gone,)
-    for change in changes:
-        if isinstance(change, NoteTries):
-            yield "UPDATE event SET tries = ? WHERE seq = ?", (change.tries, change.seq)
-
-
-@lru_cache(maxsize=_ROWS_PER_STATEMENT)
-def insert(rows: int, verb: str = "INSERT") -> str:
-    """Return an INSERT of so many rows: a step of SQLite lets go of the interpreter only once."""
-    one = f"({','.join('?' * _COLUMNS)})"
-    return f"{verb} INTO event VALUES {','.join([one] * rows)}"  # placeholders only
 
 
 def _resolve(future: asyncio.Future[None]) -> None:

@@ -9,7 +9,7 @@ import asyncio
 import selectors
 from types import SimpleNamespace
 
-from bridge.spool import Spool, writer
+from bridge.spool import Spool, commits
 from bridge.spool.opening import prepare
 
 
@@ -101,7 +101,7 @@ class SteppedSpool:
         self.spool = loop.run_until_complete(_spool(path, max_bytes))
         self._writer = self.spool._writer
         self._writer._reserve = SimpleNamespace(take=lambda: None, release=lambda: None)
-        self._database = writer.connect(path)
+        self._database = commits.connect(path)
 
     def work(self):
         """Do all there is to do; return whether there was anything."""

@@ -18,6 +18,7 @@ from bridge.spool import (
     SpoolLocked,
     SpoolUnavailable,
     SpoolUnusable,
+    commits,
     files,
     opened,
     opening,
@@ -25,9 +26,9 @@ from bridge.spool import (
     watch,
     writer,
 )
+from bridge.spool.commits import Append, Delete, commit, connect
 from bridge.spool.files import Identity, is_damage, suspicion
 from bridge.spool.store import TOTALS
-from bridge.spool.writer import Append, Delete, _commit, connect
 from bridge.tasks import threads_watched
 from tests.faults import damage, disks
 from tests.helpers import eventually, message
@@ -190,7 +191,7 @@ def test_a_commit_is_on_the_disk(path, deletions):
     """A row that is reported as stored is committed, and each commit waits for its fsync."""
     with closing(connect(path)) as writing, closing(sqlite3.connect(path)) as other:
         values = other.execute("SELECT * FROM event WHERE seq = 300").fetchone()
-        error = _commit(writing, [Append((301, *values[1:]), print)], deletions)
+        error = commit(writing, [Append((301, *values[1:]), print)], deletions)
         [(synchronous,)] = writing.execute("PRAGMA synchronous")
         [(journal,)] = writing.execute("PRAGMA journal_mode")
         found = other.execute("SELECT count(*) FROM event").fetchone()
@@ -381,7 +382,7 @@ async def test_an_error_of_the_thread_is_answered(spool, monkeypatch):
     refusals = []
     async with spool() as failing:
         with monkeypatch.context() as patch:
-            patch.setattr(writer, "_insertions", raises(MemoryError("none left")))
+            patch.setattr(commits, "_insertions", raises(MemoryError("none left")))
             failing.append(message(1), stored=lambda row, refusal: refusals.append(refusal))
             await eventually(lambda: refusals)
         await eventually(lambda: failing.accepts)
@@ -417,14 +418,14 @@ def raises(error):
 async def test_free_pages_are_given_back_in_steps(spool, tmp_path, monkeypatch):
     """The file shrinks after a drain, a few pages at a time, and events come in between."""
     steps = 0
-    real = writer._shrink
+    real = commits.shrink
 
     def counted(database):
         nonlocal steps
         steps += 1
         return real(database)
 
-    monkeypatch.setattr(writer, "_shrink", counted)
+    monkeypatch.setattr(writer, "shrink", counted)
     file = tmp_path / "spool.db"
     async with spool() as drained:
         for number in range(300):
@@ -433,18 +434,18 @@ async def test_free_pages_are_given_back_in_steps(spool, tmp_path, monkeypatch):
         large = pages(file)
         for row in await all_rows(drained):
             drained.delete(row)
-        await eventually(lambda: pages(file) <= writer._FREE_PAGES + 20)
+        await eventually(lambda: pages(file) <= commits._FREE_PAGES + 20)
         drained.append(message(1), stored=stored)
         await drained.flush()
 
     assert large > 1400
-    assert steps >= (large - writer._FREE_PAGES) // writer._STEP_PAGES
+    assert steps >= (large - commits._FREE_PAGES) // commits._STEP_PAGES
 
 
 async def test_the_disk_is_tried_once_a_second_while_the_file_shrinks(spool, monkeypatch):
     """Steps of shrinking come a hundred times a second: not each brings an fsync for nothing."""
     tried, steps = [], 0
-    shrink, attempt = writer._shrink, writer.Writer._try
+    shrink, attempt = commits.shrink, writer.Writer._try
 
     def counted(database):
         nonlocal steps
@@ -455,8 +456,8 @@ async def test_the_disk_is_tried_once_a_second_while_the_file_shrinks(spool, mon
         tried.append(time.monotonic())
         return attempt(self, database)
 
-    monkeypatch.setattr(writer, "_shrink", counted)
-    monkeypatch.setattr(writer, "_STEP_PAGES", 8)
+    monkeypatch.setattr(writer, "shrink", counted)
+    monkeypatch.setattr(commits, "_STEP_PAGES", 8)
     monkeypatch.setattr(writer.Writer, "_try", noted)
     async with spool() as drained:
         drained.is_needed = lambda: True
@@ -473,7 +474,7 @@ async def test_the_disk_is_tried_once_a_second_while_the_file_shrinks(spool, mon
 
 async def test_what_is_owed_is_paid_in_parts(spool, tmp_path, monkeypatch):
     """Deletions that a locked database did not take do not all hold up the next event."""
-    parts, commit = [], writer._commit
+    parts, commit = [], commits.commit
 
     def noted(database, appends, changes):
         error = commit(database, appends, changes)
@@ -486,8 +487,8 @@ async def test_what_is_owed_is_paid_in_parts(spool, tmp_path, monkeypatch):
             locked.append(message(number, body=b"x" * 20_000), stored=stored)
         await locked.flush()
         found = await all_rows(locked)
-        monkeypatch.setattr(writer, "_commit", noted)
-        monkeypatch.setattr(writer, "_DELETED_BYTES", 100_000)
+        monkeypatch.setattr(writer, "commit", noted)
+        monkeypatch.setattr(commits, "_DELETED_BYTES", 100_000)
         with closing(sqlite3.connect(tmp_path / "spool.db", isolation_level=None)) as tool:
             tool.execute("BEGIN IMMEDIATE")
             for row in found:
@@ -627,13 +628,13 @@ async def test_a_disk_that_was_slow_is_proved_first(tmp_path, monkeypatch):
     """Between two commits that take too long nobody is told that the disk takes events in time."""
     monkeypatch.setattr(writer, "HUNG_SECONDS", 0.1)
     monkeypatch.setattr(writer, "_RETRY_SECONDS", 0.2)
-    commit, slow = writer._commit, threading.Event()
+    commit, slow = commits.commit, threading.Event()
 
-    def commits(*arguments):
+    def committing(*arguments):
         time.sleep(0.2 if slow.is_set() else 0)
         return commit(*arguments)
 
-    monkeypatch.setattr(writer, "_commit", commits)
+    monkeypatch.setattr(writer, "commit", committing)
     async with opened(tmp_path / "spool.db", max_bytes=1 << 24, lock_wait=0) as spool:
         slow.set()
         spool.append(message(1), stored=stored)
@@ -701,7 +702,7 @@ async def test_a_look_that_fails_is_not_the_last(spool, monkeypatch, ask):
 async def test_opening_the_writer_takes_the_disk_too(spool, monkeypatch):
     """A disk that hangs before the first commit is as slow as one that hangs in it."""
     monkeypatch.setattr(writer, "HUNG_SECONDS", 0.1)
-    done, real = threading.Event(), writer.connect
+    done, real = threading.Event(), commits.connect
 
     def slowly(path):
         assert done.wait(30)
@@ -717,15 +718,15 @@ async def test_opening_the_writer_takes_the_disk_too(spool, monkeypatch):
 async def test_an_end_that_takes_its_time(spool, monkeypatch):
     """As long as commits are done, the disk does something, and the end waits for the last."""
     monkeypatch.setattr(store, "_END_SECONDS", 0.5)
-    monkeypatch.setattr(writer, "_OPERATIONS_PER_COMMIT", 1)
+    monkeypatch.setattr(writer, "OPERATIONS_PER_COMMIT", 1)
     monkeypatch.setattr(writer, "_OPERATIONS_TO_GATHER", 1)
-    commit = writer._commit
+    commit = commits.commit
 
     def slowly(*arguments):
         time.sleep(0.2)
         return commit(*arguments)
 
-    monkeypatch.setattr(writer, "_commit", slowly)
+    monkeypatch.setattr(writer, "commit", slowly)
     async with spool() as slow:
         for number in range(5):
             slow.append(message(number), stored=stored)

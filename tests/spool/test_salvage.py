@@ -14,9 +14,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from bridge.spool import SpoolUnavailable, SpoolUnusable, opening, wal
+from bridge.spool.commits import connect, insert
 from bridge.spool.files import suspicion
 from bridge.spool.opening import prepare
-from bridge.spool.writer import connect, insert
 from tests.faults import damage
 
 ROWS = 3000
