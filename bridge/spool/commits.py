@@ -125,7 +125,8 @@ def shrink(database: sqlite3.Connection) -> bool:
     with contextlib.suppress(sqlite3.Error):
         [(free,)] = database.execute("PRAGMA freelist_count")
         if free > _FREE_PAGES:
-            database.execute(f"PRAGMA incremental_vacuum({_STEP_PAGES})").fetchall()
+            # One page for each row without columns: only a script asks for all of them.
+            database.executescript(f"PRAGMA incremental_vacuum({_STEP_PAGES})")
             [(left,)] = database.execute("PRAGMA freelist_count")
             return bool(_FREE_PAGES < left < free)
     return False
