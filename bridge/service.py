@@ -17,6 +17,7 @@ from bridge.dedup import Dedup
 from bridge.deployed import Documents, deployment_of, routes_of
 from bridge.drain import Drain
 from bridge.failures import Failures
+from bridge.gauges import add_gauges
 from bridge.http import HttpServer
 from bridge.limits import Limits
 from bridge.listener import Listener, affordable
@@ -93,7 +94,14 @@ class Service:
             grace=_ADMIN_GRACE_SECONDS,
         )
         spool.is_needed = self._needs_the_disk
-        self._add_gauges(max_bytes=settings.spool.max_bytes)
+        add_gauges(
+            self.metrics,
+            publisher=self.publisher,
+            spool=spool,
+            drain=self.drain,
+            dedup=self.dedup,
+            max_bytes=settings.spool.max_bytes,
+        )
 
     def _needs_the_disk(self) -> bool:
         return not (self.publisher.is_ready and self.drain.backlog == 0)
@@ -128,46 +136,6 @@ class Service:
         if self._certificate is None or server.tls_certificate is None:
             return False
         return self._certificate.renew(server.tls_certificate, server.tls_key)
-
-    def _add_gauges(self, *, max_bytes: int) -> None:
-        gauge, state = self.metrics.gauge, self.metrics.state
-        publisher, spool, drain = self.publisher, self.spool, self.drain
-        gauge("in_flight", "Messages that the broker has not settled", lambda: publisher.in_flight)
-        gauge("dedup_events", "Accepted events remembered", lambda: len(self.dedup))
-        gauge("spool_events", "Events on disk", lambda: spool.events)
-        gauge("spool_bytes", "Bytes that they count against max_bytes", lambda: spool.bytes)
-        gauge("spool_accepts", "1 while the spool takes events", lambda: float(spool.accepts))
-        gauge("spool_max_bytes", "How many bytes may wait on disk", lambda: max_bytes)
-        gauge(
-            "spool_oldest_seconds", "Age of the oldest event on disk", lambda: drain.oldest_seconds
-        )
-        gauge(
-            "spool_held_records",
-            "Records whose first event the broker refuses",
-            lambda: drain.held_records,
-        )
-        gauge(
-            "places_aside",
-            "Exchanges with routing keys that do not confirm, or refuse too much",
-            lambda: drain.places_aside,
-        )
-        gauge(
-            "places_full",
-            "Of those, how many have had their share of the disk: their events are answered 503",
-            lambda: drain.places_full,
-        )
-        state(
-            "broker_state",
-            "1 for the state that the broker is in",
-            ("up", "blocked", "down"),
-            lambda: publisher.broker,
-        )
-        state(
-            "topology_state",
-            "1 for the state that the topology is in",
-            ("verified", "pending", "mismatch"),
-            lambda: publisher.topology,
-        )
 
 
 @asynccontextmanager

@@ -40,7 +40,7 @@ LAYERS = (
     {"reload"},
     {"service"},
     {"tracing"},
-    {"receiver", "admin"},
+    {"receiver", "admin", "gauges"},
     {"pipeline", "http", "listener", "deployed"},
     {"outbox"},
     {"drain"},
