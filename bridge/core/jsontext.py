@@ -10,7 +10,7 @@ _NO_MEMORY = "Not enough memory"
 """The start of what orjson says of a text for which it got no memory, as of one that is wrong."""
 
 
-def read(text: bytes | str) -> Any:
+def read(text: bytes) -> Any:
     """Return what the text says.
 
     Raises ``orjson.JSONDecodeError``, a ValueError, only for what is not JSON, and ``MemoryError``.
