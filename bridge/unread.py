@@ -1,6 +1,6 @@
 """Of which records a start has found events on the disk: the others need not wait.
 
-To read an event takes ten times as long as to look up its record. So a start looks up the records
+To read an event takes several times as long as to look up its record. So a start looks up the records
 of all that waits, beside reading it, and as soon as they are known new events of other records are
 published directly, however much is not read yet.
 """
