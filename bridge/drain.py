@@ -131,6 +131,8 @@ class Drain:
         """How often the connection was lost under a row, while that is not known to be harmless."""
         self._unstored: dict[int, bool] = {}
         """Handed to the disk, which has not answered; and whether they are of the backlog."""
+        self._storing: dict[int, Row] = {}
+        """Those rows."""
         self._ahead: set[int] = set()
         """Not read yet, and accounted for already."""
         self._sweep: Sweep | None = None
@@ -205,6 +207,7 @@ class Drain:
         self._backlog += 1
         self._unread.add(row.message.record)
         self._unstored[row.seq] = True
+        self._storing[row.seq] = row
         if publish is None or publish.outcome is Outcome.AWAY:
             if alone and (self._waits(row.message) or self._queues(row.message)):
                 self._cursor = row.seq
@@ -226,6 +229,7 @@ class Drain:
     def stored(self, row: Row) -> None:
         """Take note that a row is on disk: the outcome of its publish counts from now on."""
         self._unstored.pop(row.seq, None)
+        self._storing.pop(row.seq, None)
         publish = self._attached.get(row.seq)
         if publish is not None:
             publish.on_settled(lambda settled: self._settled(row, settled))
@@ -238,6 +242,7 @@ class Drain:
         self._land(row.seq, taken=False)
         self._ahead.discard(row.seq)
         counted = self._unstored.pop(row.seq)
+        self._storing.pop(row.seq, None)
         self._backlog -= counted
         if not counted:
             self._shelf.remove(row)
@@ -305,7 +310,8 @@ class Drain:
             return False
         end = min([self._cursor, *(seq - 1 for seq in self._unstored)])
         if sweep.cursor >= end:
-            if end == self._cursor and not self._ahead:
+            if not self._ahead:
+                self._pass_what_is_not_stored(sweep)
                 self._sweep = None
                 self._pace.end(sweep, self._shelf, self._loop.time())
             return self._sweep is None
@@ -444,8 +450,8 @@ class Drain:
     def _sweep_over(self, row: Row, sweep: Sweep) -> bool:
         """Give a row that was passed over its place; return False if there is no room for it."""
         message = row.message
-        if row.seq in self._taken or row.seq in self._attached or self._shelf.has(row.seq):
-            if row.seq in self._shelf.unresolved and self._shelf.held.get(row.seq) is None:
+        if self._has_place(row.seq):
+            if self._is_given_up(row.seq):
                 self._pass_again(row, sweep)
             return True
         park_as = self._shelf.park_as(row)
@@ -463,6 +469,20 @@ class Drain:
                 row, _Taken(row.seq, row.size, message.record, counted=False, park_as=park_as)
             )
         return True
+
+    def _pass_what_is_not_stored(self, sweep: Sweep) -> None:
+        """Leave what the disk has not taken yet to the next sweep: events may keep coming."""
+        for row in self._storing.values():
+            is_passed = not self._has_place(row.seq) or self._is_given_up(row.seq)
+            if row.seq <= self._cursor and is_passed:
+                self._pass_again(row, sweep)
+                self._shelf.wants_sweep |= not self._is_aside(row.message)
+
+    def _has_place(self, seq: int) -> bool:
+        return seq in self._taken or seq in self._attached or self._shelf.has(seq)
+
+    def _is_given_up(self, seq: int) -> bool:
+        return seq in self._shelf.unresolved and self._shelf.held.get(seq) is None
 
     def _pass_again(self, row: Row, sweep: Sweep) -> None:
         behind = row.message.record in self._lines

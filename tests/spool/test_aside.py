@@ -179,6 +179,31 @@ def test_new_event_behind_one_that_comes_back(village):
     village.all_get_well()
 
 
+def test_sweep_ends_while_the_disk_is_busy(village):
+    """What is well again is trusted, whatever else is on its way to the disk."""
+    for place in (PERSONS, SALES):
+        village.mood(place, "silent")
+        village.send([None] * 3, place)
+    village.live(DEADLINE + 0.5)
+    village.mood(PERSONS, "well")
+    disk = village.bridge.disk
+    disk.flows = False
+    for _ in range(100):
+        village.send([None], SALES)
+        disk.commit()  # of the one before
+        village.bridge.loop.settle()
+        while disk.select() or disk.answer():
+            village.bridge.loop.settle()
+        village.tick()
+    village.send([None], PERSONS)
+    village.bridge.loop.settle()
+
+    assert ["sale.sold"] == [each["key"] for each in village.bridge.drain.aside]
+    assert {village.bridge.sent[-1].id} <= on_the_wire(village)
+    disk.flows = True
+    village.all_get_well()
+
+
 def on_the_wire(village):
     """Return the ids of what is published and not confirmed."""
     return {flight.message.message_id for flight in village.broker.in_flight}

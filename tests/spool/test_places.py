@@ -251,12 +251,16 @@ class Village:
         assert self.bridge.drain._shelf.shares.passed_over >= self.passed_over()
 
     def passed_over(self):
-        """Return how many bytes of the disk are neither of the backlog, nor under way, nor held."""
+        """Return how many bytes are neither of the backlog, nor under way, nor held.
+
+        They are on the disk, or on their way to it.
+        """
         drain, disk = self.bridge.drain, self.bridge.disk
+        storing = {seq: row.size for seq, row in drain._storing.items()}
         gone = self.bridge.spool._deleting | self.bridge.spool._deleted
         return sum(
             size
-            for seq, size in disk.sizes().items()
+            for seq, size in {**storing, **disk.sizes()}.items()
             if (seq <= drain._cursor or seq in drain._ahead)
             and seq not in drain._taken
             and seq not in gone
@@ -336,7 +340,16 @@ class Village:
         assert 0 == drain.backlog
         assert 0 == drain.held_records == drain.places_aside
         assert not drain.is_sweeping
-        for left in ("_taken", "_called", "_wire", "_attached", "_unstored", "_ahead", "_losses"):
+        for left in (
+            "_taken",
+            "_called",
+            "_wire",
+            "_attached",
+            "_unstored",
+            "_storing",
+            "_ahead",
+            "_losses",
+        ):
             assert not getattr(drain, left), left
         for left in ("held", "unresolved", "passed", "untried", "_suspects"):
             assert not getattr(shelf, left), left
