@@ -130,12 +130,8 @@ class World:
         await until(holds, what=f"{metric} is {value}")
 
     async def recovers(self) -> None:
-        """Return when the spool is drained under load and events go to the broker directly.
-
-        How much load this machine can bear beside everything else nobody knows: it is halved until
-        the drain wins.
-        """
-        async with self._less_and_less_load():
+        """Return when the spool is drained under load and events go to the broker directly."""
+        async with self.less_and_less_load():
             await until(self.is_drained, what="the spool is drained under load")
         published = await self.total("published_total")
         await self.counts_to("published_total", published + size(20, 50))
@@ -162,7 +158,11 @@ class World:
         return counts
 
     @asynccontextmanager
-    async def _less_and_less_load(self) -> AsyncIterator[None]:
+    async def less_and_less_load(self) -> AsyncIterator[None]:
+        """Halve the load again and again for the length of the block, until the drain wins.
+
+        How much this machine can bear beside everything else nobody knows.
+        """
         slowing = asyncio.create_task(self._slow_down())
         try:
             yield
