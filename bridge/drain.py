@@ -204,10 +204,10 @@ class Drain:
     def take(self, row: Row, publish: Publish | None) -> None:
         """Take over a row that was just handed to the spool, with its publish if there was one."""
         alone = self._backlog == 0  # nothing unread lies before it, so its place is known
-        self._backlog += 1
-        self._unread.add(row.message.record)
         self._unstored[row.seq] = True
         self._storing[row.seq] = row
+        self._backlog += 1
+        self._unread.add(row.message.record)
         if publish is None or publish.outcome is Outcome.AWAY:
             if alone and (self._waits(row.message) or self._queues(row.message)):
                 self._cursor = row.seq
@@ -340,7 +340,6 @@ class Drain:
             if self._note_connection():
                 break
             if row.seq in self._called:
-                del self._called[row.seq]
                 taken = self._taken[row.seq]
                 if taken.park_as is None and self._is_aside(row.message):
                     self._pass_over(row)
@@ -498,12 +497,14 @@ class Drain:
             self._publish(row, taken)
 
     def _publish(self, row: Row, taken: _Taken) -> None:
+        self._called[row.seq] = None  # an error on the way to the wire leaves it called
         if taken.park_as is None and self._shelf.suspects(row):
             self._leave_line(row)
             self._shelf.try_first(row)
             return
         message = parked(row.message, taken.park_as) if taken.park_as else row.message
         publish = self._submit(message)
+        del self._called[row.seq]
         self._fly(_Flight(row, self._loop.time(), None if taken.counted else self._sweep))
         publish.on_settled(lambda settled: self._settled(row, settled))
 

@@ -99,9 +99,9 @@ class Outbox:
         """
         due = self._loop.time() + self._deadline
         ticket = _Ticket(message, self._loop.create_future(), due=due)
-        self._pending[ticket] = None
-        if self._timer is None:
+        if self._timer is None:  # with nothing pending it is let go
             self._timer = self._loop.call_at(due, self._expire)
+        self._pending[ticket] = None
         if message.record is None or self._lines.enter(message.record, ticket):
             self._start(ticket)
         return await ticket.answer

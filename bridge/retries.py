@@ -95,9 +95,9 @@ class Retries:
             self._shelf.schedule(held, _AGAIN_SECONDS if row is None else 0)
             return
         message = parked(row.message, held.park_as) if held.park_as else row.message
-        self.under_way += 1
-        self._shelf.spend(held)
         publish = self._sender.try_alone(message, apart=held.apart)
+        self.under_way += 1  # not before: what raised never has an outcome
+        self._shelf.spend(held)
         publish.on_settled(lambda settled: self._retried(held, row, settled))
 
     def _forget_gone(self, held: Held) -> None:
@@ -187,10 +187,10 @@ class Retries:
                 aside.drop(free[-1])
             self._shelf.schedule(aside, self._look_for_heads(aside))
             return
+        publish = self._sender.try_alone(row.message, apart=aside.apart)
         aside.trying, aside.idle = True, 0
         self.under_way += 1
         self._shelf.unresolved.add(row.seq)
-        publish = self._sender.try_alone(row.message, apart=aside.apart)
         publish.on_settled(lambda settled: self._place_tried(aside, row, settled))
 
     def _look_for_heads(self, aside: Aside) -> float:

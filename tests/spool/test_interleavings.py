@@ -645,3 +645,76 @@ def test_row_of_an_older_version_with_capitals(bridge):
 
     assert [] == before
     assert ["other", "superoffice"] == [exchange for exchange, _ in bridge.broker.routed]
+
+
+def failing_once(function):
+    """Return a function that has no memory the first time."""
+    failures = [MemoryError()]
+
+    def call(*arguments, **options):
+        if failures:
+            raise failures.pop()
+        return function(*arguments, **options)
+
+    return call
+
+
+def run_again(bridge):
+    """Do what the service does when the drain has ended with an error."""
+    assert isinstance(bridge.running.exception(), MemoryError)
+    bridge.running = bridge.loop.create_task(bridge.drain.run())
+
+
+@pytest.mark.parametrize("trouble", ["refused", "silent"])
+def test_memory_that_ends_before_a_trial(bridge, monkeypatch, trouble):
+    """It is made again, of a row that is held as of a place, and takes no other's turn for ever."""
+    bridge.broker.full |= {RECORD} if trouble == "refused" else set()
+    bridge.send(1, record=RECORD)
+    bridge.loop.settle()
+    if trouble == "refused":
+        bridge.broker.confirm_all()
+    else:
+        bridge.loop.advance(DEADLINE)
+        bridge.broker.lose()
+        bridge.broker.connect()
+    monkeypatch.setattr(bridge.broker, "try_alone", failing_once(bridge.broker.try_alone))
+    bridge.loop.advance(1.5)
+    run_again(bridge)
+    bridge.broker.full.clear()
+    bridge.loop.advance(1.5)
+    under_way = bridge.drain._retries.under_way
+    finish(bridge, jump=1.1)
+
+    assert 1 == under_way
+    assert 0 == bridge.drain._retries.under_way
+    assert [1] == routed(bridge)
+
+
+def test_memory_that_ends_before_a_row_is_published(bridge, monkeypatch):
+    """A row that is read and not on the wire yet is read again."""
+    bridge.broker.blocked = True
+    bridge.send(1, record=RECORD)
+    bridge.loop.advance(DEADLINE)
+    shelf = bridge.drain._shelf
+    monkeypatch.setattr(shelf, "suspects", failing_once(shelf.suspects))
+    bridge.broker.blocked = False
+    bridge.loop.advance(1.0)
+    run_again(bridge)
+    finish(bridge)
+
+    assert [1] == routed(bridge)
+
+
+def test_memory_that_ends_before_the_timer(bridge, monkeypatch):
+    """An event whose deadline cannot be watched is not taken, and no trace of it is left."""
+    monkeypatch.setattr(bridge.loop, "call_at", failing_once(bridge.loop.call_at))
+    sent = bridge.send(1, record=RECORD)
+    bridge.loop.settle()
+    bridge.sent.remove(sent)
+    monkeypatch.undo()
+    again = bridge.send(1, record=RECORD)
+    finish(bridge)
+
+    assert isinstance(sent.task.exception(), MemoryError)
+    assert Outcome.CONFIRMED == again.outcome
+    assert not bridge.outbox._pending
