@@ -183,6 +183,8 @@ class Shelf:
         """Take note that a row that was passed over is so no longer: it goes on, or is gone."""
         met = len(self.books(row.seq)) > 1
         self.shares.give(row.message, row.size, met=met)
+        if (aside := self.places.of(row.message)) is not None:
+            aside.drop(row.seq)
 
     def leave_behind(self, seq: int, size: int, record: Hashable) -> None:
         """Leave a row on the disk whose turn in the line of its record has not come."""

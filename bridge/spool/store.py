@@ -187,14 +187,18 @@ class Spool:
         return (last, record_keys(meta)) if last else (0, [])
 
     async def get(self, seq: int) -> Row | None:
-        """Return one event, None when it is gone."""
+        """Return one event, None when it is gone, or its deletion under way or owed."""
         found = await self.get_all([seq])
         return found[0] if found else None
 
     async def get_all(self, seqs: Sequence[int]) -> list[Row]:
-        """Return these events in the order of acceptance, without those that are gone."""
+        """Return these events in the order of acceptance, without those that are gone.
+
+        As in ``read``, one whose deletion is under way is as good as gone.
+        """
         query = f"{SELECT} WHERE seq IN (SELECT value FROM json_each(?)) ORDER BY seq"  # noqa: S608
-        return await self._select(query, orjson.dumps(seqs).decode())
+        found = await self._select(query, orjson.dumps(seqs).decode())
+        return [row for row in found if row.seq not in self._deleting]
 
     async def oldest_seconds(self) -> float:
         """Return the age of the oldest event, 0 when there is none."""

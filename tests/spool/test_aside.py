@@ -376,3 +376,24 @@ def waiting(village):
     """Return what has not arrived."""
     arrived = {id for _, id in village.arrived}
     return [sent for sent in village.bridge.sent if sent.id not in arrived]
+
+
+def test_row_whose_deletion_is_owed(village):
+    """A row that a sweep has published is not tried for its place, whatever the disk does."""
+    village.mood(SALES, "silent")
+    village.send([None] * 20, SALES)
+    village.live(DEADLINE + 0.5)
+    village.send([None] * 20, SALES)
+    village.live(0.5)
+    village.broker.quota[SALES] = 5
+    [aside] = village.bridge.drain._shelf.places
+    while not aside.recovering:
+        village.tick()
+    village.bridge.disk.refuse(True)
+    while aside.recovering:
+        village.tick()
+    village.live(30)
+
+    assert village.bridge.spool._deleting
+    assert 5 == len(numbers(village, SALES))
+    village.all_get_well()

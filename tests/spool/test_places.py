@@ -184,6 +184,10 @@ class Village:
         if not self.bridge.disk.flows:
             getattr(self.bridge.disk, step)()
 
+    def refuse(self, refuses):
+        """The disk takes nothing, and deletions are owed; or it does again."""
+        self.bridge.disk.refuse(refuses)
+
     def jump(self, seconds):
         """Much time passes at once; what was on the wire seems to be silent then."""
         self.waits.clear()
@@ -376,6 +380,7 @@ TROUBLES = {
     "kill": st.just(("kill",)),
     "exchange": st.tuples(st.sampled_from(["gone", "back"]), st.just("other")),
     "disk": st.tuples(st.just("disk"), st.sampled_from(["commit", "select", "answer", "flow"])),
+    "full disk": st.tuples(st.just("refuse"), st.booleans()),
     "none": st.just(("send_well",)),
 }
 
