@@ -85,6 +85,11 @@ class ConfirmChannel:
         return len(self._in_flight) + len(self._queued)
 
     @property
+    def oldest(self) -> int:
+        """Return the delivery tag of what was published first of all in flight, 0 if nothing is."""
+        return next(iter(self._in_flight), 0)
+
+    @property
     def is_idle(self) -> bool:
         """Return whether nothing is unresolved but what waits too long already."""
         return self.in_flight == self.overdue

@@ -40,6 +40,12 @@ _OVERDUE_AT_MOST = 16
 """Maximum number of publishes on a channel that are not confirmed in time, until it is renewed: a
 quorum queue without a majority stops RabbitMQ from reading the connection (from 32 on)."""
 
+OVERDUE_SECONDS = 600.0
+"""For how long one publish may be overdue until its confirm counts as lost, and the connection is
+renewed; twice as long after each renewal, up to an hour, for a queue may never confirm."""
+
+_OVERDUE_LONGEST = 3600.0
+
 _TICK_SECONDS = 0.1
 _DEAF_SECONDS = 2 * HEARTBEAT
 
@@ -74,6 +80,8 @@ class Publisher:
         self._opened_at = 0.0
         self._overdue = 0
         """How many were at the latest look, if the broker was up."""
+        self._oldest = (0, 0.0)
+        """The delivery tag of the oldest publish in flight, and since when it is that."""
         self._site: Site | None = None
         self._question = Question(self._room)
         self._lines = Sampled(note_events)
@@ -213,7 +221,7 @@ class Publisher:
         self._gone.clear()
         self._opened_at = asyncio.get_running_loop().time()
         self._blocked = self._renewing = False
-        self._overdue = 0
+        self._overdue, self._oldest = 0, (0, 0.0)
         self.connection += 1
         self._channel = ConfirmChannel(
             channel, write=connection.write, returned=self._reroute, closed=self._on_closed
@@ -261,7 +269,7 @@ class Publisher:
         """
         if channel.refused_for >= self._patience:
             log.warning("connection_renewed", refused_for_seconds=round(channel.refused_for, 1))
-        elif self._is_stuck(channel):
+        elif self._is_stuck(channel) or self._has_lost(channel):
             log.warning("connection_replaced", overdue=channel.overdue)
         elif self._standing.waits_for_room and self._age >= self._patience:
             log.info("connection_lent", seconds=round(self._age))
@@ -276,6 +284,18 @@ class Publisher:
         """
         before, self._overdue = self._overdue, channel.overdue if self.is_up else 0
         return 0 < before <= self._overdue >= _OVERDUE_AT_MOST
+
+    def _has_lost(self, channel: ConfirmChannel) -> bool:
+        """Return whether one is overdue for so long that its confirm will hardly come.
+
+        Nothing is confirmed while an alarm blocks: that does not count.
+        """
+        now = asyncio.get_running_loop().time()
+        if self._blocked or channel.oldest != self._oldest[0]:
+            self._oldest = (channel.oldest, now)
+        attempt = self._renewals + 1
+        patience = delay(attempt, base=OVERDUE_SECONDS, cap=_OVERDUE_LONGEST, spread=0)
+        return channel.overdue > 0 and self.is_up and now - self._oldest[1] >= patience
 
     @property
     def _patience(self) -> float:

@@ -9,8 +9,11 @@ from bridge import publisher as publisher_module
 from bridge import refusals
 from bridge.connection import Connection
 from bridge.ports import Outcome
+from tests.broker.peer import Peer
 from tests.broker.test_publisher import outcome_of, publish_all
 from tests.helpers import consumer_queue, eventually, message
+
+GOOD = (Outcome.CONFIRMED, Outcome.AWAY)
 
 FULL: dict[str, Any] = {"x-max-length": 0, "x-overflow": "reject-publish"}
 FULL_NOW: dict[str, Any] = {"x-max-length": 1, "x-overflow": "reject-publish"}
@@ -93,6 +96,34 @@ async def test_only_renewals_make_patient(publishing, broker, monkeypatch):
         await refused(publisher, "full.created", seconds=1)
         await eventually(lambda: publisher.is_ready)
         assert (publisher.connection, publisher._patience) == (2, 2 * patience)
+
+
+async def test_confirm_that_never_comes(publishing, monkeypatch):
+    """What has lost it learns so: the connection is renewed, later each time, and others go on."""
+    monkeypatch.setattr(publisher_module, "OVERDUE_SECONDS", 0.3)
+
+    def confirm_others(published):
+        if published.method.routing_key != "lost.confirm":
+            published.ack()
+
+    async with (
+        Peer(on_publish=confirm_others) as peer,
+        publishing(urls=(peer.url,), confirm_deadline=0.2) as publisher,
+    ):
+        waits = []
+        for connection in (1, 2):
+            begun = asyncio.get_running_loop().time()
+            lost = publisher.submit(message(1, key="lost.confirm"))
+            while lost.outcome is None:
+                assert asyncio.get_running_loop().time() < begun + 10
+                assert await outcome_of(publisher, message(2)) in GOOD
+                await asyncio.sleep(0.02)
+            waits.append(asyncio.get_running_loop().time() - begun)
+            assert (Outcome.UNKNOWN, connection) == (lost.outcome, publisher.connection)
+            await eventually(lambda: publisher.is_ready)
+
+    assert 0.3 <= waits[0]
+    assert 0.6 <= waits[1]
 
 
 async def test_stop_in_a_renewal(publishing, node, broker, monkeypatch):

@@ -397,3 +397,34 @@ def test_row_whose_deletion_is_owed(village):
     assert village.bridge.spool._deleting
     assert 5 == len(numbers(village, SALES))
     village.all_get_well()
+
+
+def test_confirm_that_never_comes(village):
+    """Its row goes on when the connection is renewed, and is not published again before."""
+    village.mood(SALES, "silent")
+    village.send([RECORDS[0]], SALES)
+    village.live(DEADLINE + 0.5)
+    lost = village.broker.in_flight[0]
+    village.broker.unheard.add(lost)
+    village.mood(SALES, "well")
+    village.send([RECORDS[0]], SALES)
+    while "event-2" not in numbers(village, SALES):
+        village.jump(10)
+
+    assert 600 <= village.bridge.loop.time() - lost.at <= 700
+    assert 2 == village.broker.connection
+    village.all_get_well()
+
+
+def test_queue_that_never_confirms_for_a_day(village):
+    """However often the connection is renewed for it, its copies are bounded, and the renewals."""
+    village.mood(SALES, "silent")
+    for _ in range(48):
+        village.send([RECORDS[0], None], SALES)
+        village.send_well()
+        village.jump(1800)
+        village.live(1)
+
+    assert 20 >= max(village.broker.copies.values())
+    assert 2 >= village.broker.connection
+    village.all_get_well()

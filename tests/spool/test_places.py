@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from bridge import sweep, unread
 from bridge.core import held, places, records
+from bridge.core.backoff import delay
 from bridge.core.message import PARKED
 from bridge.ports import Outcome
 from tests.spool.bridge_under_test import DEADLINE, EXCHANGES, Bridge
@@ -38,8 +39,11 @@ class Places(ScriptedBroker):
         self.copies: Counter[str] = Counter()
         self.apart: set[object] = set()
         self.cuts_refused = False
+        self.renewals = 0
         self.unanswered: set[str] = set()
         """Ids of messages that are never confirmed, whatever their place does."""
+        self.unheard: set[object] = set()
+        """Publishes whose confirms are lost."""
         self.quota: Counter[tuple[str, str]] = Counter()
         """How many a silent place takes all the same."""
         super().__init__(exchanges)
@@ -61,14 +65,22 @@ class Places(ScriptedBroker):
     def serve(self):
         """Settle all that can be settled."""
         for flight in list(self.in_flight):
-            if flight in self.in_flight and self.mood(flight.message) != "silent":
+            answers = flight not in self.unheard and self.mood(flight.message) != "silent"
+            if flight in self.in_flight and answers:
                 self.process(self.in_flight.index(flight) + 1)
                 self.quota[flight.message.exchange, flight.message.routing_key] -= 1
                 if flight in self.in_flight:
                     self._settle(flight)
         late = [f for f in self.in_flight if not f.alone and f.at + self.patience <= self.now()]
-        if len(late) >= AT_MOST_OVERDUE:
+        if len(late) >= AT_MOST_OVERDUE or (late and self._waits_too_long(late[0])):
             self.lose()
+
+    def _waits_too_long(self, flight):
+        """Renew the connection as the publisher does, later each time."""
+        patience = delay(self.renewals + 1, base=600.0, cap=3600.0, spread=0)
+        is_lost = flight.at + patience <= self.now()
+        self.renewals += is_lost
+        return is_lost
 
     def try_alone(self, message, *, apart=False):
         """Take a message onto a channel of its own, or a connection."""
