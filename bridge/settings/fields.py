@@ -23,7 +23,7 @@ from pydantic import (
 
 from bridge.core.message import PARKED, UNROUTED
 from bridge.core.routing import MAX_KEY_BYTES
-from bridge.settings.urls import BrokerUrl
+from bridge.settings.urls import PARAMETERS, BrokerUrl
 
 MIB = 1024 * 1024
 MAX_MESSAGE_BYTES = 128 * MIB
@@ -202,7 +202,8 @@ Url = Annotated[
     PlainSerializer(str),
     Field(
         description="amqp://host:port/vhost or amqps://host:port/vhost, with / ? # [ ] @ : , % and"
-        " blanks percent-encoded in user name, password and vhost"
+        " blanks percent-encoded in user name, password and vhost, and nothing behind ? but"
+        f" {', '.join(PARAMETERS)}, such as ?timeout=5"
     ),
 ]
 Urls = Annotated[

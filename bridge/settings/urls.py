@@ -12,6 +12,22 @@ from pydantic import SecretBytes
 _BLANK = re.compile(r"[\s\x00-\x1f\x7f]")
 _GUEST = "guest"
 
+PARAMETERS = (
+    "auth",
+    "cadata",
+    "cafile",
+    "capath",
+    "certfile",
+    "heartbeat",
+    "keyfile",
+    "name",
+    "no_verify_ssl",
+    "timeout",
+)
+"""Parameters that aiormq takes from a query. None of them is a secret: a query is shown."""
+
+_QUERY = re.compile(rf"(?:(?:{'|'.join(PARAMETERS)})=[^&;?]*(?:&(?!$)|$))*")
+
 _SHORT_STRING = 255
 """Maximum number of bytes of a short string of AMQP."""
 
@@ -89,6 +105,8 @@ def _check(parts: SplitResult) -> None:
         raise ValueError("part of a password may stand where everybody sees it")
     if parts.scheme not in ("amqp", "amqps") or not parts.hostname or parts.fragment:
         raise ValueError("not the URL of a broker")
+    if not _QUERY.fullmatch(parts.query):
+        raise ValueError("a parameter that nobody takes, and that may be a secret")
     if parts.port == 0:  # reading it raises ValueError for one that is no number or too large
         raise ValueError("not a port to connect to")
 

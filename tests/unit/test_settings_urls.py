@@ -84,6 +84,14 @@ def test_credentials_of_the_configuration_win(
         "amqp://u:12#x@h/v",
         "amqp://secretpart?rest@h/",
         "amqp://h/v@w",
+        "amqp://h/?password=hunter2",
+        "amqp://h/?timeout=3&token=hunter2",
+        "amqp://h/?timeout=3;token=hunter2",
+        "amqp://h/?timeout=3?token=hunter2",
+        "amqp://h/?TIMEOUT=3",
+        "amqp://h/?hunter2",
+        "amqp://h/?hunter2=",
+        "amqp://h/?timeout=3&",
         "amqp://h/%FF",
         "amqp://h/" + "%C3%B8" * 128,
         " amqp://h/",
@@ -108,6 +116,15 @@ def test_a_password_that_was_not_encoded_is_not_repeated(special: str) -> None:
 
     assert "hunter2" not in said
     assert "/ ? # [ ] @ : , % and blanks percent-encoded" in said
+
+
+def test_a_secret_in_the_query_is_refused_and_not_repeated() -> None:
+    """A query is shown: what nobody takes from it may be anything. What may be there is said."""
+    urls = '["amqp://u:p@h/?heartbeat=5&password=hunter2"]'
+    said = "\n".join(map(str, problems_of(None, {**SECRET, "BRIDGE_BROKER__URLS": urls})))
+
+    assert "hunter2" not in said
+    assert "nothing behind ? but auth, cadata" in said
 
 
 @settings(deadline=None)  # the machine may be busy
