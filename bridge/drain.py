@@ -1,9 +1,8 @@
 """From the spool to the broker, in the order of acceptance per record, until nothing waits.
 
-``backlog`` counts the rows that new events must queue behind. After a start only those of the same
-records must, as soon as it is known which these are (``bridge.unread``). What waits for something
-else than its turn is passed over (``bridge.aside``) and does not count: it holds up nobody but
-itself.
+``backlog`` counts the rows that wait for their turn. New events go behind those of their record
+alone, as soon as it is known which records wait (``bridge.waiting``). What waits for something else
+than its turn is passed over (``bridge.aside``) and does not count.
 
 The *pass* reads each row once, by ascending number. A *sweep* reads again what was passed over, up
 to where the pass is, beside it and in the same order, and publishes few rows at first. Whose record
@@ -32,7 +31,7 @@ from bridge.retries import TRIALS, Retries
 from bridge.spool import Row, Spool
 from bridge.sweep import Pace, Sweep
 from bridge.tally import Tally
-from bridge.unread import Unread
+from bridge.waiting import Waiting
 
 WINDOW = 256
 """Rows in flight at a time."""
@@ -118,7 +117,7 @@ class Drain:
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
         self._backlog = spool.events
-        self._unread = Unread(spool)
+        self._waiting = Waiting(spool)
         self._cursor = 0
         self._lines: Lines[Record, int] = Lines()
         self._taken: dict[int, _Taken] = {}
@@ -150,8 +149,13 @@ class Drain:
 
     @property
     def backlog(self) -> int:
-        """Return how many rows new events must queue behind."""
+        """Return how many rows wait for their turn."""
         return self._backlog
+
+    @property
+    def holds_up_all(self) -> bool:
+        """Return whether a new event must wait whatever its record: not all are known yet."""
+        return self._backlog > 0 and not self._waiting.is_known
 
     @property
     def held_records(self) -> int:
@@ -189,7 +193,7 @@ class Drain:
     def comes_first(self, message: Message) -> bool:
         """Return whether a new message must go through the spool."""
         return (
-            (self._backlog > 0 and self._unread.may_have(message.record))
+            (self._backlog > 0 and self._waiting.may_have(message.record))
             or not self._sender.is_up
             or message.record in self._lines
             or self._shelf.holds_up(message)
@@ -207,7 +211,7 @@ class Drain:
         self._unstored[row.seq] = True
         self._storing[row.seq] = row
         self._backlog += 1
-        self._unread.add(row.message.record)
+        self._waiting.hand(row.message.record)
         if publish is None or publish.outcome is Outcome.AWAY:
             if alone and (self._waits(row.message) or self._queues(row.message)):
                 self._cursor = row.seq
@@ -228,8 +232,9 @@ class Drain:
 
     def stored(self, row: Row) -> None:
         """Take note that a row is on disk: the outcome of its publish counts from now on."""
-        self._unstored.pop(row.seq, None)
+        counted = self._unstored.pop(row.seq, False)
         self._storing.pop(row.seq, None)
+        self._waiting.answered(row.message.record, waits=counted)
         publish = self._attached.get(row.seq)
         if publish is not None:
             publish.on_settled(lambda settled: self._settled(row, settled))
@@ -243,6 +248,7 @@ class Drain:
         self._ahead.discard(row.seq)
         counted = self._unstored.pop(row.seq)
         self._storing.pop(row.seq, None)
+        self._waiting.answered(row.message.record, waits=False)
         self._backlog -= counted
         if not counted:
             self._shelf.remove(row)
@@ -250,14 +256,14 @@ class Drain:
     async def run(self) -> None:
         """Drain until cancelled; after an error it may be called again."""
         while True:
+            if self._backlog == 0:
+                self._waiting.clear()
             await self._look()
-            looked = await self._unread.look_on()
+            looked = await self._waiting.look_on()
             if not self._sender.is_up:
                 self._probing = True
             elif await self._step():
                 continue
-            if self._backlog == 0:
-                self._unread.forget()
             if not looked:
                 await self._idle()
 

@@ -104,7 +104,7 @@ class Service:
         )
 
     def _needs_the_disk(self) -> bool:
-        return not (self.publisher.is_ready and self.drain.backlog == 0)
+        return self.drain.holds_up_all or not self.publisher.is_ready
 
     def status(self) -> Mapping[str, Any]:
         """Return the members of ``/readyz``; ready means that a 200 can be earned."""

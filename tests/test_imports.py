@@ -47,7 +47,7 @@ LAYERS = (
     {"sweep"},
     {"retries"},
     {"aside"},
-    {"tally", "unread"},
+    {"tally", "waiting"},
     {"publisher"},
     {"alone", "standing"},
     {"checking"},

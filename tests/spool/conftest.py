@@ -13,10 +13,6 @@ __all__ = ["profiles"]
 
 @pytest.fixture
 def without_threads(monkeypatch):
-    """Do the work of the writer's thread in steps, and log only errors.
-
-    Records are looked up at every start, not only where very much waits.
-    """
-    monkeypatch.setattr("bridge.unread.AT_LEAST", 1)
+    """Do the work of the writer's thread in steps, and log only errors."""
     log.configure(level="error", format="console")
     monkeypatch.setattr("bridge.spool.writer.threading", SimpleNamespace(Thread=NoThread))

@@ -7,6 +7,7 @@ put anything between asking the disk and its answer, and a night passes in no ti
 
 import asyncio
 import selectors
+import time
 from types import SimpleNamespace
 
 from bridge.spool import Spool, commits
@@ -138,6 +139,10 @@ class SteppedSpool:
         """Make every write fail, or work again."""
         self.refuses = refuses
         self._database.execute(f"PRAGMA query_only = {int(refuses)}")
+
+    def hang(self, hangs):
+        """Be at one commit for too long, or not any more."""
+        self._writer._began = time.monotonic() - writer.HUNG_SECONDS if hangs else None
 
     def fill(self, full):
         """Let the file not grow any more, or grow again."""

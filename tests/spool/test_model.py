@@ -318,6 +318,7 @@ class Interleavings:
         assert all(sent.task.done() for sent in bridge.sent)
         for left in ("_taken", "_called", "_wire", "_attached", "_unstored"):
             assert not getattr(bridge.drain, left), left
+        assert not bridge.drain._waiting._handed
 
 
 # The fixture stands for all examples: no thread is started in any of them.

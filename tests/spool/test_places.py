@@ -11,7 +11,7 @@ from itertools import product
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bridge import sweep, unread
+from bridge import sweep, waiting
 from bridge.core import held, places, records
 from bridge.core.backoff import delay
 from bridge.core.message import PARKED
@@ -369,6 +369,7 @@ class Village:
             assert not getattr(drain, left), left
         for left in ("held", "unresolved", "passed", "untried", "_suspects"):
             assert not getattr(shelf, left), left
+        assert not drain._waiting._handed
         assert 0 == shelf.shares.passed_over
 
 
@@ -426,8 +427,7 @@ def test_places(without_threads, monkeypatch, example):
 def make_room(patch, *, narrow):
     """Leave out the hourly sweep, which would hide what is forgotten; narrow the bounds."""
     patch.setattr(sweep, "AT_LEAST_EVERY_SECONDS", float("inf"))
-    patch.setattr(unread, "AT_LEAST", 1000 if narrow else 1)
-    patch.setattr(unread, "_AT_ONCE", 2)
+    patch.setattr(waiting, "_AT_ONCE", 2)
     if narrow:
         patch.setattr(held, "HELD", 6)
         patch.setattr(held, "HELD_OF_A_PLACE", 3)
