@@ -10,7 +10,7 @@ import selectors
 import time
 from types import SimpleNamespace
 
-from bridge.spool import Spool, commits
+from bridge.spool import Spool, commits, writer
 from bridge.spool.opening import prepare
 
 
