@@ -301,6 +301,28 @@ async def test_locked_by_another_program(world, node):
         assert senders.slowest < DEADLINE_SECONDS + 1
 
 
+async def test_locked_and_the_broker_is_back(world, node):
+    """What RabbitMQ confirms is answered 200, although events wait for a disk that takes none."""
+    async with world(**PATIENT) as row:
+        async with row.senders() as senders:
+            await asyncio.to_thread(node.raise_alarm)
+            await row.spools(50)
+            with closing(sqlite3.connect(row.bridge.spool, isolation_level=None)) as tool:
+                tool.execute("BEGIN EXCLUSIVE")
+                await row.counts_to("rejected_total", 5)
+                await asyncio.to_thread(node.clear_alarm)
+                await until(row.is_up, what="the bridge publishes again")
+                async with row.senders(first_key=1000, most=size(1, 100)) as others:
+                    ready = await row.is_ready()
+                tool.execute("ROLLBACK")
+        counts = await row.counts("the spool locked in an outage, and until long after it")
+
+        assert counts.is_clean
+        assert ready
+        assert {"published"} == set(others.statuses)
+        assert senders.statuses["503"] >= 5
+
+
 def removed(spool):
     """Remove the database."""
     spool.unlink()

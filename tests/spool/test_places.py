@@ -434,3 +434,4 @@ def make_room(patch, *, narrow):
         patch.setattr(held, "SUSPECTS", 3)
         patch.setattr(places, "KEYS_OF_A_KIND", 1)
         patch.setattr(records, "EXACT", 2)
+        patch.setattr(records, "FEW", 2)

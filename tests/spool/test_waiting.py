@@ -167,6 +167,25 @@ def test_disk_that_refuses_and_the_broker_is_back(bridge):
     finish(bridge)
 
 
+def test_disk_that_refuses_only_the_first_of_a_record(bridge):
+    """The second, which was handed over before that was known, holds up the third."""
+    start(bridge)
+    bridge.disk.flows = False
+    outage(bridge, 100)
+    bridge.disk.refuse(True)
+    bridge.disk.commit()
+    bridge.send(101, record=record(100))
+    bridge.loop.settle()
+    bridge.disk.refuse(False)
+    bridge.send(102, record=record(100))
+    bridge.loop.settle()
+
+    assert [0] == on_the_wire(bridge)
+    bridge.heal()
+    finish(bridge)
+    assert routed(bridge).index(101) < routed(bridge).index(102)
+
+
 def test_disk_that_hangs_and_the_broker_is_back(bridge):
     """What is in the hung transaction holds up its own record until the disk answers."""
     start(bridge)
