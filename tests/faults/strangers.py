@@ -28,6 +28,11 @@ UNSENT = b"Host: h\r\nContent-Length: 100\r\n\r\n"
 UPGRADE = b"GET / HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
 CONNECT = b"CONNECT h:1 HTTP/1.1\r\nHost: h\r\n\r\n"
 CHUNKED = b"POST /webhook HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+METRICS = b"GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n"
+TINY = CHUNKED + b"1\r\na\r\n" * 2000
+LONG = b"GET / HTTP/1.1\r\n" + b"".join(b"h%d: %s\r\n" % (n, b"x" * 8000) for n in range(62))
+"""A head whose lines are few and short enough, and which has no end."""
+
 UNSIGNED = b"POST /webhook HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}"
 
 
@@ -89,6 +94,25 @@ def pour_behind(head: bytes, rest: bytes) -> Callable[[Stream], Awaitable[None]]
     return act
 
 
+async def split(stream: Stream) -> None:
+    """Speak TLS, and owe a body that comes in records of one byte."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    secure = _any_certificate().wrap_bio(incoming, outgoing)
+    while True:
+        try:
+            secure.do_handshake()
+            break
+        except ssl.SSLWantReadError:
+            stream.writer.write(outgoing.read())
+            incoming.write(await stream.reader.read(1 << 16))
+    secure.write(b"POST /webhook HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n")
+    for _ in range(100):
+        for _ in range(8000):
+            secure.write(b"a")
+        stream.writer.write(outgoing.read())
+        await stream.writer.drain()
+
+
 async def trickle(stream: Stream) -> None:
     """Send a byte of a head now and then."""
     for byte in GET * 100:
@@ -126,6 +150,10 @@ KINDS = {
     "pouring behind a connect": Kind(10, pour_behind(CONNECT, GET * 8000)),
     "chunks of one byte": Kind(10, pour_behind(CHUNKED, b"1\r\na\r\n" * 40_000)),
     "an endless chunk extension": Kind(10, pour_behind(CHUNKED + b"1;", b"a" * 250_000)),
+    "newcomers with tiny chunks": Kind(20, ask(TINY)),
+    "a head without measure": Kind(850, say(LONG)),
+    "a byte in a record": Kind(30, split, shakes_hands=False, tries_tls=True),
+    "metrics without end": Kind(60, pour(METRICS * 200, reads=False)),
     "blank lines": Kind(10, pour(b"\r\n" * 120_000, reads=True)),
     "reading no answers": Kind(60, pour(GET * 2000, reads=False)),
     "asking one after the other": Kind(20, ask(GET), tries_tls=True),

@@ -326,6 +326,31 @@ async def test_a_slow_body_is_not_a_slow_head(serving, connect, records):
     assert not logged(records, "heads_unfinished")
 
 
+async def test_a_head_without_measure(serving, connect):
+    """Sixty lines of the size that is allowed are too much for a stranger all together."""
+    async with serving(BRIDGE_SERVER__READ_TIMEOUT_SECONDS="60") as client:
+        stranger = await connect(client.service.listener)
+        stranger.writer.write(HEAD)
+        for number in range(60):
+            stranger.writer.write(b"h%d: %s\r\n" % (number, b"x" * 8000))
+        answer = await stranger.end()
+
+    assert answer.startswith(b"HTTP/1.1 400 ") or not answer  # the rest may be under way
+
+
+@pytest.mark.parametrize(("size", "status"), [(1, b"400"), (4, b"400"), (8, b"401"), (64, b"401")])
+async def test_a_body_in_tiny_chunks(serving, connect, size, status):
+    """A stranger's body that is mostly the names of its chunks is not read."""
+    chunk = b"%x\r\n%s\r\n" % (size, b"a" * size)
+    async with serving() as client:
+        stranger = await connect(client.service.listener)
+        answer = await stranger.answer(
+            HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunk * 500 + b"0\r\n\r\n"
+        )
+
+    assert status == answer.split()[1]
+
+
 @pytest.mark.parametrize(
     "fields",
     [
