@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 from collections.abc import Callable, Mapping
-from time import perf_counter
+from time import thread_time
 from typing import Any, Protocol
 
 import structlog
@@ -66,7 +66,8 @@ class Admin:
         self._named = {f"{_CONTRACT}/{name}": name for name in documents.names}
         self._token = token
         self._refusals = Sampled()
-        self._turn = asyncio.Lock()
+        self._turns = {True: asyncio.Lock(), False: asyncio.Lock()}
+        """Of probes, and of pages that take longer."""
         self._pages: Mapping[str, Callable[[bool], web.Response]] = {
             "/healthz": lambda trusted: json_response({"status": "alive"}),
             "/readyz": self._readyz,
@@ -80,14 +81,14 @@ class Admin:
         return (*self._pages, *self._named)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer one request after the other, with time between them for the events.
+        """Answer one probe, and one page, after the other, with time between them for the events.
 
         Anybody may ask for a page that takes a millisecond, again and again.
         """
-        async with self._turn:
-            begun = perf_counter()
+        async with self._turns[request.path in _PROBES]:
+            begun = thread_time()
             response = await self._answer(request)
-            taken = perf_counter() - begun
+            taken = thread_time() - begun
             await asyncio.sleep(min(max(_REST * taken, _LEAST_SECONDS), _MOST_SECONDS))
             return response
 
