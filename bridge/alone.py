@@ -126,6 +126,7 @@ class Trials:
             if tried.outcome is None:
                 tried.suspect = False
                 tried.on_settled(None)
+                publish.straggler = tried
                 publish.settle(Outcome.UNKNOWN)
 
     async def _try(self, publish: Publish, beside: _Beside) -> None:

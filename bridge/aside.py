@@ -193,8 +193,8 @@ class Shelf:
             book.add(record)
         self.shares.take_behind(size, met=len(books) > 1)
 
-    def heard_of(self, row: Row, publish: Publish) -> None:
-        """Take the outcome of a publish that was given up."""
+    def heard_of(self, row: Row, publish: Publish, *, park_as: str | None = None) -> None:
+        """Take the outcome of a publish that was given up; ``park_as``: of one to be parked."""
         self.unresolved.discard(row.seq)
         self.wants_sweep = True
         outcome, held = publish.outcome, self.held.get(row.seq)
@@ -205,7 +205,8 @@ class Shelf:
                 self.let_go(held)
             else:
                 self.take_up(row)
-            self.confirmed(row.message)
+            if park_as is None:
+                self.confirmed(row.message)
         elif held is None and (outcome is Outcome.REFUSED or publish.suspect):
             self.take_up(row)
             self.hold(row, publish)

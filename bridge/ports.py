@@ -42,9 +42,19 @@ class Publish:
     ``suspect``: it was in flight with others when the broker closed the channel, and may be why;
     or it is on trial, and is to blame before others.
     ``culprit``: it was alone then, and is why.
+    ``straggler``: what went among the others in its stead, was given up, and may still be settled.
     """
 
-    __slots__ = ("_settled", "culprit", "message", "outcome", "rerouted", "returned", "suspect")
+    __slots__ = (
+        "_settled",
+        "culprit",
+        "message",
+        "outcome",
+        "rerouted",
+        "returned",
+        "straggler",
+        "suspect",
+    )
 
     def __init__(self, message: Message) -> None:
         self.message = message
@@ -53,6 +63,7 @@ class Publish:
         self.rerouted = False
         self.suspect = False
         self.culprit = False
+        self.straggler: Publish | None = None
         self._settled: Callable[[Publish], None] | None = None
 
     def __repr__(self) -> str:

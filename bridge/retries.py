@@ -118,6 +118,7 @@ class Retries:
 
     def _retried(self, held: Held, row: Row, publish: Publish) -> None:
         outcome = self._tried(publish, apart=held.apart)
+        self._follow(row, publish, held.park_as)
         if outcome is not None and outcome.accepted:
             self._shelf.let_go(held)
             self._finish(row, outcome, held.park_as)
@@ -210,6 +211,7 @@ class Retries:
         outcome = self._tried(publish, apart=aside.apart)
         aside.trying = False
         self._shelf.unresolved.discard(row.seq)
+        self._follow(row, publish, None)
         self._shelf.wants_sweep |= aside.recovering or aside not in self._shelf.places
         if outcome is not None and outcome.accepted:
             self._shelf.take_up(row)
@@ -257,6 +259,16 @@ class Retries:
         if answered and not apart:
             self._answered()
         return outcome
+
+    def _follow(self, row: Row, publish: Publish, park_as: str | None) -> None:
+        """Publish a row no more while what was given up among others may still be confirmed."""
+        if publish.straggler is not None:
+            self._shelf.unresolved.add(row.seq)
+            publish.straggler.on_settled(lambda late: self._heard_of(row, late, park_as))
+
+    def _heard_of(self, row: Row, late: Publish, park_as: str | None) -> None:
+        self._shelf.heard_of(row, late, park_as=park_as)
+        self._tally.note(row, late.outcome, park_as=park_as, late=True)
 
     def _is_lost(self, outcome: Outcome | None) -> bool:
         return outcome is Outcome.UNKNOWN and not self._sender.is_up

@@ -3,7 +3,7 @@
 import pytest
 
 from bridge.drain import WINDOW
-from bridge.ports import Outcome
+from bridge.ports import Outcome, Publish
 from tests.spool.bridge_under_test import DEADLINE, REFUSED_TRIES, Bridge
 
 RECORD = ("superoffice", "Cust1", "contact", 1)
@@ -718,3 +718,84 @@ def test_memory_that_ends_before_the_timer(bridge, monkeypatch):
     assert isinstance(sent.task.exception(), MemoryError)
     assert Outcome.CONFIRMED == again.outcome
     assert not bridge.outbox._pending
+
+
+def among_others(bridge, monkeypatch):
+    """Try on the channel of the others what is to be tried alone, and give it up at once."""
+
+    def try_alone(message, *, apart=False):
+        trial = Publish(message)
+        tried = bridge.broker.submit(message)
+        if tried.outcome is None:
+            trial.straggler = tried
+        trial.settle(tried.outcome or Outcome.UNKNOWN)
+        return trial
+
+    monkeypatch.setattr(bridge.broker, "try_alone", try_alone)
+
+
+@pytest.mark.parametrize("end", ["confirm_all", "lose"])
+@pytest.mark.parametrize("trouble", ["refused", "silent"])
+def test_trial_that_is_given_up_among_others(bridge, monkeypatch, trouble, end):
+    """It is made no second time while its copy may be confirmed, which then counts."""
+    bridge.broker.full |= {RECORD} if trouble == "refused" else set()
+    bridge.send(1, record=RECORD)
+    bridge.loop.settle()
+    if trouble == "refused":
+        bridge.broker.confirm_all()
+    else:
+        bridge.loop.advance(DEADLINE)
+        bridge.broker.lose()
+        bridge.broker.connect()
+    among_others(bridge, monkeypatch)
+    bridge.loop.advance(2.0)
+    for _ in range(50):
+        bridge.loop.jump(60.0)
+    bridge.broker.full.clear()
+    copies = len(bridge.broker.in_flight)
+    getattr(bridge.broker, end)()
+    bridge.loop.settle()
+    waiting = bridge.spool.events
+    finish(bridge, jump=60.0)
+
+    assert 1 == copies
+    assert (end == "lose") == waiting
+    assert [1] == routed(bridge)
+    assert not bridge.drain._shelf.unresolved
+
+
+def test_parking_that_is_given_up_among_others(bridge, monkeypatch):
+    """A late confirm of what was to be parked is one of the copy, and of no other place."""
+    bridge.broker.gone("other")
+    bridge.send(1, record=RECORD, exchange="other")
+    bridge.loop.settle()
+    bridge.disk.damage(1)
+    bridge.kill()
+    bridge.start()
+    monkeypatch.setattr(bridge.broker, "submit", _refusing_once(bridge.broker.submit))
+    bridge.broker.connect()
+    bridge.loop.advance(1.0)
+    among_others(bridge, monkeypatch)
+    for _ in range(50):
+        bridge.loop.jump(60.0)
+    copies = len(bridge.broker.in_flight)
+    bridge.broker.confirm_all()
+    bridge.loop.settle()
+
+    assert 1 == copies
+    assert (0, 0) == (bridge.spool.events, bridge.drain.held_records)
+    assert ["event-1"] == list(bridge.broker.parked)
+
+
+def _refusing_once(submit):
+    """Return a broker's ``submit`` that refuses the first message at once."""
+    refusals = [Outcome.REFUSED]
+
+    def call(message, **options):
+        if not refusals:
+            return submit(message, **options)
+        publish = Publish(message)
+        publish.settle(refusals.pop())
+        return publish
+
+    return call
