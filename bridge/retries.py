@@ -98,7 +98,7 @@ class Retries:
         publish = self._sender.try_alone(message, apart=held.apart)
         self.under_way += 1  # not before: what raised never has an outcome
         self._shelf.spend(held)
-        publish.on_settled(lambda settled: self._retried(held, row, settled))
+        self._hear(held, publish, lambda: self._retried(held, row, publish))
 
     def _forget_gone(self, held: Held) -> None:
         """Forget a row that somebody else has deleted."""
@@ -192,7 +192,7 @@ class Retries:
         aside.trying, aside.idle = True, 0
         self.under_way += 1
         self._shelf.unresolved.add(row.seq)
-        publish.on_settled(lambda settled: self._place_tried(aside, row, settled))
+        self._hear(aside, publish, lambda: self._place_tried(aside, row, publish))
 
     def _look_for_heads(self, aside: Aside) -> float:
         """Ask for a sweep if no row of a place can be tried; return when to look again.
@@ -250,6 +250,21 @@ class Retries:
             )
 
     # Both
+
+    def _hear(self, it: Held | Aside, publish: Publish, take: Callable[[], None]) -> None:
+        """Take the outcome of a trial as soon as there is one."""
+
+        def settled(_: Publish) -> None:
+            try:
+                take()
+            except BaseException:  # without memory, say: no other trial is due
+                self._shelf.schedule(it, _AGAIN_SECONDS)
+                raise
+
+        if publish.outcome is None:
+            publish.on_settled(settled)
+        else:
+            take()  # ``try_due`` has another one made after an error
 
     def _tried(self, publish: Publish, *, apart: bool) -> Outcome | None:
         self.under_way -= 1

@@ -799,3 +799,26 @@ def _refusing_once(submit):
         return publish
 
     return call
+
+
+@pytest.mark.parametrize("trouble", ["refused", "silent"])
+def test_memory_that_ends_after_a_trial(bridge, monkeypatch, trouble):
+    """A row that is held, or a place, is tried again, whatever became of the outcome."""
+    bridge.broker.full |= {RECORD} if trouble == "refused" else set()
+    bridge.send(1, record=RECORD)
+    bridge.loop.settle()
+    if trouble == "refused":
+        bridge.broker.confirm_all()
+    else:
+        bridge.loop.advance(DEADLINE)
+        bridge.broker.full.add(RECORD)
+        bridge.broker.lose()
+        bridge.broker.connect()
+    monkeypatch.setattr(bridge.spool, "note_tries", failing_once(bridge.spool.note_tries))
+    bridge.loop.advance(1.5)
+    with pytest.raises(MemoryError):
+        bridge.broker.confirm_all()
+    bridge.broker.full.clear()
+    finish(bridge, jump=1.1)
+
+    assert [1] == routed(bridge)
