@@ -149,17 +149,17 @@ class Spool:
         row, meta = row_to_store(self._last_seq + 1, time.time(), tries, message)
         if self.bytes + row.size > self._max_bytes:
             raise SpoolFull(f"the spool holds {self.bytes} bytes: max_bytes is {self._max_bytes}")
+        self._writer.put(Append(values(row, meta), partial(self._note_stored, row, stored)))
         self._last_seq += 1
         self.bytes += row.size
-        self._writer.put(Append(values(row, meta), partial(self._note_stored, row, stored)))
         return row
 
     def delete(self, row: Counted) -> None:
         """Delete an event that somebody else is now responsible for; retried until it is done."""
+        self._writer.put(Delete(row.seq, row.size))
+        self._deleting.add(row.seq)
         self.events -= 1
         self.bytes -= row.size
-        self._deleting.add(row.seq)
-        self._writer.put(Delete(row.seq, row.size))
 
     def note_tries(self, row: Row, tries: int) -> None:
         """Remember across restarts how often an event was refused."""

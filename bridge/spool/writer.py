@@ -119,12 +119,12 @@ class Writer:
 
     def put(self, operation: Append | Delete | NoteTries) -> None:
         """Queue an operation; deletions and tries are repeated until they are done."""
+        if not self._looking:
+            self._loop.call_soon(self._look)
+            self._looking = True
         self._gathered.append(operation)
         if len(self._gathered) >= _OPERATIONS_TO_GATHER:
             self.hand_over()
-        elif not self._looking:
-            self._looking = True
-            self._loop.call_soon(self._look)
 
     def hand_over(self) -> None:
         """Let the thread have what was gathered."""
@@ -147,12 +147,11 @@ class Writer:
 
     def _look(self) -> None:
         """Hand over what was gathered if the latest turn of the loop brought nothing."""
-        found = len(self._gathered)
+        found, self._looking = len(self._gathered), False
         if found > self._seen:
-            self._seen = found
             self._loop.call_soon(self._look)
+            self._looking, self._seen = True, found
         else:
-            self._looking = False
             self.hand_over()
 
     # What follows runs on the thread.

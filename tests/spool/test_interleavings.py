@@ -1,5 +1,7 @@
 """Interleavings that once went wrong, each as short as it can be told."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from bridge.drain import WINDOW
@@ -822,3 +824,24 @@ def test_memory_that_ends_after_a_trial(bridge, monkeypatch, trouble):
     finish(bridge, jump=1.1)
 
     assert [1] == routed(bridge)
+
+
+def test_memory_that_ends_before_the_disk(bridge, monkeypatch):
+    """What could not be handed to the disk is counted nowhere, and the next event is written."""
+    loop = SimpleNamespace(
+        call_soon=failing_once(bridge.loop.call_soon),
+        call_soon_threadsafe=bridge.loop.call_soon_threadsafe,
+    )
+    monkeypatch.setattr(bridge.spool._writer, "_loop", loop)
+    bridge.broker.blocked = True
+    first = bridge.send(1, record=RECORD)
+    bridge.loop.settle()
+    second = bridge.send(2, record=RECORD)
+    bridge.loop.settle()
+    counted = bridge.spool.events, bridge.spool.bytes
+    monkeypatch.undo()
+
+    assert (Outcome.AWAY, Outcome.SPOOLED) == (first.outcome, second.outcome)
+    assert bridge.disk.counted() == counted
+    finish(bridge)
+    assert [2] == routed(bridge)
