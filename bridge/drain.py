@@ -576,7 +576,8 @@ class Drain:
         if park_as is None:
             self._shelf.confirmed(row.message)
         self._tally.note(row, outcome, park_as=park_as, late=late)
-        if self._backlog == 0 and (counted or self._spool.events == 0):
+        is_empty = self._backlog == 0 and (counted or self._spool.events == 0)
+        if is_empty and self._tally.lets("spool_drained"):
             log.info("spool_drained", held_records=self.held_records)
 
     def _leave_served(self, seq: int) -> bool:

@@ -19,6 +19,7 @@ from bridge.core.message import Message
 from bridge.core.order import Lines
 from bridge.drain import Drain
 from bridge.ports import Outcome, Publish, Sender
+from bridge.sampling import Sampled, note_events
 from bridge.spool import Row, SpoolFull, Stored
 
 _PRESSURE_FROM = 0.1
@@ -91,6 +92,7 @@ class Outbox:
         self._storing: dict[_Ticket, None] = {}
         """Those that were handed to the disk, which has not answered yet."""
         self._look: asyncio.TimerHandle | None = None
+        self._said = Sampled(note_events)
 
     async def deliver(self, message: Message) -> Outcome:
         """Return when the message is confirmed, or on disk, or (``AWAY``) neither can take it.
@@ -179,7 +181,8 @@ class Outbox:
         try:
             self._keep(ticket)
         except Exception as error:  # those behind it must not go without an answer as well
-            log.error("spool_write_failed", error=f"{type(error).__name__}: {error}", events=1)
+            if self._said.lets("spool_write_failed"):
+                log.error("spool_write_failed", error=f"{type(error).__name__}: {error}", events=1)
             if ticket not in self._storing:  # else the disk's own answer is still to come
                 ticket.settle(Outcome.AWAY)
 

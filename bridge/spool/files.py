@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import socket
@@ -25,14 +26,22 @@ MAGIC = b"SQLite format 3\0"
 _SPARE_FACTOR = 4
 """The reserve is taken again when this many times its size is free."""
 
+_NO_ROOM = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN}
+"""Codes of SQLite when there is no room, or nothing can be made for want of an inode."""
+
+_NO_ROOM_ERRNO = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
 log = structlog.get_logger()
 
 
 def private(path: Path, mode: str) -> IO[Any]:
-    """Open a file that only its owner may read, and that is no link; raises OSError."""
+    """Open a file that only its owner may read, and that is no link; raises OSError.
+
+    It does not wait for the other end of a pipe.
+    """
 
     def opener(name: str, flags: int) -> int:
-        return os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        return os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
 
     return open(path, mode, opener=opener)
 
@@ -56,16 +65,33 @@ class Reserve:
                 os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
             self._held = True
 
-    def release(self) -> bool:
-        """Give the blocks up; return whether there were any."""
-        held, self._held = self._held, False
+    def release(self, error: Exception) -> bool:
+        """Give the blocks up if room may help against the error; return whether there were any."""
+        if not self._held or not self._helps(error):
+            return False
+        self._held = False
         try:
             self._path.unlink(missing_ok=True)
         except OSError:  # whoever tries again because of it would do so for ever
             return False
-        if held:
-            log.warning("spool_reserve_released", bytes=RESERVE_BYTES)
-        return held
+        log.warning("spool_reserve_released", bytes=RESERVE_BYTES)
+        return True
+
+    def _helps(self, error: Exception) -> bool:
+        """Return whether there is no room; for a quota SQLite says the same as for bad sectors."""
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code == sqlite3.SQLITE_IOERR:
+            return self._is_refused_more()
+        return code in _NO_ROOM or getattr(error, "errno", 0) in _NO_ROOM_ERRNO
+
+    def _is_refused_more(self) -> bool:
+        try:
+            with private(self._path, "r+b") as file:
+                os.posix_fallocate(file.fileno(), RESERVE_BYTES, RESERVE_BYTES)
+                os.truncate(file.fileno(), RESERVE_BYTES)
+        except OSError as error:
+            return error.errno in _NO_ROOM_ERRNO
+        return False
 
 
 class Lock:

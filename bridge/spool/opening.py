@@ -37,9 +37,13 @@ _TOLD_SECONDS = 10.0
 _HURRY_SECONDS = 5.0
 """How long a start that is cancelled waits for the disk."""
 
+_BESIDE = ("-wal", "-shm", "-journal", ".lock", ".reserve", ".damaged", ".salvaging", ".salvaged")
+"""Names of what is beside the database, behind its own."""
+
 _NEEDS_ANOTHER_PATH = {
     errno.EACCES,
     errno.EPERM,
+    errno.EEXIST,
     errno.ENOTDIR,
     errno.EISDIR,
     errno.ELOOP,
@@ -122,6 +126,7 @@ class _Opening:
         self._is_at_work = True
         try:
             _refuse_links(path)
+            _refuse_no_files(path)
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock.acquire(wait_seconds=self._lock_wait)
             if path.exists():
@@ -161,7 +166,8 @@ def _refusal(path: Path, error: OSError | sqlite3.Error) -> SpoolUnusable | Spoo
     if isinstance(error, OSError):
         if error.errno in _NEEDS_ANOTHER_PATH:
             return SpoolUnusable(f"{path}: {error.strerror}: choose a writable spool.path")
-        return SpoolUnavailable(f"{path}: {error.strerror}: mend the disk, and start again")
+        why = error.strerror or error
+        return SpoolUnavailable(f"{path}: {why}: mend the disk, and start again")
     return SpoolUnavailable(f"{path}: {error}: mend the disk, and start again")
 
 
@@ -171,6 +177,17 @@ def _refuse_links(path: Path) -> None:
         file = path.with_name(f"{path.name}{suffix}")
         if file.is_symlink():
             raise SpoolUnusable(f"{file} is a link: name the file itself in spool.path")
+
+
+def _refuse_no_files(path: Path) -> None:
+    """Raise ``SpoolUnusable`` for a pipe, a socket or a device: it is never any of our files."""
+    for suffix in ("", *_BESIDE):
+        file = path.with_name(f"{path.name}{suffix}")
+        if file.exists() and not (file.is_file() or file.is_dir()):
+            raise SpoolUnusable(
+                f"{file} is a pipe, a socket or a device, no file: remove it, or choose another"
+                " spool.path"
+            )
 
 
 def _make_private(path: Path) -> None:
@@ -209,7 +226,7 @@ def _check_or_salvage(path: Path) -> bool:
     except sqlite3.DatabaseError as error:
         if is_damage(error):
             salvage(path, error)
-        elif not Reserve(path).release():  # opening takes some room, and the disk may be full
+        elif not Reserve(path).release(error):  # opening takes some room, and the disk may be full
             raise
         else:
             return _check_or_salvage(path)

@@ -36,6 +36,9 @@ from bridge.spool.wal import Committed, committed, page_size_of
 
 DEFAULT_PAGE_BYTES = 4096
 
+_MAX_DEPTH = 20
+"""Maximum number of levels of an index, as in SQLite: a damaged one may go down for ever."""
+
 _COLUMNS = (type(None), float, int, int, str, str, str, bytes, bytes)
 """Types of a row's values as they are stored: its number is its key, and not among them."""
 
@@ -110,10 +113,10 @@ class Pages:
         except Damaged:
             return set(self._on_index_leaves()), False
 
-    def _below(self, number: int, seen: set[int]) -> Iterator[int]:
+    def _below(self, number: int, seen: set[int], depth: int = 1) -> Iterator[int]:
         """Yield the rows that an index knows below a page; raises ``Damaged``."""
-        if number in seen:
-            raise Damaged("a page is below itself")
+        if number in seen or depth > _MAX_DEPTH:
+            raise Damaged("a page is below itself, or too far down")
         seen.add(number)
         page = self._page(number)
         cells = cells_on(page, number)
@@ -121,11 +124,11 @@ class Pages:
             raise Damaged("no page of an index")
         for offset in cells.offsets:
             if cells.kind == INDEX_INTERIOR:
-                yield from self._below(number_at(page, offset), seen)
+                yield from self._below(number_at(page, offset), seen, depth + 1)
                 offset += 4
             yield self._indexed(page, offset)
         if cells.kind == INDEX_INTERIOR:
-            yield from self._below(cells.right, seen)
+            yield from self._below(cells.right, seen, depth + 1)
 
     def _on_index_leaves(self) -> Iterator[int]:
         """Yield the rows that what is left of an index knows."""
@@ -160,13 +163,19 @@ class Pages:
         """Return the content of a cell, of which so much at the most is on its own page."""
         if length <= most:
             return cut(page, offset, length)
+        if length > self._count * self.size:
+            raise Damaged("a row is larger than its file")
         room = self._usable - 4
         least = (self._usable - 12) * 32 // 255 - 23
         local = least + (length - least) % room
         local = local if local <= most else least
         parts, left = [cut(page, offset, local)], length - local
         following = number_at(page, offset + local)
+        seen: set[int] = set()
         while left > 0:
+            if following in seen:
+                raise Damaged("a chain of pages goes on with itself")
+            seen.add(following)
             page = self._continued(following)
             following, part = number_at(page, 0), cut(page, 4, min(left, room))
             parts.append(part)

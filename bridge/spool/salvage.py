@@ -41,7 +41,7 @@ def salvage(path: Path, damage: sqlite3.Error) -> None:
         suspect(path)  # a start that is killed leaves it to the next one
         salvaged, unreadable, uncounted = _copy(path, copy)
         sync(copy)
-    except (sqlite3.Error, OSError) as error:
+    except (sqlite3.Error, OSError, MemoryError) as error:
         with suppress(OSError):
             copy.unlink(missing_ok=True)
         raise SpoolUnavailable(_why_not(path, error)) from error
@@ -114,8 +114,9 @@ def _why_not(path: Path, error: Exception) -> str:
     needed = sum(file.stat().st_size for file in files if file.exists())
     disk = os.statvfs(path.parent)
     free = disk.f_bavail * disk.f_frsize
+    why = str(error) or type(error).__name__
     return (
-        f"{path} is damaged, and what can be read of it cannot be copied: {error}. Nothing of"
+        f"{path} is damaged, and what can be read of it cannot be copied: {why}. Nothing of"
         f" it was lost by that. The copy takes up to {needed / 1e6:,.1f} MB of its disk, and"
         f" {free / 1e6:,.1f} MB are free: make room, or mend the disk, and start again"
     )

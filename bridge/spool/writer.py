@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 import structlog
 
+from bridge.sampling import Sampled, note_events
 from bridge.spool.commits import (
     OPERATIONS_PER_COMMIT,
     Append,
@@ -98,6 +99,7 @@ class Writer:
         self._shrinks = False
         self._takes = True
         self._reserve = Reserve(path)
+        self._lines = Sampled(note_events)
         self._thread = threading.Thread(target=self._run, name="spool", daemon=True)
         self._thread.start()
 
@@ -210,10 +212,11 @@ class Writer:
                 self._takes = self._try(database)
             self._reserve.take()
         else:
-            log.error("spool_write_failed", error=str(error), events=len(appends))
+            if self._lines.lets("spool_write_failed"):
+                log.error("spool_write_failed", error=str(error), events=len(appends))
             self._failed(error)
             self._takes = self._takes and not appends
-            self._settle_debts(database)
+            self._settle_debts(database, error)
         self._tell(appends, error)
         calls = [operation for operation in batch if isinstance(operation, Call)]
         if calls:
@@ -247,11 +250,11 @@ class Writer:
             self._failed(error)
         return error is None
 
-    def _settle_debts(self, database: sqlite3.Connection) -> None:
+    def _settle_debts(self, database: sqlite3.Connection, error: Exception) -> None:
         """Delete without storing anything new, on the blocks of the reserve if need be."""
         if not self._owed:
             return
-        self._reserve.release()
+        self._reserve.release(error)
         changes = due(self._owed)
         if commit(database, (), changes) is None:
             self._paid(changes)

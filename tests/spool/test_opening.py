@@ -1,6 +1,7 @@
 """What is done at a start, when what is there may be large, or damaged."""
 
 import asyncio
+import errno
 import os
 import resource
 import sqlite3
@@ -256,6 +257,97 @@ async def test_a_link_is_refused(spool, path, tmp_path):
     with pytest.raises(SpoolUnusable, match="is a link: name the file itself"):
         async with spool():
             pass
+
+
+@pytest.mark.parametrize(
+    "suffix", ["", "-wal", "-shm", ".lock", ".reserve", ".damaged", ".salvaging", ".salvaged"]
+)
+async def test_a_pipe_is_refused(spool, tmp_path, suffix):
+    """No start waits for its other end, and what is wrong is named."""
+    os.mkfifo(tmp_path / f"spool.db{suffix}")
+
+    with pytest.raises(SpoolUnusable, match=f"spool.db{suffix} is a pipe, a socket or a device"):
+        async with asyncio.timeout(5), spool():
+            pass
+
+
+async def test_a_pipe_that_comes_later(spool, tmp_path):
+    """The mark of damage is written while events wait for it: it waits for nobody."""
+    async with spool() as used:
+        os.mkfifo(suspicion(tmp_path / "spool.db"))
+        await asyncio.wait_for(
+            asyncio.to_thread(used.note_error, sqlite3.DatabaseError("damage")), 5
+        )
+
+
+async def test_a_directory_that_is_a_file(tmp_path):
+    """No later start can mend that."""
+    (tmp_path / "file").touch()
+
+    with pytest.raises(SpoolUnusable, match="File exists: choose a writable"):
+        async with opened(tmp_path / "file" / "spool.db", max_bytes=1 << 24, lock_wait=0):
+            pass
+
+
+def database_error(code):
+    """Return what SQLite raises for one of its codes."""
+    error = sqlite3.OperationalError("of a code")
+    error.sqlite_errorcode = code
+    return error
+
+
+@pytest.fixture
+def reserve(tmp_path):
+    """Return a reserve that is held."""
+    (tmp_path / "spool.db").touch()
+    files.Reserve(tmp_path / "spool.db").take()
+    return files.Reserve(tmp_path / "spool.db")
+
+
+@pytest.mark.parametrize(
+    ("error", "given_up"),
+    [
+        (database_error(sqlite3.SQLITE_FULL), True),
+        (database_error(sqlite3.SQLITE_CANTOPEN), True),
+        (OSError(errno.EDQUOT, "over quota"), True),
+        (OSError(errno.ENOSPC, "no room"), True),
+        (database_error(sqlite3.SQLITE_IOERR_FSYNC), False),
+        (database_error(sqlite3.SQLITE_BUSY), False),
+        (OSError(errno.EIO, "bad sector"), False),
+        (MemoryError(), False),
+    ],
+)
+def test_the_reserve_is_given_up_for_room(reserve, tmp_path, error, given_up):
+    """Against a lock and bad sectors it does not help, and is kept."""
+    assert given_up == reserve.release(error)
+    kept = [file.stat().st_size for file in tmp_path.glob("*.reserve")]
+    assert kept == ([] if given_up else [files.RESERVE_BYTES])
+
+
+def test_the_reserve_is_given_up_where_more_is_refused(reserve):
+    """SQLite says the same for bad sectors and for a quota, or a limit of the size of a file."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (files.RESERVE_BYTES, hard))
+    try:
+        given_up = reserve.release(database_error(sqlite3.SQLITE_IOERR_WRITE))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    assert given_up
+
+
+async def test_commits_that_fail_are_sampled(spool, monkeypatch):
+    """A disk that fails for hours fills no other disk with lines about it."""
+    failing = database_error(sqlite3.SQLITE_IOERR_WRITE)
+    with capture_logs() as log:
+        async with spool() as used:
+            with monkeypatch.context() as patch:
+                patch.setattr(writer, "_commit", lambda *_: failing)
+                for number in range(150):
+                    used.append(message(number), stored=lambda row, refusal: None)
+                    await used.flush()
+
+    assert 100 == [line["event"] for line in log].count("spool_write_failed")
 
 
 async def test_another_name_of_the_same_file(spool, path, tmp_path):

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+import tracemalloc
 from contextlib import closing
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from bridge.spool import SpoolUnavailable, SpoolUnusable, opening, wal
 from bridge.spool.commits import connect, insert
 from bridge.spool.files import suspicion
 from bridge.spool.opening import prepare
+from bridge.spool.pages import Pages
+from bridge.spool.schema import INDEX
 from tests.faults import damage
 
 ROWS = 3000
@@ -452,3 +455,83 @@ def test_damage_in_the_wal_of_another_program(tmp_path):
     with pytest.raises(SpoolUnusable, match="it has a table 'theirs'"):
         prepare(path)
     assert files == {name: (tmp_path / name).read_bytes() for name in files}
+
+
+@pytest.fixture
+def one_large_row(tmp_path):
+    """Return the path of a database whose only row goes on over some pages, and where it begins."""
+    path = tmp_path / "spool.db"
+    prepare(path)
+    with closing(connect(path)) as database:
+        database.execute(insert(1), columns(1, body=bytes(30_000)))
+    damage.close_wal(path)
+    with closing(sqlite3.connect(path)) as database:
+        [(root,)] = database.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'event'")
+    page = (root - 1) * 4096
+    return path, page, page + int.from_bytes(path.read_bytes()[page + 8 : page + 10], "big")
+
+
+def rows_of(path):
+    """Return how many rows are found in a file that SQLite may not be able to read."""
+    with closing(Pages(path, index=INDEX)) as found:
+        return len(list(found.rows()))
+
+
+def test_a_chain_that_goes_on_with_itself(one_large_row):
+    """A row is never larger than its file, and no page is in it twice."""
+    path, page, row = one_large_row
+    content = bytearray(path.read_bytes())
+    cell = content[row : page + 4096]
+    first = int.from_bytes(cell[-4:], "big")  # the row is all there is: it ends with its page
+    assert 1 == rows_of(path)
+    content[(first - 1) * 4096 : (first - 1) * 4096 + 4] = first.to_bytes(4, "big")
+    path.write_bytes(content)
+    assert 0 == rows_of(path)
+
+    high, middle, low = (byte & 0x7F for byte in content[row : row + 3])
+    length = (high << 14 | middle << 7 | low) + 500 * 4092  # as much as 500 pages more hold
+    content[row : row + 3] = [0x80 | length >> 14, 0x80 | length >> 7 & 0x7F, length & 0x7F]
+    path.write_bytes(content)
+    tracemalloc.start()
+    found, (_, most) = rows_of(path), tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert 0 == found
+    assert most < 500_000
+
+
+def test_an_index_that_goes_down_for_ever(tmp_path):
+    """However deep a damaged index says that it is, its leaves are read one by one."""
+    path = tmp_path / "spool.db"
+    prepare(path)
+    with closing(connect(path)) as database:
+        database.executemany(insert(1), map(columns, range(1, 51)))
+    damage.close_wal(path)
+    with closing(sqlite3.connect(path)) as database:
+        [(root,)] = database.execute("SELECT rootpage FROM sqlite_schema WHERE name = ?", (INDEX,))
+    content = bytearray(path.read_bytes())
+    last = len(content) // 4096
+    content[(root - 1) * 4096 : root * 4096] = interior(last + 1)
+    for number in range(last + 1, last + 3000):
+        content += interior(number + 1)
+    path.write_bytes(content)
+
+    assert 50 == rows_of(path)
+
+
+def interior(right):
+    """Return an interior page of an index without a cell, which names the page to its right."""
+    return (bytes([2, 0, 0, 0, 0, 0, 0, 0]) + right.to_bytes(4, "big")).ljust(4096, b"\0")
+
+
+def test_memory_that_ends(damaged, monkeypatch):
+    """Nothing is lost, and the next start begins anew."""
+    path, _ = damaged
+
+    def end(_):
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Pages, "rows", end)
+        with pytest.raises(SpoolUnavailable, match="cannot be copied: MemoryError"):
+            prepare(path)
+    prepare(path)
