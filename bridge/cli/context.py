@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, TextIO
 
@@ -17,6 +18,7 @@ from yarl import URL
 
 from bridge.cli import output
 from bridge.cli.errors import Unavailable
+from bridge.cli.patience import in_time
 from bridge.settings import Settings, load
 
 DEV_FILE = Path("var/dev.json")
@@ -78,7 +80,7 @@ def load_settings(
     config: Path | None, environ: Mapping[str, str] = os.environ, *, secrets: bool = True
 ) -> Settings:
     """Load the settings and print warnings; raises ``ConfigInvalid``."""
-    loaded = load(config, environ, secrets=secrets)
+    loaded = in_time(partial(load, config, environ, secrets=secrets))
     for warning in loaded.warnings:
         output.notice(f"warning: {warning}")
     return loaded.settings

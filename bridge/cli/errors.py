@@ -24,7 +24,8 @@ PIPE_CLOSED = 141  # what a shell reports of a program that SIGPIPE ended
 EXIT_CODES = (
     "Exit codes: 0 fine; 1 the answer is no, or something did not arrive; 2 wrong usage;"
     " 69 broker, bridge or port not available; 75 another process has the spool, its disk is in"
-    " trouble, or it is damaged or gone and the next start goes on with what can be read;"
+    " trouble, or it is damaged or gone and the next start goes on with what can be read, or a"
+    " file of the configuration does not answer;"
     " 78 the configuration is wrong."
 )
 
@@ -42,6 +43,10 @@ class Unavailable(BridgeError):
     """Something that the command needs is not there."""
 
 
+class Unread(BridgeError):
+    """A file of the configuration does not come from its disk, or its pipe."""
+
+
 class OutputClosed(Exception):
     """Nobody reads our standard output any more.
 
@@ -54,7 +59,7 @@ def exit_code(error: BridgeError) -> int:
     match error:
         case ConfigInvalid() | CertificateUnusable() | SpoolUnusable():
             return CONFIG
-        case SpoolLocked() | SpoolDamaged() | SpoolHung() | SpoolUnavailable():
+        case SpoolLocked() | SpoolDamaged() | SpoolHung() | SpoolUnavailable() | Unread():
             return AGAIN
         case BrokerUnreachable() | Unavailable() | RabbitMQNotInstalled() | RabbitMQFailed():
             return UNAVAILABLE

@@ -7,6 +7,7 @@ import errno
 import gc
 import os
 import resource
+import signal
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -16,7 +17,8 @@ import structlog
 
 from bridge import log
 from bridge.cli.context import ConfigOption
-from bridge.cli.errors import Unavailable
+from bridge.cli.errors import AGAIN, Unavailable
+from bridge.cli.patience import in_time
 from bridge.cli.runtime import run_until_stopped
 from bridge.reload import Reloader
 from bridge.service import Service, running
@@ -43,13 +45,19 @@ def serve(config: ConfigOption = None) -> None:
     """
     _need_descriptors()
     read = partial(load, config, os.environ)
-    loaded = read()
+    loaded = in_time(read, is_slow=_end_as_unread)
     wanted = loaded.settings.log
     log.configure(level=wanted.level, format=wanted.format, stream=sys.stdout, waits=False)
     for warning in loaded.warnings:
         structlog.get_logger().warning("config_warning", detail=warning)
     hangup = asyncio.Event()
     run_until_stopped(_serve(loaded, read, hangup), on_hangup=hangup.set, unread_ends=False)
+
+
+def _end_as_unread() -> None:
+    """Have a stop end a start that waits for a file as a disk that hangs does: it never began."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: os._exit(AGAIN))
 
 
 def _need_descriptors() -> None:

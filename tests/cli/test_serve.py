@@ -87,6 +87,27 @@ def test_it_ends_while_a_disk_hangs(directory):
             assert "service_stopped" == actions(command)[-1]
 
 
+@pytest.mark.parametrize(
+    ("file", "variables"),
+    [
+        ("config/bridge.toml", SECRET),
+        ("secret", {"SUPEROFFICE_SECRET_FILE": "secret"}),
+        ("ca.pem", {**SECRET, "BRIDGE_BROKER__CA_FILE": "ca.pem"}),
+        ("server.pem", {**SECRET, "BRIDGE_SERVER__TLS_CERTIFICATE": "server.pem"}),
+    ],
+)
+def test_a_start_that_waits_for_a_file(directory, file, variables):
+    """It says for which one, and ends with 75 when it is told to stop: it has never begun."""
+    (directory / "config").mkdir()
+    os.mkfifo(directory / file)
+    with running("serve", cwd=directory, **variables, **NO_BROKER) as command:
+        said = command.stderr.readline()
+        code, _ = command.end()
+
+    assert f"warning: {file} has not been read for 1 s: waiting\n" == said
+    assert 75 == code
+
+
 def test_hup_does_not_end_it(directory):
     """It reads the configuration again, in which nothing has changed, and serves on."""
     with running("serve", cwd=directory, **SECRET, **NO_BROKER) as command:

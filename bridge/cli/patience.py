@@ -1,0 +1,43 @@
+"""A configuration that is read in time, or the name of the file that keeps it from that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import wait
+from typing import TypeVar
+
+from bridge.cli import output
+from bridge.cli.errors import Unread
+from bridge.reading import waited_for
+from bridge.tasks import begun
+
+_Result = TypeVar("_Result")
+
+_SLOW_SECONDS = 1.0
+"""How long the files may take until that is said."""
+
+_READ_SECONDS = 10.0
+"""How long they may take at all: a disk may hang, and a pipe may never be written."""
+
+
+def in_time(
+    read: Callable[[], _Result], *, is_slow: Callable[[], object] = lambda: None
+) -> _Result:
+    """Return what is read; raises ``Unread`` when that takes too long, and what ``read`` raises.
+
+    ``is_slow`` is called when it takes its time.
+    """
+    reading = begun(read, name="configuration")
+    if not wait([reading], timeout=_SLOW_SECONDS).done:
+        is_slow()
+        output.notice(f"warning: {_file()} has not been read for {_SLOW_SECONDS:g} s: waiting")
+        if not wait([reading], timeout=_READ_SECONDS - _SLOW_SECONDS).done:
+            raise Unread(
+                f"{_file()} could not be read within {_READ_SECONDS:g} s: see whether its disk"
+                " hangs, or it is a pipe, and start again"
+            )
+    return reading.result()
+
+
+def _file() -> str:
+    return str(waited_for() or "the configuration")
