@@ -20,7 +20,7 @@ def test_a_file_that_is_never_read(directory, monkeypatch):
     os.close(os.open(directory / "secret", os.O_WRONLY | os.O_NONBLOCK))  # its thread goes on
 
     assert 75 == ended.exit_code, ended.output
-    assert f"error: {tmp_path / 'secret'} could not be read within 0.1 s" in ended.stderr
+    assert f"error: {directory / 'secret'} could not be read within 0.1 s" in ended.stderr
 
 
 def test_a_file_that_takes_its_time(monkeypatch):
