@@ -110,6 +110,12 @@ class Shelf:
             or message.record in self.passed
         )
 
+    def is_recovering_for(self, message: Message) -> bool:
+        """Return whether a message goes behind its place alone, which takes something again."""
+        aside = self.places.of(message)
+        recovers = aside is not None and aside.recovering
+        return recovers and not self.holds(message) and message.record not in self.passed
+
     def holds(self, message: Message) -> bool:
         """Return whether the first row of a message's record is held."""
         return message.record is not None and message.record in self.held

@@ -196,10 +196,14 @@ class Drain:
             (self._backlog > 0 and self._waiting.may_have(message.record))
             or not self._sender.is_up
             or message.record in self._lines
-            or self._shelf.holds_up(message)
+            or (self._shelf.holds_up(message) and not self._goes_ahead(message))
             or self._shelf.closers.suspects(message)
             or not self._sender.takes(message.exchange)
         )
+
+    def _goes_ahead(self, message: Message) -> bool:
+        """Return whether a message may use a place that recovers, as the disk takes nothing."""
+        return self._shelf.is_recovering_for(message) and not self._spool.accepts
 
     def has_room_for(self, message: Message) -> bool:
         """Return whether the spool has room for a message, as far as its place is concerned."""

@@ -19,7 +19,7 @@ from bridge.ports import Outcome
 from bridge.spool import Spool
 from bridge.spool.rows import record_key, record_keys, row_to_store
 from tests.helpers import message
-from tests.spool.bridge_under_test import Bridge
+from tests.spool.bridge_under_test import DEADLINE, Bridge
 from tests.spool.test_interleavings import finish, routed
 from tests.spool.test_model import directory
 
@@ -248,6 +248,35 @@ def test_row_of_an_older_version(bridge, tmp_path):
 
     assert [0] == on_the_wire(bridge)
     finish(bridge)
+
+
+def test_place_that_recovers_while_the_disk_hangs(bridge):
+    """Its rows wait for the disk to answer; new events of other records do not."""
+    bridge.start()
+    bridge.broker.connect()
+    finish(bridge)
+    bridge.send(100, record=record(100))
+    bridge.loop.advance(DEADLINE + 0.2)
+    bridge.disk.flows = False
+    bridge.send(101, record=record(101))
+    bridge.loop.settle()
+    bridge.disk.hang(True)
+    bridge.broker.confirm_all()
+    bridge.loop.settle()
+    behind = bridge.send(102, record=record(101))
+    others = [bridge.send(103, record=record(103)), bridge.send(104, record=None)]
+    bridge.loop.settle()
+    bridge.broker.confirm_all()
+    bridge.loop.settle()
+
+    assert Outcome.AWAY is behind.outcome
+    assert {Outcome.CONFIRMED} == {sent.outcome for sent in others}
+    bridge.disk.hang(False)
+    bridge.heal()
+    for _ in range(20):
+        bridge.live(1.0)
+    finish(bridge)
+    assert 101 in routed(bridge)
 
 
 TEXTS = st.text(st.characters(codec="utf-8")) | st.sampled_from(
