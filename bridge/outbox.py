@@ -33,7 +33,7 @@ _PAUSE_SECONDS = 1.0
 _AGAIN_SECONDS = 0.05
 """Minimum time between two looks at what is due."""
 
-_COMMIT_SECONDS = 0.5
+COMMIT_SECONDS = 0.5
 """How long the disk may take beyond a message's deadline, until its sender is told to try again."""
 
 
@@ -198,17 +198,17 @@ class Outbox:
         self._storing[ticket] = None
         self._drain.take(row, ticket.publish)
         if self._look is None:
-            self._look = self._loop.call_later(_COMMIT_SECONDS, self._give_up_on_the_disk)
+            self._look = self._loop.call_later(COMMIT_SECONDS, self._give_up_on_the_disk)
 
     def _give_up_on_the_disk(self) -> None:
         """Answer who has waited too long; what the disk takes later is delivered all the same."""
-        late = self._loop.time() - _COMMIT_SECONDS
+        late = self._loop.time() - COMMIT_SECONDS
         for ticket in [each for each in self._storing if each.due <= late]:
             del self._storing[ticket]
             ticket.settle(ticket.confirmed or Outcome.AWAY)
         self._look = None
         if self._storing:
-            self._look = self._loop.call_later(_COMMIT_SECONDS / 2, self._give_up_on_the_disk)
+            self._look = self._loop.call_later(COMMIT_SECONDS / 2, self._give_up_on_the_disk)
 
     def _stored(self, ticket: _Ticket, row: Row, refusal: SpoolFull | None) -> None:
         self._storing.pop(ticket, None)

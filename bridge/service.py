@@ -23,7 +23,7 @@ from bridge.limits import Limits
 from bridge.listener import Listener, affordable
 from bridge.log import set_level
 from bridge.metrics import Metrics
-from bridge.outbox import Outbox
+from bridge.outbox import COMMIT_SECONDS, Outbox
 from bridge.pipeline import Endpoint, Pipeline
 from bridge.publisher import Publisher
 from bridge.receiver import Receiver
@@ -94,6 +94,7 @@ class Service:
             grace=_ADMIN_GRACE_SECONDS,
         )
         spool.is_needed = self._needs_the_disk
+        spool.answer_within(settings.broker.confirm_deadline_seconds + COMMIT_SECONDS)
         add_gauges(
             self.metrics,
             publisher=self.publisher,

@@ -29,7 +29,7 @@ from bridge.spool.rows import (
     values,
 )
 from bridge.spool.salvage import rescue
-from bridge.spool.writer import Writer
+from bridge.spool.writer import HUNG_SECONDS, Writer
 from bridge.tasks import begun
 
 _READ_ROWS = 64
@@ -115,9 +115,13 @@ class Spool:
         has_room = self.bytes + size <= self._max_bytes
         return has_room and self._writer.takes and not self.damaged.is_set()
 
+    def answer_within(self, seconds: float) -> None:
+        """Take note how long an answer can wait for the disk: for the commit before it, and its."""
+        self._writer.hung_seconds = min(HUNG_SECONDS, seconds / 2)
+
     @property
     def is_slow(self) -> bool:
-        """Return whether the disk does not answer in time, or did not the last time."""
+        """Return whether the disk does not answer in time, or did not of late."""
         return self._writer.is_slow
 
     @property

@@ -39,11 +39,17 @@ from bridge.spool.files import Reserve
 _OPERATIONS_TO_GATHER = 16
 _RETRY_SECONDS = 0.5
 
-_TRIAL_SECONDS = 1.0
+_TRIAL_SECONDS = 0.5
 """How long nothing is written until the disk is tried, while events need it."""
 
-HUNG_SECONDS = 1.0
-"""How long the disk may be at one commit until it counts as hung."""
+HUNG_SECONDS = 1.25
+"""Maximum time that the disk may be at one commit until it counts as hung.
+
+With what passes until the next trial it is below two seconds.
+"""
+
+_PROOFS = 3
+"""How many commits in a row a disk that was slow has to do in time, until it counts again."""
 
 log = structlog.get_logger()
 
@@ -85,10 +91,12 @@ class Writer:
         self._failed = failed
         self._ended = ended
         self._is_needed = is_needed
+        self.hung_seconds = HUNG_SECONDS
+        """How long the disk may be at one commit, for those that wait for it."""
         self.moved_at = 0.0
         """When the latest commit was done, or given up."""
         self._began: float | None = None
-        self._was_slow = False
+        self._proofs_owed = 0
         self._tried_at = 0.0
         self._gathered: list[Operation] = []
         self._seen = 0
@@ -110,14 +118,14 @@ class Writer:
 
     @property
     def is_slow(self) -> bool:
-        """Return whether the disk is, or was the last time, at one commit for too long."""
-        return self._was_slow or self.is_hung
+        """Return whether the disk is at one commit for too long, or was of late."""
+        return self._proofs_owed > 0 or self.is_hung
 
     @property
     def is_hung(self) -> bool:
         """Return whether the disk has been at one commit for too long."""
         began = self._began
-        return began is not None and time.monotonic() - began >= HUNG_SECONDS
+        return began is not None and time.monotonic() - began >= self.hung_seconds
 
     def put(self, operation: Append | Delete | NoteTries) -> None:
         """Queue an operation; deletions and tries are repeated until they are done."""
@@ -167,7 +175,7 @@ class Writer:
                 while (batch := self._next_batch()) is not None:
                     self._began = time.monotonic()
                     self._write(database, batch)
-                    self._was_slow = self.is_hung
+                    self._proofs_owed = _PROOFS if self.is_hung else max(self._proofs_owed - 1, 0)
                     self.moved_at = time.monotonic()
                     self._began = None
                 self._pay_all(database)

@@ -717,6 +717,50 @@ async def test_the_directory_is_renamed(tmp_path, monkeypatch):
         assert 1 == spool.events
 
 
+async def test_a_disk_that_is_slow_and_in_time(spool, monkeypatch):
+    """As long as an answer can wait for two commits, the disk takes events, and is not given up."""
+    commit = writer.commit
+
+    def commits(*arguments):
+        time.sleep(1.05)
+        return commit(*arguments)
+
+    async with spool() as slow:
+        slow.answer_within(2.5)
+        await slow.flush()
+        monkeypatch.setattr(writer, "commit", commits)
+        slow.append(message(1), stored=stored)
+        flushed, accepted = asyncio.ensure_future(slow.flush()), []
+        while not flushed.done():
+            accepted.append(slow.accepts)
+            await asyncio.sleep(0.02)
+        accepted.append(slow.accepts)
+        monkeypatch.undo()
+
+    assert {True} == set(accepted)
+
+
+async def test_a_disk_that_is_slow_now_and_then(tmp_path, monkeypatch):
+    """It counts again when it was in time three times in a row: ready does not come and go."""
+    monkeypatch.setattr(writer, "_RETRY_SECONDS", 30)
+    commit, pauses, counts = writer.commit, [0.3, 0, 0, 0.3, 0, 0, 0], []
+
+    def commits(*arguments):
+        time.sleep(pauses.pop(0))
+        return commit(*arguments)
+
+    monkeypatch.setattr(writer, "commit", commits)
+    async with opened(tmp_path / "spool.db", max_bytes=1 << 24, lock_wait=0) as spool:
+        spool.answer_within(0.4)
+        while pauses:
+            spool.append(message(1), stored=stored)
+            await spool.flush()
+            await eventually(lambda: spool._writer._began is None)
+            counts.append(spool.accepts)
+
+    assert [False] * 6 + [True] == counts
+
+
 async def test_a_disk_that_was_slow_is_proved_first(tmp_path, monkeypatch):
     """Between two commits that take too long nobody is told that the disk takes events in time."""
     monkeypatch.setattr(writer, "HUNG_SECONDS", 0.1)
