@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from uuid import RFC_4122, UUID
 
 import pika
 from pika.adapters.blocking_connection import BlockingChannel
@@ -93,9 +94,19 @@ def id_of(body: bytes, *, endpoint: str = "superoffice") -> str:
     names = ("ContextIdentifier", "WebhookName", "Event", "EventId", "PrimaryKey")
     entity = event.get("Entity")
     other = None if event["Event"].startswith(f"{entity}.") else entity
-    parts = [endpoint, *(event.get(name) for name in names), None, None, None, other, None]
+    whole = None if _is_guid(event["EventId"]) else f"sha256-{hashlib.sha256(body).hexdigest()}"
+    parts = [endpoint, *(event.get(name) for name in names), whole, None, None, other, None]
     text = json.dumps(parts, separators=(",", ":"), ensure_ascii=False)
     return f"{event['EventId']}.{hashlib.sha256(text.encode()).hexdigest()[:32]}"
+
+
+def _is_guid(text: str) -> bool:
+    """Return whether it is a UUID of any version, as it is usually written."""
+    try:
+        found = UUID(text)
+    except ValueError:
+        return False
+    return str(found) == text.lower() and found.variant == RFC_4122 and found.version is not None
 
 
 def drain(url: str, queue: str) -> list[Any]:

@@ -19,7 +19,9 @@ UNREADABLE: Final = "application/octet-stream"
 NOT_UNDERSTOOD: Final = ("not_utf8", "not_json", "not_object", "no_event")
 NOT_DELIVERED: Final = ("refused", "exchange_gone", "spool_unreadable")
 
-_TEXT: Final = {"type": "string", "maxLength": MAX_HEADER_BYTES}
+_NO_CONTROLS: Final = r"^[^\x00-\x1f\x7f-\x9f]*$"
+
+_TEXT: Final = {"type": "string", "maxLength": MAX_HEADER_BYTES, "pattern": _NO_CONTROLS}
 
 _EVENT: Final[Mapping[str, Schema]] = MappingProxyType(
     {
@@ -37,6 +39,7 @@ _EVENT: Final[Mapping[str, Schema]] = MappingProxyType(
             "minimum": -(2**63),
             "maximum": 2**63 - 1,
             "maxLength": MAX_HEADER_BYTES,
+            "pattern": _NO_CONTROLS,
         },
         "retry": {
             "description": "Earlier attempts of SuperOffice, if it says so.",
@@ -120,6 +123,7 @@ PROPERTIES: Final[Schema] = {
             "type": "string",
             "minLength": 1,
             "maxLength": MAX_ID_BYTES,
+            "pattern": _NO_CONTROLS,
         },
         "timestamp": {"description": "Receipt, in whole seconds.", "type": "integer"},
         "type": {

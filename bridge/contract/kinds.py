@@ -14,6 +14,9 @@ from bridge.superoffice.catalogue import Kind
 
 Schema = dict[str, Any]
 
+VISIBLE: Final = "^[!-~]*$"
+"""Pattern of text that any protocol carries as it is, and no reader takes for something else."""
+
 
 def _usually(description: str, *usual: Schema) -> Schema:
     """Return the schema of a value that is usually one of these, and may be anything.

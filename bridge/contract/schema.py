@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from bridge.contract.kinds import OF_KIND, Schema
+from bridge.contract.kinds import OF_KIND, VISIBLE, Schema
 from bridge.core.message import MAX_ID_BYTES, SCHEMA_VERSION, SCHEMAS
 from bridge.core.routing import MAX_KEY_BYTES
 from bridge.superoffice.catalogue import ENTITIES, EXTRA_TABLE, LIST, Entity, Kind, find
@@ -193,6 +193,7 @@ _ATTRIBUTES: Final[Mapping[str, Schema]] = MappingProxyType(
             "description": "Drop repeats by it: no two events share one. Its form may change.",
             "type": "string",
             "minLength": 1,
+            "pattern": VISIBLE,
             "maxLength": MAX_ID_BYTES,
         },
         "source": {
@@ -200,6 +201,7 @@ _ATTRIBUTES: Final[Mapping[str, Schema]] = MappingProxyType(
             "type": "string",
             "format": "uri-reference",
             "minLength": 1,
+            "pattern": VISIBLE,
         },
         "type": {
             "description": "com.superoffice. and the event's name in lower case.",
@@ -224,6 +226,7 @@ _ATTRIBUTES: Final[Mapping[str, Schema]] = MappingProxyType(
             " where there is none.",
             "type": "string",
             "minLength": 1,
+            "pattern": VISIBLE,
             "maxLength": MAX_ID_BYTES,
         },
         "data": {},

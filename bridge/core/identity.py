@@ -6,6 +6,7 @@ See docs/decisions/0027.
 
 from __future__ import annotations
 
+import re
 from hashlib import sha256
 from typing import Final, NamedTuple
 
@@ -22,12 +23,20 @@ _NAME_BYTES: Final = MAX_ID_BYTES - len(".") - 2 * KEY_BYTES
 _MISTYPED: Final = ("ContextIdentifier", "WebhookName", "Entity", "PrimaryKey")
 """Properties that tell events apart, found under these names when nobody could use them."""
 
+# https://www.rfc-editor.org/rfc/rfc9562#section-4: the versions and the variant it defines.
+_UUID: Final = re.compile(
+    r"[0-9a-f]{8}-[0-9a-f]{4}-[1-8][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.IGNORECASE
+)
+
+_FEWEST_DIGITS: Final = 5
+"""Minimum of different digits: no random UUID of a trillion has fewer."""
+
 
 class Identity(NamedTuple):
     """Two forms of the same: of two events either both are equal, or neither is.
 
     ``key`` has ``KEY_BYTES``. ``id`` is the EventId, or else the hash of the body, with the key in
-    hexadecimal digits after a dot: at most ``MAX_ID_BYTES``.
+    hexadecimal digits after a dot: at most ``MAX_ID_BYTES``, all visible ASCII.
     """
 
     key: bytes
@@ -39,8 +48,11 @@ def identify(payload: Payload, delivery: Delivery) -> Identity:
 
     It is a function of nothing else: the same before and after a restart, in every replica.
     """
-    name = payload.event_id or body_id(delivery.body)
     number = payload.primary_key
+    is_told = number is not None and is_unique(payload.event_id or "")
+    # Nothing short of the body tells apart what is of no record, or has an id that anything may be.
+    body = None if is_told else body_id(delivery.body)
+    name = payload.event_id or str(body)
     parts = (
         delivery.endpoint,
         payload.context_identifier,
@@ -48,15 +60,19 @@ def identify(payload: Payload, delivery: Delivery) -> Identity:
         payload.event,
         name,
         number,
-        # What is of no record may be of any: nothing short of the body tells it apart.
-        body_id(delivery.body) if number is None else None,
+        body,
         *map(payload.properties.get, _MISTYPED),
     )
     key = sha256(orjson.dumps(parts)).digest()[:KEY_BYTES]
-    return Identity(key, f"{_shortened(name)}.{key.hex()}")
+    return Identity(key, f"{name[:_NAME_BYTES]}.{key.hex()}")
 
 
-def _shortened(name: str) -> str:
-    if len(name) * 4 <= _NAME_BYTES:
-        return name
-    return name.encode()[:_NAME_BYTES].decode(errors="ignore")
+def is_unique(event_id: str) -> bool:
+    """Return whether an EventId looks as if it was made for one event: as a random UUID does.
+
+    That is what SuperOffice sends. Words, counters and all that a program writes by itself may be
+    the same for every event.
+    """
+    digits = set(event_id)
+    digits.discard("-")
+    return len(digits) >= _FEWEST_DIGITS and _UUID.fullmatch(event_id) is not None

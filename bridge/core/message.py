@@ -8,6 +8,7 @@ queue was bound for is copied to ``superoffice.unrouted``.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import quote
@@ -40,6 +41,10 @@ MAX_HEADER_BYTES = 255
 """Of a header's value that comes from the event; the body has it in full."""
 
 _INT64 = range(-(2**63), 2**63)
+
+# https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md#type-system, String
+_NONCHARACTERS = "".join(chr(last - 1) + chr(last) for last in range(0xFFFF, 0x110000, 0x10000))
+_FORBIDDEN = re.compile(rf"[\x00-\x1f\x7f-\x9f\ufdd0-\ufdef{_NONCHARACTERS}]+")
 
 
 class Message(NamedTuple):
@@ -79,7 +84,8 @@ def event_message(event: Event, *, delivery: Delivery, target: Target, source: s
 def cloudevent(event: Event, *, kind: str, source: str) -> bytes:
     """Return the CloudEvent as JSON.
 
-    ``subject`` is left out when there is no primary key, ``eventid`` when there is no EventId.
+    ``subject`` is left out when there is no primary key, ``eventid`` when there is no EventId. All
+    attributes are visible ASCII, which CloudEvents allows in any protocol.
     """
     envelope: dict[str, object] = {
         "specversion": "1.0",
@@ -159,8 +165,11 @@ def _origin(message: Message) -> Headers:
 def bounded(text: str) -> str:
     """Return the text if it has at most 255 bytes, else its start, ``~`` and a hash of all of it.
 
-    A header frame cannot be split, so what a sender may make as long as a body must be cut.
+    A header frame cannot be split, so what a sender may make as long as a body must be cut. The
+    characters that CloudEvents forbids are percent-encoded: not every client bears a zero.
     """
+    if not text.isprintable():
+        text = _FORBIDDEN.sub(lambda match: quote(match[0], safe=""), text)
     if len(text) * 4 <= MAX_HEADER_BYTES or len(data := text.encode()) <= MAX_HEADER_BYTES:
         return text
     digest = hashlib.sha256(data).hexdigest()

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import datetime
-from string import hexdigits
 from typing import Any, Final
 
 import orjson
@@ -16,6 +15,7 @@ import orjson
 from bridge.core import jsontext
 from bridge.core.errors import PayloadInvalid
 from bridge.core.event import Payload
+from bridge.core.message import MAX_ID_BYTES
 from bridge.core.routing import remembered
 
 # RFC 8259 forbids a byte order mark and lets readers ignore one. SuperOffice sends none.
@@ -29,6 +29,8 @@ _DATE_TIME = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})(\.[0-9]+)?"
     r"(Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
 )
+# With a letter or a digit that counts: the nil UUID, zeros and dashes say nothing.
+_EVENT_ID = re.compile(r"[!-~]*[1-9A-Za-z][!-~]*")
 _DECIMAL = re.compile(r"0|-?[1-9][0-9]{0,18}")
 _STATE_EVENT = re.compile(r"(webhook)([0-9]+)\.([^.]+)", re.ASCII | re.IGNORECASE)
 
@@ -151,23 +153,12 @@ def _take(
 
 
 def _is_id(text: str) -> bool:
-    """Return whether a text can tell one event from others, and fits into an AMQP short string.
+    """Return whether a text can be an attribute of the event, and the start of its id.
 
-    That has 255 bytes; some are left for what surrounds the id. Zeros, as in the nil UUID, one
-    digit as in the max UUID of RFC 9562, and words for nothing are what programs send without one.
+    It is in visible ASCII, as every attribute is. Whether it tells one event from others is for
+    ``bridge.core.identity`` to say.
     """
-    if len(text) > 60:
-        return len(text.encode()) <= 200 and bool(text.strip())
-    bare = text.strip().strip(_AROUND_ID).lower().removeprefix("urn:uuid:")
-    digits = {digit for digit in bare if not digit.isspace()}.difference(_AROUND_ID, "-")
-    if not digits or digits == {"0"} or bare in _NO_ID:
-        return False
-    return len(digits) > 1 or len(bare) < 32 or not digits.issubset(hexdigits)
-
-
-_AROUND_ID = "{}()[]\"' \t\r\n"
-
-_NO_ID = {"null", "undefined", "none", "n/a", "nil", "nan"}
+    return len(text) <= MAX_ID_BYTES and _EVENT_ID.fullmatch(text) is not None
 
 
 def _are_strings(items: list[Any]) -> bool:

@@ -174,6 +174,9 @@ def broken() -> Iterator[tuple[str, Any]]:
         "data": [],
     }.items():
         yield f"{member} is {value}", {**contact(), member: value}
+    for member in ("id", "source", "eventid"):
+        for evil in ("\0", "a\nb", "\x7f", "\x85", "\u200b", "\ufffe", "\U0010ffff", "ø", "a b"):
+            yield f"{member} is {evil!a}", {**contact(), member: evil}
     wrong: dict[str, Any] = {
         "event": 5,
         "entity": "person",

@@ -6,6 +6,7 @@ that the contract does not name. So here the members are a closed list.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -28,7 +29,10 @@ def check_message(properties: Mapping[str, Any], headers: Mapping[str, Any], bod
     _check("properties", properties)
     _check(_headers_of(headers), headers)
     if properties["content_type"] == CLOUDEVENTS_JSON:
-        _check("envelope", orjson.loads(body))
+        envelope = orjson.loads(body)
+        _check("envelope", envelope)
+        unclean = {name: text for name, text in envelope.items() if not _is_attribute(name, text)}
+        assert not unclean, f"attributes that are not in visible ASCII: {unclean}"
 
 
 def check_received(properties: Any, body: bytes) -> None:
@@ -57,6 +61,11 @@ def errors(checked: jsonschema_rs.Draft202012Validator, instance: Any) -> list[s
         f"{'/'.join(map(str, error.instance_path))}: {error.message}"
         for error in checked.iter_errors(instance)
     ]
+
+
+def _is_attribute(name: str, value: Any) -> bool:
+    """Return whether it may be an attribute of a CloudEvent, as the bridge writes them."""
+    return name == "data" or re.fullmatch(r"[!-~]+", value) is not None
 
 
 def _headers_of(headers: Mapping[str, Any]) -> str:

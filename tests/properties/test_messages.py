@@ -180,7 +180,8 @@ def test_every_cloudevent_is_one(pair):
         cloudevent["specversion"],
         cloudevent["datacontenttype"],
     )
-    assert cloudevent["id"]
+    for name in cloudevent.keys() - {"data"}:
+        assert re.fullmatch("[!-~]+", cloudevent[name]), name
     assert (message.message_id, message.type) == (cloudevent["id"], cloudevent["type"])
     assert is_key(cloudevent["type"])
     assert URI_REFERENCE.fullmatch(cloudevent["source"])
@@ -219,10 +220,20 @@ def test_headers_say_what_the_event_is(pair):
         retry=delivery.retry,
         traceparent=delivery.traceparent,
     ) == set(headers) - {"entity", "action", "endpoint"}
+    assert not any(is_forbidden(letter) for value in headers.values() for letter in str(value))
+    sent_key = str(event.primary_key)
     assert (
-        str(event.primary_key) == str(headers.get("primary_key"))
-        or len(str(event.primary_key)) > 200
+        sent_key == str(headers.get("primary_key"))
+        or len(sent_key) > 200
+        or any(map(is_forbidden, sent_key))
     )
+
+
+def is_forbidden(letter: str) -> bool:
+    """Return whether CloudEvents forbids it: a control character, or none of Unicode's for ever."""
+    code = ord(letter)
+    is_control = code < 0x20 or 0x7F <= code < 0xA0
+    return is_control or 0xFDD0 <= code < 0xFDF0 or code & 0xFFFE == 0xFFFE
 
 
 def _present(**values: Any) -> set[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import re
 
 import pytest
 from hypothesis import assume, given
@@ -186,7 +187,10 @@ def test_a_raw_route_keeps_the_bytes(delivery, source):
     assert is_key(message.routing_key)
 
 
-@pytest.mark.parametrize("event_id", ["00000000-0000-0000-0000-000000000000", "0b7e5b0c", None])
+GUID = "0b7e5b0c-6f3d-4f7e-9a51-0d0c2f6f9b11"
+
+
+@pytest.mark.parametrize("event_id", ["00000000-0000-0000-0000-000000000000", "0b7e", GUID, None])
 @pytest.mark.parametrize(
     "changes",
     [
@@ -235,7 +239,7 @@ def test_two_events_are_not_one(event_id, changes):
 )
 def test_two_events_are_not_one_where_nobody_can_read_the_difference(name, values):
     """One EventId, and a property of no use; or no record at all, and then any property."""
-    event = {"EventId": "0b7e5b0c", "Event": "contact.created", "PrimaryKey": 1}
+    event = {"EventId": GUID, "Event": "contact.created", "PrimaryKey": 1}
     if name == "FieldValues":
         del event["PrimaryKey"]
     one, other = (json.dumps({**event, name: value}).encode() for value in values)
@@ -247,3 +251,69 @@ def test_two_events_are_not_one_where_nobody_can_read_the_difference(name, value
 
     assert ["published"] * 2 == [getattr(answer, "status", answer) for answer in found]
     assert 2 == len({message.message_id for message in outbox.messages})
+
+
+NIL = "00000000-0000-0000-0000-000000000000"
+NO_IDENTITIES: tuple[object, ...] = (
+    *("0", "1", "-1", "0x0", "0.0", "1e0", "42", "\uff10\uff10\uff10", "\u0661", "\u2460"),
+    *(
+        "",
+        " ",
+        "\t",
+        "\0",
+        "a\x01b",
+        "\x7f",
+        "\x85",
+        "\xa0",
+        "\u200b",
+        "\ufeff",
+        "\u2060",
+        "\U000e0001",
+    ),
+    *("null", "None", "undefined", "unknown", "string", "test", "id", "guid", "EventId", "{{id}}"),
+    *(
+        NIL,
+        f"{{{NIL}}}",
+        f"urn:uuid:{NIL}",
+        NIL.replace("-", ""),
+        f"{NIL}-0",
+        f" {NIL}",
+        f"{NIL}\n",
+    ),
+    *("f" * 8 + "-ffff-ffff-ffff-" + "f" * 12, "88888888-8888-8888-8888-888888888888"),
+    *("00000000-0000-4000-8000-000000000000", "00000000-0000-0000-0000-000000000001"),
+    *("12345678-1234-1234-1234-123456789012", "01234567-89ab-cdef-0123-456789abcdef"),
+    *(f"{GUID}x", f"{GUID}\n", "x\ufffey", "ø", "x" * 500, 0, 0.0, False, [], {}, None),
+)
+
+
+@pytest.mark.parametrize("event_id", NO_IDENTITIES, ids=ascii)
+def test_what_is_no_identity_swallows_nothing(event_id):
+    """Two changes of one record whose id says nothing are two; the same body again is a repeat."""
+    event = {"EventId": event_id, "Event": "contact.changed", "PrimaryKey": 7}
+    bodies = [json.dumps({**event, "ChangedByAssociateId": by}).encode() for by in (1, 2, 1, 2)]
+    found = answers(
+        Endpoint("superoffice", secrets=[SECRET]),
+        outbox := Memory(Outcome.CONFIRMED, Outcome.CONFIRMED),
+        *((Delivery("superoffice", body, 0), [sign(body, secret=SECRET)]) for body in bodies),
+    )
+
+    statuses = [getattr(answer, "status", answer) for answer in found]
+    assert ["published", "published", "duplicate", "duplicate"] == statuses
+    assert 2 == len({message.message_id for message in outbox.messages})
+    for message in outbox.messages:
+        attributes = {**json.loads(message.body), "data": "-"}
+        assert all(re.fullmatch("[!-~]+", text) for text in attributes.values())
+
+
+def test_attempts_with_a_guid_may_differ():
+    """What SuperOffice sends is told by its id, whatever else an attempt says."""
+    event = {"EventId": GUID, "Event": "contact.changed", "PrimaryKey": 7}
+    bodies = [json.dumps({**event, "ChangedByAssociateId": by}).encode() for by in (1, 2)]
+    found = answers(
+        Endpoint("superoffice", secrets=[SECRET]),
+        Memory(Outcome.CONFIRMED),
+        *((Delivery("superoffice", body, 0), [sign(body, secret=SECRET)]) for body in bodies),
+    )
+
+    assert ["published", "duplicate"] == [getattr(answer, "status", answer) for answer in found]

@@ -719,11 +719,11 @@ async def test_the_directory_is_renamed(tmp_path, monkeypatch):
 
 async def test_a_disk_that_is_slow_and_in_time(spool, monkeypatch):
     """As long as an answer can wait for two commits, the disk takes events, and is not given up."""
-    commit = writer.commit
+    real = commit
 
     def commits(*arguments):
         time.sleep(1.05)
-        return commit(*arguments)
+        return real(*arguments)
 
     async with spool() as slow:
         slow.answer_within(2.5)
@@ -743,11 +743,11 @@ async def test_a_disk_that_is_slow_and_in_time(spool, monkeypatch):
 async def test_a_disk_that_is_slow_now_and_then(tmp_path, monkeypatch):
     """It counts again when it was in time three times in a row: ready does not come and go."""
     monkeypatch.setattr(writer, "_RETRY_SECONDS", 30)
-    commit, pauses, counts = writer.commit, [0.3, 0, 0, 0.3, 0, 0, 0], []
+    real, pauses, counts = commit, [0.3, 0, 0, 0.3, 0, 0, 0], []
 
     def commits(*arguments):
         time.sleep(pauses.pop(0))
-        return commit(*arguments)
+        return real(*arguments)
 
     monkeypatch.setattr(writer, "commit", commits)
     async with opened(tmp_path / "spool.db", max_bytes=1 << 24, lock_wait=0) as spool:
@@ -765,11 +765,11 @@ async def test_a_disk_that_was_slow_is_proved_first(tmp_path, monkeypatch):
     """Between two commits that take too long nobody is told that the disk takes events in time."""
     monkeypatch.setattr(writer, "HUNG_SECONDS", 0.1)
     monkeypatch.setattr(writer, "_RETRY_SECONDS", 0.2)
-    commit, slow = commits.commit, threading.Event()
+    real, slow = commits.commit, threading.Event()
 
     def committing(*arguments):
         time.sleep(0.2 if slow.is_set() else 0)
-        return commit(*arguments)
+        return real(*arguments)
 
     monkeypatch.setattr(writer, "commit", committing)
     async with opened(tmp_path / "spool.db", max_bytes=1 << 24, lock_wait=0) as spool:
@@ -857,11 +857,11 @@ async def test_an_end_that_takes_its_time(spool, monkeypatch):
     monkeypatch.setattr(store, "_END_SECONDS", 0.5)
     monkeypatch.setattr(writer, "OPERATIONS_PER_COMMIT", 1)
     monkeypatch.setattr(writer, "_OPERATIONS_TO_GATHER", 1)
-    commit = commits.commit
+    real = commits.commit
 
     def slowly(*arguments):
         time.sleep(0.2)
-        return commit(*arguments)
+        return real(*arguments)
 
     monkeypatch.setattr(writer, "commit", slowly)
     async with spool() as slow:

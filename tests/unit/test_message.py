@@ -200,3 +200,19 @@ def test_unrouted_copy():
         ("original_exchange", "superoffice"),
         ("original_routing_key", "contact.created"),
     }
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("a\0b", "a%00b"),
+        ("a\r\nb", "a%0D%0Ab"),
+        ("\x7f\x85", "%7F%C2%85"),
+        ("\ufdd0\ufffe\U0010ffff", "%EF%B7%90%EF%BF%BE%F4%8F%BF%BF"),
+        ("100 %", "100 %"),
+        ("ø\u200b\xa0", "ø\u200b\xa0"),
+    ],
+)
+def test_headers_hold_nothing_that_cloudevents_forbids(text, kept):
+    """Control characters and noncharacters are percent-encoded; what is allowed stays."""
+    assert bounded(text) == kept

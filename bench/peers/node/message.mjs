@@ -7,20 +7,22 @@ import { normalize } from './normalize.mjs';
 const ENDPOINT = 'superoffice';
 const ILLEGAL = /[^a-z0-9_.-]/;
 const MAX_BYTES = 255;
+const FORBIDDEN = /[\p{Cc}\p{Noncharacter_Code_Point}]/gu;
+const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[1-8][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/i;
 const MISTYPED = ['ContextIdentifier', 'WebhookName', 'Entity', 'PrimaryKey'];
 
 // What tells one event from all others: a port of bridge/core/identity.py. Returns { key, id }.
 export function identify(payload, body) {
   const { contextIdentifier, webhookName, event, primaryKey, properties } = payload;
   const bodyId = () => `sha256-${createHash('sha256').update(body).digest('hex')}`;
-  const name = payload.eventId ?? bodyId();
-  const own = primaryKey === null ? bodyId() : null;
+  const isTold = primaryKey !== null && isUnique(payload.eventId ?? '');
+  const own = isTold ? null : bodyId();
+  const name = payload.eventId ?? own;
   const mistyped = MISTYPED.map((property) => properties[property] ?? null);
   const parts = [ENDPOINT, contextIdentifier, webhookName, event, name, primaryKey, own];
   const text = JSON.stringify([...parts, ...mistyped]);
   const key = createHash('sha256').update(text).digest('hex').slice(0, 32);
-  const start = Buffer.from(name).subarray(0, 167).toString().replace(/\ufffd$/, '');
-  return { key, id: `${start}.${key}` };
+  return { key, id: `${name.slice(0, 167)}.${key}` };
 }
 
 // Returns { key, body, properties }, of which properties is what amqplib's publish takes.
@@ -55,6 +57,10 @@ export function message(payload, id, received) {
   };
 }
 
+function isUnique(eventId) {
+  return UUID.test(eventId) && new Set(eventId.replaceAll('-', '')).size >= 5;
+}
+
 // Without a key there is none: JSON leaves out what is undefined.
 function subject(entity, key) {
   return key === null ? undefined : `${encode(entity)}/${encodeURIComponent(key)}`;
@@ -84,7 +90,8 @@ function shorten(key) {
   return `${start}~${createHash('sha256').update(key).digest('hex').slice(0, 16)}`;
 }
 
-function bounded(text) {
+function bounded(given) {
+  const text = given.replace(FORBIDDEN, encodeURIComponent);
   if (text.length * 4 <= MAX_BYTES || Buffer.byteLength(text) <= MAX_BYTES) return text;
   const digest = createHash('sha256').update(text).digest('hex').slice(0, 16);
   const start = Buffer.from(text).subarray(0, 200).toString().replace(/\ufffd$/, '');

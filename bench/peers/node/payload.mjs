@@ -99,4 +99,4 @@ function key(value) {
 
 const isString = (value) => typeof value === 'string';
 const isObject = (value) => typeof value === 'object' && value !== null && !Array.isArray(value);
-const isId = (text) => text.trim() !== '' && Buffer.byteLength(text) <= 200;
+const isId = (text) => /^[!-~]*[1-9A-Za-z][!-~]*$/.test(text) && text.length <= 200;
