@@ -11,6 +11,7 @@ from tests.faults.webhooks import Webhooks
 from tests.helpers import consumer_queue, drain, id_of
 
 QUEUE = "tls"
+GUID = "0b7e5b0c-6f3d-4f7e-9a51-0d0c2f6f9b11"
 
 
 async def post(bridge, event_id="event-1"):
@@ -46,12 +47,12 @@ async def test_events_arrive_over_tls(bridges, tls_node, tls_port, authority, au
     environ = variables(authority, pair, BRIDGE_BROKER__AUTH=auth)
     async with bridges(f"amqps://127.0.0.1:{tls_port}/", **environ) as bridge:
         await until(lambda: is_up(bridge), what="the bridge publishes")
-        answer = await post(bridge, f"event-{auth}")
+        answer = await post(bridge, GUID)
         listed = tls_node.ctl("list_connections", "user", "ssl", "auth_mechanism", "--silent")
         [(_, properties, _)] = drain(tls_node.url, QUEUE)
 
     assert (200, "published") == answer
-    assert id_of(Webhooks().body(f"event-{auth}", key=1, number=1)) == properties.message_id
+    assert id_of(Webhooks().body(GUID, key=1, number=1)) == properties.message_id
     assert f"{user}\ttrue\t{auth.upper()}" in listed.splitlines()
     assert "@" not in bridge.log.latest["broker_connected"]["url"] or auth == "plain"
 
