@@ -342,7 +342,7 @@ async def test_commits_that_fail_are_sampled(spool, monkeypatch):
     with capture_logs() as log:
         async with spool() as used:
             with monkeypatch.context() as patch:
-                patch.setattr(writer, "_commit", lambda *_: failing)
+                patch.setattr(writer, "commit", lambda *_: failing)
                 for number in range(150):
                     used.append(message(number), stored=lambda row, refusal: None)
                     await used.flush()
