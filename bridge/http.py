@@ -251,14 +251,17 @@ class _Protocol(LimitedProtocol):
 
         There is no word of the input in it.
         """
+        lets = self._server.refusals.lets
         if isinstance(exc, MemoryError):
-            log.error("memory_exhausted")
+            if lets("memory"):
+                log.error("memory_exhausted")
             refusal = OF_THE_SERVER["memory_exhausted"]
         elif status >= 500:
-            log.error("request_failed", exc_info=exc)
+            if lets("failed"):
+                log.error("request_failed", exc_info=exc)
             refusal = OF_THE_SERVER["request_failed"]
         else:
-            if self._server.refusals.lets("malformed"):
+            if lets("malformed"):
                 error = type(exc).__name__
                 log.warning("request_malformed", remote=request.remote, error=error)
             refusal = OF_THE_SERVER["request_malformed"]
