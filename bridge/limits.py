@@ -317,26 +317,36 @@ class LimitedProtocol(web.RequestHandler):
             self._take(data)
         elif not self._unfed and len(data) <= _piece_of(data) and self._turns.take(len(data)):
             self._spend(data)
+            if self._is_secure:
+                self._wait_for_turn()
         else:
             self._unfed += data
-            self._pause_transport_reading()
             self._wait_for_turn()
 
     def feed(self) -> int:
-        """Parse the next piece of what waits; return its length, 0 if none may be parsed."""
+        """Parse the next piece of what waits, or read on; return what that costs, 0 if nothing."""
         self.waits = False
         if self.transport is None or self._force_close:
             self._unfed = b""
-        if not self._unfed or self._is_held:  # until aiohttp says that it goes on
             return 0
+        if self._is_held:  # until aiohttp says that it goes on
+            return 0
+        if not self._unfed:
+            super()._resume_transport_reading()
+            return PIECE_BYTES
         size = _piece_of(self._unfed)
         piece, self._unfed = self._unfed[:size], self._unfed[size:]
         self._spend(piece)
-        if self._unfed:
+        if self._unfed or self._is_secure:
             self._wait_for_turn()
         elif not self._is_held:
-            self._resume_transport_reading()
+            super()._resume_transport_reading()
         return len(piece)
+
+    @property
+    def _is_secure(self) -> bool:
+        """Return whether it speaks TLS, where to read may take milliseconds: a byte in a record."""
+        return self.transport is not None and bool(self.transport.get_extra_info("sslcontext"))
 
     def abort(self) -> None:
         """Cut the connection, whatever is under way."""
@@ -345,8 +355,10 @@ class LimitedProtocol(web.RequestHandler):
             self.transport.abort()
 
     def _wait_for_turn(self) -> None:
+        """Neither parse nor read anything of it until its turn."""
         if not self.waits:
             self.waits = True
+            self._pause_transport_reading()
             self._turns.wait(self)
 
     @property
@@ -358,7 +370,7 @@ class LimitedProtocol(web.RequestHandler):
         """Go on with what was read already, then with the connection."""
         if self._unfed:
             self._wait_for_turn()
-        else:
+        elif not self.waits:
             super()._resume_transport_reading()
 
     def _spend(self, data: bytes) -> None:
@@ -411,7 +423,7 @@ class LimitedProtocol(web.RequestHandler):
         if self.is_idle and not self._messages:
             return None
         self.said_all = True
-        return self.transport is not None and self.transport.get_extra_info("sslcontext") is None
+        return not self._is_secure and self.transport is not None
 
     @property
     def is_given_up(self) -> bool:
