@@ -287,6 +287,8 @@ class LimitedProtocol(web.RequestHandler):
         """Begin to take requests."""
         super().connection_made(transport)
         self.work = cast("asyncio.Task[None]", self._task_handler)
+        if self._is_secure:  # else TLS reads on behind our back, a quarter of a megabyte
+            cast("Any", transport).set_read_buffer_limits(high=PIECE_BYTES)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Take note of the end."""

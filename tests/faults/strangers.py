@@ -104,7 +104,9 @@ async def split(stream: Stream) -> None:
             break
         except ssl.SSLWantReadError:
             stream.writer.write(outgoing.read())
-            incoming.write(await stream.reader.read(1 << 16))
+            if not (data := await stream.reader.read(1 << 16)):
+                raise ConnectionResetError from None
+            incoming.write(data)
     secure.write(b"POST /webhook HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n")
     for _ in range(100):
         for _ in range(8000):
@@ -171,7 +173,9 @@ async def acting(kind: Kind, port: int, tls: ssl.SSLContext | None) -> None:
         nonlocal connected
         known = False
         while True:
-            with suppress(OSError, ssl.SSLError, asyncio.IncompleteReadError):
+            with suppress(
+                OSError, asyncio.IncompleteReadError, RuntimeError
+            ):  # uvloop: it is closed
                 secure = tls if kind.shakes_hands else None
                 stream = Stream(*await asyncio.open_connection("127.0.0.1", port, ssl=secure))
                 connected += not known
@@ -203,8 +207,10 @@ async def strangers(name: str, port: int, *, tls: bool = False) -> AsyncIterator
     try:
         assert b"ready\n" == await process.stdout.readline()
         yield
+        assert process.returncode is None
     finally:
-        process.kill()
+        if process.returncode is None:
+            process.kill()
         await process.wait()
 
 

@@ -719,6 +719,7 @@ async def test_the_directory_is_renamed(tmp_path, monkeypatch):
 
 async def test_a_disk_that_is_slow_and_in_time(spool, monkeypatch):
     """As long as an answer can wait for two commits, the disk takes events, and is not given up."""
+
     def commits(database, appends, changes):
         time.sleep(1.05 if appends else 0)
         return commit(database, appends, changes)
