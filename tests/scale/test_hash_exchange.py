@@ -118,11 +118,11 @@ def test_without_the_argument_records_are_split(url):
 
 
 def test_a_stream_is_read_from_the_first_event_as_often_as_one_likes(url):
-    """Two readers get everything, in the same order, which for each record is that of its events."""
+    """Two readers get everything in the same order, which is that of the events of each record."""
     first, second = (read_again(url, len(EVENTS) * len(RECORDS)) for _ in range(2))
 
     assert first == second
-    assert dict.fromkeys(RECORDS, [*EVENTS]) == order(first)
+    assert {record: [*EVENTS] for record in RECORDS} == order(first)
 
 
 def read_again(url: str, count: int) -> list[tuple[str, int]]:
