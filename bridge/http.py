@@ -229,7 +229,7 @@ class _Protocol(LimitedProtocol):
         return True
 
     def _wait_for_another(self) -> None:
-        rest = self._keepalive_timeout
+        rest, self.answered = self._keepalive_timeout, True
         self.rests_since = self._loop.time()
         close_at = self.rests_since + (rest if self.earned else min(rest, _STRANGER_SECONDS))
         timer, planned = self._keepalive_handle, self._next_keepalive_close_time

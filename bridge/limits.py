@@ -236,6 +236,7 @@ class LimitedProtocol(web.RequestHandler):
         "_limiter",
         "_turns",
         "_unfed",
+        "answered",
         "body",
         "earned",
         "gone",
@@ -272,6 +273,8 @@ class LimitedProtocol(web.RequestHandler):
         """Whether it is to be parsed at a later turn."""
         self.spent = 0.0
         """Seconds that parsing took, as long as it had earned nothing."""
+        self.answered = False
+        """Whether it has waited for another request."""
         self.earned = False
         """Whether any request was answered 200."""
         self.body: StreamReader | None = None
@@ -449,10 +452,15 @@ class LimitedProtocol(web.RequestHandler):
         """Return whether it earned a 200, and wastes nobody's time with a body that is not read."""
         return self.earned and not self.lingers
 
-    def merits(self, silent_since: float) -> tuple[bool, bool, float]:
-        """Return by what connections are compared when some have to go: the least goes first."""
+    def merits(self, silent_since: float) -> tuple[bool, bool, bool, float]:
+        """Return by what connections are compared when some have to go: the least goes first.
+
+        Who has just come, and has no answer yet, goes after those who ask on and on.
+        """
+        is_new = not self.answered and self.rests_since > silent_since
+        is_silent = self.is_slow(silent_since) and not self.waits
         since = self.rests_since if self.head_began is None else self.head_began
-        return self.is_trusted, self.waits or not self.is_slow(silent_since), since
+        return self.is_trusted, is_new, not is_silent, since
 
     def is_unread(self, before: float) -> bool:
         """Return whether the client reads nothing since before that time."""
