@@ -55,6 +55,14 @@ log = structlog.get_logger()
 
 
 @dataclass(slots=True)
+class _Handed:
+    """A row that was handed to the disk, which has not answered; whether it is of the backlog."""
+
+    row: Row
+    counted: bool = True
+
+
+@dataclass(slots=True)
 class _Taken:
     """A row that has its place: in line behind its record, called to be read again, or in flight.
 
@@ -128,10 +136,7 @@ class Drain:
         self._attached: dict[int, Publish] = {}
         self._losses: Counter[int] = Counter()
         """How often the connection was lost under a row, while that is not known to be harmless."""
-        self._unstored: dict[int, bool] = {}
-        """Handed to the disk, which has not answered; and whether they are of the backlog."""
-        self._storing: dict[int, Row] = {}
-        """Those rows."""
+        self._unstored: dict[int, _Handed] = {}
         self._ahead: set[int] = set()
         """Not read yet, and accounted for already."""
         self._sweep: Sweep | None = None
@@ -212,8 +217,7 @@ class Drain:
     def take(self, row: Row, publish: Publish | None) -> None:
         """Take over a row that was just handed to the spool, with its publish if there was one."""
         alone = self._backlog == 0  # nothing unread lies before it, so its place is known
-        self._unstored[row.seq] = True
-        self._storing[row.seq] = row
+        self._unstored[row.seq] = _Handed(row)
         self._backlog += 1
         self._waiting.hand(row.message.record)
         if publish is None or publish.outcome is Outcome.AWAY:
@@ -236,9 +240,8 @@ class Drain:
 
     def stored(self, row: Row) -> None:
         """Take note that a row is on disk: the outcome of its publish counts from now on."""
-        counted = self._unstored.pop(row.seq, False)
-        self._storing.pop(row.seq, None)
-        self._waiting.answered(row.message.record, waits=counted)
+        handed = self._unstored.pop(row.seq, None)
+        self._waiting.answered(row.message.record, waits=handed is not None and handed.counted)
         publish = self._attached.get(row.seq)
         if publish is not None:
             publish.on_settled(lambda settled: self._settled(row, settled))
@@ -250,11 +253,10 @@ class Drain:
         self._losses.pop(row.seq, None)
         self._land(row.seq, taken=False)
         self._ahead.discard(row.seq)
-        counted = self._unstored.pop(row.seq)
-        self._storing.pop(row.seq, None)
+        handed = self._unstored.pop(row.seq)
         self._waiting.answered(row.message.record, waits=False)
-        self._backlog -= counted
-        if not counted:
+        self._backlog -= handed.counted
+        if not handed.counted:
             self._shelf.remove(row)
 
     async def run(self) -> None:
@@ -481,7 +483,7 @@ class Drain:
 
     def _pass_what_is_not_stored(self, sweep: Sweep) -> None:
         """Leave what the disk has not taken yet to the next sweep: events may keep coming."""
-        for row in self._storing.values():
+        for row in (handed.row for handed in self._unstored.values()):
             is_passed = not self._has_place(row.seq) or self._is_given_up(row.seq)
             if row.seq <= self._cursor and is_passed:
                 self._pass_again(row, sweep)
@@ -653,6 +655,6 @@ class Drain:
     def _leave_backlog(self, seq: int) -> None:
         self._backlog -= 1
         if seq in self._unstored:
-            self._unstored[seq] = False
+            self._unstored[seq].counted = False
         if seq > self._cursor:
             self._ahead.add(seq)

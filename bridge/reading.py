@@ -11,6 +11,7 @@ MAX_BYTES: Final = 1024 * 1024
 
 
 _reading: list[Path] = []
+"""Files that are being read: a thread that hangs in one cannot say which it is."""
 
 
 def read(file: Path) -> bytes:

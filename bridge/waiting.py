@@ -1,9 +1,8 @@
 """Of which records something waits: new events of all others are published directly.
 
-What is handed to the disk is known exactly until the disk has answered; what it has taken goes into
-a sketch, which is emptied when nothing waits any more. A start finds rows of which it does not know
-that. To read an event takes ten times as long as to look up its record, so a start looks up the
-records of all that it has found, beside reading it.
+The records of events that are on their way to the disk are counted. Those of events that are on it
+go into a sketch, which is emptied when nothing waits any more. A start finds events whose records
+it does not know yet: it looks them up, which is ten times as fast as reading the events.
 """
 
 from __future__ import annotations

@@ -667,10 +667,10 @@ def run_again(bridge):
     bridge.running = bridge.loop.create_task(bridge.drain.run())
 
 
-@pytest.mark.parametrize("trouble", ["refused", "silent"])
-def test_memory_that_ends_before_a_trial(bridge, monkeypatch, trouble):
-    """It is made again, of a row that is held as of a place, and takes no other's turn for ever."""
-    bridge.broker.full |= {RECORD} if trouble == "refused" else set()
+def have_a_trial_due(bridge, trouble):
+    """Let an event be refused, so that it is held, or be silent until its channel ends."""
+    if trouble == "refused":
+        bridge.broker.full.add(RECORD)
     bridge.send(1, record=RECORD)
     bridge.loop.settle()
     if trouble == "refused":
@@ -679,6 +679,12 @@ def test_memory_that_ends_before_a_trial(bridge, monkeypatch, trouble):
         bridge.loop.advance(DEADLINE)
         bridge.broker.lose()
         bridge.broker.connect()
+
+
+@pytest.mark.parametrize("trouble", ["refused", "silent"])
+def test_memory_that_ends_before_a_trial(bridge, monkeypatch, trouble):
+    """It is made again, of a row that is held as of a place, and takes no other's turn for ever."""
+    have_a_trial_due(bridge, trouble)
     monkeypatch.setattr(bridge.broker, "try_alone", failing_once(bridge.broker.try_alone))
     bridge.loop.advance(1.5)
     run_again(bridge)
@@ -806,16 +812,8 @@ def _refusing_once(submit):
 @pytest.mark.parametrize("trouble", ["refused", "silent"])
 def test_memory_that_ends_after_a_trial(bridge, monkeypatch, trouble):
     """A row that is held, or a place, is tried again, whatever became of the outcome."""
-    bridge.broker.full |= {RECORD} if trouble == "refused" else set()
-    bridge.send(1, record=RECORD)
-    bridge.loop.settle()
-    if trouble == "refused":
-        bridge.broker.confirm_all()
-    else:
-        bridge.loop.advance(DEADLINE)
-        bridge.broker.full.add(RECORD)
-        bridge.broker.lose()
-        bridge.broker.connect()
+    have_a_trial_due(bridge, trouble)
+    bridge.broker.full.add(RECORD)
     monkeypatch.setattr(bridge.spool, "note_tries", failing_once(bridge.spool.note_tries))
     bridge.loop.advance(1.5)
     with pytest.raises(MemoryError):

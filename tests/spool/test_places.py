@@ -272,7 +272,7 @@ class Village:
         They are on the disk, or on their way to it.
         """
         drain, disk = self.bridge.drain, self.bridge.disk
-        storing = {seq: row.size for seq, row in drain._storing.items()}
+        storing = {seq: handed.row.size for seq, handed in drain._unstored.items()}
         gone = self.bridge.spool._deleting | self.bridge.spool._deleted
         return sum(
             size
@@ -362,7 +362,6 @@ class Village:
             "_wire",
             "_attached",
             "_unstored",
-            "_storing",
             "_ahead",
             "_losses",
         ):
