@@ -234,6 +234,7 @@ class LimitedProtocol(web.RequestHandler):
     __slots__ = (
         "_head_bytes",
         "_limiter",
+        "_parser_paused",
         "_turns",
         "_unfed",
         "answered",
@@ -267,6 +268,8 @@ class LimitedProtocol(web.RequestHandler):
         self._limiter = server
         self._turns = server.turns
         self._head_bytes = 0
+        self._parser_paused = False
+        """Whether aiohttp's parser may be paused though reading is not."""
         self._unfed = b""
         """What was read, and not parsed yet."""
         self.waits = False
@@ -307,13 +310,20 @@ class LimitedProtocol(web.RequestHandler):
         super().force_close()
 
     def leave(self) -> None:
-        """Take no place any more: it is closed as soon as the client has all."""
+        """Take no place any more: it is closed as soon as the client has all, or reads too long."""
         if self.transport is not None:
             self._limiter.leaving.add(self)
+            if self.unread_since is None:
+                self.unread_since = self._loop.time()
 
     def resume_reading(self, resume_parser: bool = True) -> None:
-        """Go on after a pause; aiohttp asks for it with each chunk of a body that is read."""
-        if self._reading_paused:
+        """Go on after a pause; aiohttp asks for it with each chunk of a body that is read.
+
+        A body that ends while it is paused leaves the parser paused, which nobody sees before the
+        next body. From then on the parser is asked each time, as aiohttp does it.
+        """
+        if self._reading_paused or self._parser_paused:
+            self._parser_paused = self._parser_paused or not resume_parser
             super().resume_reading(resume_parser)
 
     def data_received(self, data: bytes) -> None:
@@ -384,8 +394,9 @@ class LimitedProtocol(web.RequestHandler):
         self._take(data)
         self.spent += min(time.perf_counter() - begun, LONGEST_SECONDS)
         self._note_head(len(data))
-        is_large = body is not None and not body.is_eof() and len(data) >= _DENSE_BYTES
-        if body is not None and is_large and 2 * (body.total_bytes - size) < len(data):
+        if body is None or body.is_eof() or self._reading_paused or len(data) < _DENSE_BYTES:
+            return
+        if 2 * (body.total_bytes - size) < len(data):
             self._unfed = b""
             body.set_exception(web.RequestPayloadError("chunks of a few bytes"))
 
@@ -416,8 +427,9 @@ class LimitedProtocol(web.RequestHandler):
         super().pause_writing()
 
     def resume_writing(self) -> None:
-        """Take note that the client reads again."""
-        self.unread_since = None
+        """Take note that the client reads again; one that is closed may not take longer for it."""
+        if self not in self._limiter.leaving:
+            self.unread_since = None
         super().resume_writing()
 
     def eof_received(self) -> bool | None:  # type: ignore[override]  # what asyncio asks for

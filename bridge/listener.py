@@ -36,8 +36,8 @@ wait to be parsed it is less by their number: the kernel keeps newcomers, which 
 _ACCEPTED_AT_LEAST = 8
 """Number of connections taken whoever waits: as many as may be parsed at a turn at least."""
 
-_RECEIVE_BYTES = 64 * 1024
-"""Size of the kernel's buffer for what a client sends: as much is read at a time at the most."""
+_KERNEL_BYTES = 64 * 1024
+"""Size of the kernel's buffers for what a client sends, and for what it has not read yet."""
 
 _PAUSE_SECONDS = 0.1
 """How long nothing is accepted after the system has refused to give us a connection."""
@@ -217,7 +217,8 @@ def _listening(family: int, address: Any, *, both: bool) -> socket.socket:
     """Return a socket that listens there, on IPv6 and IPv4 if the machine has ``both``."""
     both = both and family == socket.AF_INET6 and socket.has_dualstack_ipv6()
     made = socket.create_server(address, family=family, backlog=_BACKLOG, dualstack_ipv6=both)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BYTES)  # its clients inherit it
+    for buffer in (socket.SO_RCVBUF, socket.SO_SNDBUF):  # its clients inherit them
+        made.setsockopt(socket.SOL_SOCKET, buffer, _KERNEL_BYTES)
     made.setblocking(False)
     return made
 

@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from contextlib import AsyncExitStack, asynccontextmanager
+import sqlite3
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 
 import pytest
 
@@ -66,6 +67,67 @@ async def test_pipelined(serving):
     assert [(status, content["id"]) for status, _, content in answers] == [
         (200, id_of(body)) for body in bodies
     ]
+
+
+def chunked(body, *, size):
+    """Build the bytes of a signed POST whose body comes in chunks of a size."""
+    head, _ = request(body, headers={"Transfer-Encoding": "chunked"}).split(b"\r\n\r\n", 1)
+    fields = b"\r\n".join(one for one in head.split(b"\r\n") if b"Content-Length" not in one)
+    chunks = [body[at : at + size] for at in range(0, len(body), size)]
+    return b"%b\r\n\r\n%b0\r\n\r\n" % (
+        fields,
+        b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks),
+    )
+
+
+@asynccontextmanager
+async def slow_disk(serving, tmp_path):
+    """Run a service without a broker; give it, a connection, and a lock on its spool."""
+    async with serving(wait=False, BRIDGE_BROKER__URLS="amqp://127.0.0.1:1/") as client:
+        with closing(sqlite3.connect(tmp_path / "spool.db", isolation_level=None)) as tool:
+            async with connected(client.service) as wire:
+                yield client.service, wire, tool
+
+
+async def waits_for(service, *, requests):
+    """Return the connections when so many requests stand behind the one that is being answered."""
+    protocols = service.listener._server._protocols
+    await eventually(lambda: [len(one._messages) for one in protocols()] == [requests])
+    return [*protocols()]
+
+
+@pytest.mark.parametrize("size", [300, 1000, 2000])
+async def test_pipelined_behind_one_that_waits(serving, tmp_path, size):
+    """A body in chunks that aiohttp does not read yet is not one in chunks of a few bytes."""
+    large = webhook(EventId="2", PrimaryKey=2, WebhookName="x" * 1_000_000)
+    async with slow_disk(serving, tmp_path) as (service, wire, tool):
+        tool.execute("BEGIN IMMEDIATE")
+        wire.write(request(ONE) + chunked(large, size=size))
+        [one] = await waits_for(service, requests=1)
+        await eventually(lambda: one._reading_paused)
+        tool.execute("ROLLBACK")
+        answers = [await wire.answer() for _ in range(2)]
+
+    assert [200, 200] == [status for status, _, _ in answers]
+
+
+@pytest.mark.parametrize("length", [16384, 16385, 16386])
+async def test_behind_a_body_of_very_many_chunks(serving, tmp_path, length):
+    """The next request is read, also if aiohttp paused at the very last chunk."""
+    bare = webhook(EventId="2", PrimaryKey=2, WebhookName="")
+    many = webhook(EventId="2", PrimaryKey=2, WebhookName="x" * (length - len(bare)))
+    async with slow_disk(serving, tmp_path) as (service, wire, tool):
+        wire.write(request(webhook(EventId="0")))
+        earned = await wire.answer()
+        tool.execute("BEGIN IMMEDIATE")
+        wire.write(request(ONE) + chunked(many, size=1))
+        await waits_for(service, requests=1)
+        tool.execute("ROLLBACK")
+        answers = [earned, await wire.answer(), await wire.answer()]
+        wire.write(request(TWO))
+        answers.append(await wire.answer())
+
+    assert [200] * 4 == [status for status, _, _ in answers]
 
 
 async def test_requests_in_pieces(serving):

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import socket
 import subprocess
 import sys
 from contextlib import suppress
@@ -237,6 +238,26 @@ async def test_a_client_that_does_not_read(serving, connect):
         left = len(listener._server.connections)
 
     assert 0 == left
+
+
+async def test_a_client_that_does_not_read_its_last_answers(serving, connect):
+    """Nor does one that is closed hold its descriptor, however little it leaves unread."""
+    async with serving(BRIDGE_SERVER__READ_TIMEOUT_SECONDS="1") as client:
+        listener = client.service.listener
+        with socket.create_connection(("127.0.0.1", listener.port)) as deaf:
+            deaf.setblocking(False)
+            await eventually(lambda: listener._server.connections)
+            [transport] = listener._server._connections.values()
+            while not transport.get_write_buffer_size():
+                with suppress(BlockingIOError):
+                    deaf.send(REQUEST * 10)
+                await asyncio.sleep(0.01)
+            deaf.send(HEAD + b"Content-Length: 0\r\nConnection: close\r\n\r\n")
+            await eventually(lambda: listener._server.leaving)
+            unread = transport.get_write_buffer_size()
+            await eventually(lambda: not listener._server.connections)
+
+    assert 0 < unread < 65536  # else the end of reading would have ended it
 
 
 async def test_refusals_are_sampled_in_the_log(serving, connect, records):
