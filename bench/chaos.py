@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.process import Bridge, ProgramFailed
-from bridge.testing.rabbitmq import RabbitMQNode
+from bridge.dev.rabbitmq import RabbitMQNode
 from tests.faults.proxy import Proxy
 from tests.helpers import amqp, consumer_queue
 

@@ -24,7 +24,7 @@ from pamqp import commands
 from bench.amqp import CHANNEL, RawChannel
 from bench.parity import our_message
 from bench.pool import Bodies
-from bridge.core.frames import publish_frames
+from bridge.broker.frames import publish_frames
 
 WINDOW = 256
 FRAME_MAX = 131_072  # RabbitMQ's own

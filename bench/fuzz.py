@@ -25,9 +25,9 @@ from pathlib import Path
 import pika
 
 from bridge.core.message import PARKED, UNROUTED
+from bridge.dev.rabbitmq import RabbitMQNode
+from bridge.dev.samples import encode, known_events, sample
 from bridge.superoffice.signature import HEADER, sign
-from bridge.testing.rabbitmq import RabbitMQNode
-from bridge.testing.samples import encode, known_events, sample
 
 SECRET = b"fuzz-secret"
 CONNECTIONS = 16

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.process import ROOT, Bridge
-from bridge.testing.rabbitmq import RabbitMQNode
+from bridge.dev.rabbitmq import RabbitMQNode
 from tests.faults.webhooks import Webhooks
 from tests.helpers import consumer_queue
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from bench import parity, pool
 from bench.peers import environment
 from bench.process import ROOT, Bridge, Program, output, reserve_port
-from bridge.testing.rabbitmq import RabbitMQNode
+from bridge.dev.rabbitmq import RabbitMQNode
 from tests.faults.webhooks import SECRET
 
 VAR = ROOT / "var" / "bench"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bench.lab import NODE_PEERS, Lab
 from bench.stats import percentile
-from bridge.testing.rabbitmq import RabbitMQFailed
+from bridge.dev.rabbitmq import RabbitMQFailed
 
 PACKAGES = ("aiohttp", "uvloop", "aio-pika", "orjson", "fastapi", "faststream", "uvicorn")
 NODE_PACKAGES = ("fastify", "amqplib", "prom-client")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bridge.testing.samples import encode, request_headers, sample
+from bridge.dev.samples import encode, request_headers, sample
 from tests.faults.webhooks import SECRET
 
 EVENT = "contact.created"

@@ -32,7 +32,7 @@ import uvloop
 from bench.chaos import QUEUE, Chaos, UvloopProxy, bind, now
 from bench.process import ROOT, Bridge
 from bridge.core.message import PARKED, UNROUTED
-from bridge.testing.rabbitmq import RabbitMQNode
+from bridge.dev.rabbitmq import RabbitMQNode
 from tests.faults.client import Connection
 from tests.faults.consumer import Consumer
 from tests.faults.ledger import SEQUENTIAL, Ledger

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from bridge.dedup import Dedup
-from bridge.drain import Drain
+from bridge.broker.publisher import Publisher
+from bridge.delivery.dedup import Dedup
+from bridge.delivery.drain import Drain
 from bridge.metrics import Metrics
-from bridge.publisher import Publisher
 from bridge.spool import Spool
 
 

@@ -16,10 +16,10 @@ from bridge.core.errors import ContextRefused, EndpointUnknown, NotAccepted, Pay
 from bridge.core.event import Delivery, Payload
 from bridge.core.identity import Identity, identify
 from bridge.core.message import Message, event_message, parked_message, source_uri
+from bridge.core.publish import Outbox, Outcome
 from bridge.core.routing import Router
-from bridge.dedup import Dedup
+from bridge.delivery.dedup import Dedup
 from bridge.metrics import Metrics
-from bridge.ports import Outbox, Outcome
 from bridge.superoffice.normalize import normalize
 from bridge.superoffice.payload import parse
 from bridge.superoffice.signature import verify

@@ -12,10 +12,10 @@ from typing import Any, TypeVar
 
 import structlog
 
+from bridge.aio import on_a_thread
 from bridge.core.errors import BridgeError, CertificateUnusable, ConfigInvalid, Problem
 from bridge.service import Service
 from bridge.settings import Loaded, adopted, differences
-from bridge.tasks import on_a_thread
 
 POLL_SECONDS = 2.0
 """How often the files are looked at. Kubernetes itself takes up to a minute to replace them."""

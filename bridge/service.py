@@ -10,28 +10,28 @@ from urllib.parse import unquote
 
 import structlog
 
-from bridge import ports
-from bridge.admin import Admin
+from bridge.aio import kept_running
+from bridge.broker.publisher import Publisher
+from bridge.broker.topology import Queue, Topology
+from bridge.contract.deployed import Documents, deployment_of, routes_of
+from bridge.core import publish as ports
 from bridge.core.routing import Router
-from bridge.dedup import Dedup
-from bridge.deployed import Documents, deployment_of, routes_of
-from bridge.drain import Drain
-from bridge.failures import Failures
+from bridge.delivery.dedup import Dedup
+from bridge.delivery.drain import Drain
+from bridge.delivery.outbox import COMMIT_SECONDS, Outbox
 from bridge.gauges import add_gauges
-from bridge.http import HttpServer
-from bridge.limits import Limits
-from bridge.listener import Listener, affordable
 from bridge.log import set_level
 from bridge.metrics import Metrics
-from bridge.outbox import COMMIT_SECONDS, Outbox
 from bridge.pipeline import Endpoint, Pipeline
-from bridge.publisher import Publisher
-from bridge.receiver import Receiver
 from bridge.settings import QueueSettings, ServerSettings, Settings
 from bridge.spool import Spool, opened
-from bridge.tasks import kept_running
 from bridge.tls import Certificate
-from bridge.topology import Queue, Topology
+from bridge.web.admin import Admin
+from bridge.web.http import HttpServer
+from bridge.web.limits import Limits
+from bridge.web.listener import Listener, affordable
+from bridge.web.receiver import Receiver
+from bridge.web.throttle import Failures
 
 if TYPE_CHECKING:
     from bridge.tracing import Traces

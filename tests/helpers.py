@@ -14,7 +14,7 @@ import pika
 from pika.adapters.blocking_connection import BlockingChannel
 
 from bridge.core.message import PARKED, UNROUTED, Message
-from bridge.testing.rabbitmq import RabbitMQNode
+from bridge.dev.rabbitmq import RabbitMQNode
 from tests.contract.validation import SYNTHETIC, check_received
 
 

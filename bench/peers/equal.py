@@ -22,7 +22,7 @@ from bridge.core.event import Delivery, Payload
 from bridge.core.identity import Identity, identify
 from bridge.core.message import Message, event_message, source_uri
 from bridge.core.routing import Router
-from bridge.dedup import Dedup
+from bridge.delivery.dedup import Dedup
 from bridge.metrics import Metrics
 from bridge.superoffice.normalize import normalize
 from bridge.superoffice.payload import parse

@@ -13,9 +13,9 @@ from typing import Any
 from aio_pika.abc import AbstractIncomingMessage, AbstractQueue
 from aio_pika.exceptions import ChannelNotFoundEntity
 
+from bridge.broker.connection import Connection, broker_errors, connect, safe_url
 from bridge.cli.errors import CommandFailed
 from bridge.cli.output import printable
-from bridge.connection import Connection, broker_errors, connect, safe_url
 from bridge.core.errors import BrokerUnreachable
 
 _PREFETCH = 100

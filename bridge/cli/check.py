@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from bridge import checking
+from bridge.broker import checking
+from bridge.broker.topology import Mismatch
 from bridge.cli import output
 from bridge.cli.context import ConfigOption, JsonOption, client_settings, load_settings
 from bridge.cli.errors import mismatched
@@ -17,7 +18,6 @@ from bridge.cli.runtime import run
 from bridge.core.errors import BrokerUnreachable, ConfigInvalid
 from bridge.service import topology_of
 from bridge.settings import EndpointSettings, Settings
-from bridge.topology import Mismatch
 
 
 @dataclass(frozen=True, slots=True)

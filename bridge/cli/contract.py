@@ -11,7 +11,7 @@ import typer
 from bridge.cli import output
 from bridge.cli.context import ConfigOption, broker_settings
 from bridge.contract import Deployment, documents, encode, schema_of
-from bridge.deployed import deployment_of, with_examples
+from bridge.contract.deployed import deployment_of, with_examples
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -13,8 +13,8 @@ from bridge.cli.errors import CommandFailed
 from bridge.cli.listen import show
 from bridge.cli.sender import HttpSender, context_of, sending
 from bridge.core.errors import BrokerUnreachable
+from bridge.dev.samples import sample
 from bridge.settings import Settings
-from bridge.testing.samples import sample
 
 EVENTS = ("contact.created", "contact.deleted", "associate.changed")
 """What is sent."""

@@ -29,9 +29,9 @@ from bridge.cli.local import local_environ, on_free_ports
 from bridge.cli.runtime import beside, run_until_stopped
 from bridge.cli.serve import serving
 from bridge.core.errors import BrokerUnreachable
+from bridge.dev.rabbitmq import RabbitMQFailed, RabbitMQNode, RabbitMQNotInstalled
 from bridge.service import Service
 from bridge.settings import Settings
-from bridge.testing.rabbitmq import RabbitMQFailed, RabbitMQNode, RabbitMQNotInstalled
 
 _NOBODY = "amqp://127.0.0.1:1/"
 """Stands for the broker where none is to be had: nobody listens there."""

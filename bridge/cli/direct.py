@@ -8,19 +8,19 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+from bridge.broker.publisher import Publisher
 from bridge.cli.errors import mismatched
 from bridge.cli.sender import Answer
 from bridge.core.errors import BrokerUnreachable, NotAccepted
 from bridge.core.event import Delivery
 from bridge.core.message import Message
-from bridge.dedup import Claim, Dedup, Key
+from bridge.core.publish import Outcome, Sender
+from bridge.delivery.dedup import Claim, Dedup, Key
+from bridge.dev.samples import encode
 from bridge.metrics import Metrics
 from bridge.pipeline import Pipeline
-from bridge.ports import Outcome, Sender
-from bridge.publisher import Publisher
 from bridge.service import pipeline_of, topology_of
 from bridge.settings import Settings
-from bridge.testing.samples import encode
 
 _CONNECT_SECONDS = 10.0
 _CONFIRM_SECONDS = 30.0

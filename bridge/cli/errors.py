@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bridge.broker.topology import Mismatch
 from bridge.core.errors import (
     BridgeError,
     BrokerUnreachable,
@@ -11,9 +12,8 @@ from bridge.core.errors import (
     ConfigInvalid,
     TopologyMismatch,
 )
+from bridge.dev.rabbitmq import RabbitMQFailed, RabbitMQNotInstalled
 from bridge.spool import SpoolDamaged, SpoolHung, SpoolLocked, SpoolUnavailable, SpoolUnusable
-from bridge.testing.rabbitmq import RabbitMQFailed, RabbitMQNotInstalled
-from bridge.topology import Mismatch
 
 NO = 1
 UNAVAILABLE = 69  # EX_UNAVAILABLE of <sysexits.h>

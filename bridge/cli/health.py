@@ -10,8 +10,8 @@ import typer
 from bridge.cli import output
 from bridge.cli.context import ConfigOption, client_settings
 from bridge.cli.errors import CommandFailed, Unavailable
-from bridge.listener import reachable
 from bridge.settings import ServerSettings
+from bridge.web.listener import reachable
 
 TIMEOUT_SECONDS = 3.0
 

@@ -8,11 +8,11 @@ from typing import Annotated
 import typer
 from aio_pika.abc import AbstractIncomingMessage
 
+from bridge.broker.connection import safe_url
 from bridge.cli import broker, output
 from bridge.cli.context import ConfigOption, JsonOption, client_settings
 from bridge.cli.errors import NO, CommandFailed
 from bridge.cli.runtime import run_until_stopped
-from bridge.connection import safe_url
 
 
 def listen(

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from concurrent.futures import wait
 from typing import TypeVar
 
+from bridge.aio import begun
 from bridge.cli import output
 from bridge.cli.errors import Unread
 from bridge.reading import waited_for
-from bridge.tasks import begun
 
 _Result = TypeVar("_Result")
 

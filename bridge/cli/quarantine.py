@@ -19,9 +19,9 @@ from typing import Generic, TypeVar
 from aio_pika.abc import AbstractIncomingMessage, AbstractQueue
 from aio_pika.exceptions import ChannelNotFoundEntity
 
+from bridge.broker.connection import ANSWER_SECONDS, connected, safe_url
 from bridge.cli import broker
 from bridge.cli.errors import CommandFailed
-from bridge.connection import ANSWER_SECONDS, connected, safe_url
 from bridge.core.errors import BrokerUnreachable
 from bridge.core.message import PARKED
 

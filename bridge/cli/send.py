@@ -19,16 +19,16 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from yarl import URL
 
+from bridge.broker.connection import safe_url
 from bridge.cli import output
 from bridge.cli.context import ConfigOption, JsonOption, broker_settings, client_settings
 from bridge.cli.direct import directly
 from bridge.cli.errors import CommandFailed, Unavailable
 from bridge.cli.runtime import run, task_group
 from bridge.cli.sender import Answer, Sender, context_of, sending
-from bridge.connection import safe_url
-from bridge.listener import reachable
+from bridge.dev.samples import known_events, sample
 from bridge.settings import EndpointSettings, Settings
-from bridge.testing.samples import known_events, sample
+from bridge.web.listener import reachable
 
 _IN_FLIGHT = 16
 _SHOWN_BODIES = 3

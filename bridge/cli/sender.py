@@ -13,10 +13,10 @@ from typing import Any, Protocol
 import aiohttp
 import orjson
 
+from bridge.broker.connection import safe_url
 from bridge.cli.errors import Unavailable
-from bridge.connection import safe_url
+from bridge.dev.samples import encode, request_headers
 from bridge.settings import EndpointSettings
-from bridge.testing.samples import encode, request_headers
 from bridge.tls import trusting
 
 _TIMEOUT = aiohttp.ClientTimeout(total=10)

@@ -16,6 +16,7 @@ from functools import partial
 import structlog
 
 from bridge import log
+from bridge.aio import kept_running, threads_watched
 from bridge.cli.context import ConfigOption
 from bridge.cli.errors import AGAIN, Unavailable
 from bridge.cli.patience import in_time
@@ -24,7 +25,6 @@ from bridge.reload import Reloader
 from bridge.service import Service, running
 from bridge.settings import Loaded, ServerSettings, Settings, load
 from bridge.spool import SpoolDamaged
-from bridge.tasks import kept_running, threads_watched
 
 _LEAST_DESCRIPTORS = 64
 """Number of files that the process opens for itself, and a few connections."""

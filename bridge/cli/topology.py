@@ -8,7 +8,8 @@ from pathlib import Path
 
 import typer
 
-from bridge import checking
+from bridge.broker import checking
+from bridge.broker.topology import Exchange, Mode, Queue, Report, Topology
 from bridge.cli import output
 from bridge.cli.broker import first_reachable
 from bridge.cli.context import ConfigOption, JsonOption, client_settings
@@ -16,7 +17,6 @@ from bridge.cli.errors import mismatched
 from bridge.cli.runtime import run
 from bridge.service import topology_of
 from bridge.settings import Settings
-from bridge.topology import Exchange, Mode, Queue, Report, Topology
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import Any, Final
 
 from bridge.contract.deployment import Deployment, Webhook
-from bridge.core.answers import (
+from bridge.web.answers import (
     ACCEPTED,
     ADMIN,
     OF_THE_SERVER,

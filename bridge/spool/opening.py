@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import structlog
 
+from bridge.aio import on_a_thread
 from bridge.spool.commits import connect
 from bridge.spool.errors import SpoolHung, SpoolUnavailable, SpoolUnusable
 from bridge.spool.files import Identity, Lock, Reserve, is_damage, private, suspicion, sync
@@ -21,7 +22,6 @@ from bridge.spool.salvage import put_in_place, salvage
 from bridge.spool.schema import VERSION, complete, foreign, let_it_shrink, version_of
 from bridge.spool.store import TOTALS, Spool
 from bridge.spool.watch import watching
-from bridge.tasks import on_a_thread
 
 _Result = TypeVar("_Result")
 

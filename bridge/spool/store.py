@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import orjson
 import structlog
 
+from bridge.aio import begun
 from bridge.core.message import Message
 from bridge.spool.commits import Append, Delete, NoteTries
 from bridge.spool.errors import SpoolFull, SpoolHung, SpoolUnavailable
@@ -30,7 +31,6 @@ from bridge.spool.rows import (
 )
 from bridge.spool.salvage import rescue
 from bridge.spool.writer import HUNG_SECONDS, Writer
-from bridge.tasks import begun
 
 _READ_ROWS = 64
 _READ_BYTES = 4 * 1024 * 1024

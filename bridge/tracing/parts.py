@@ -15,16 +15,16 @@ from bridge.core.errors import NotAccepted, PayloadInvalid, RequestRefused
 from bridge.core.event import Delivery, Payload
 from bridge.core.identity import Identity
 from bridge.core.message import Message
+from bridge.core.publish import Outbox, Outcome, Publish, Sender
 from bridge.core.routing import Router
-from bridge.dedup import Dedup
-from bridge.http import Answer as HttpAnswer
-from bridge.http import Handler, JsonAnswer
+from bridge.delivery.dedup import Dedup
+from bridge.delivery.outbox import Store
 from bridge.metrics import Metrics
-from bridge.outbox import Store
 from bridge.pipeline import Answer, Endpoint, Pipeline
-from bridge.ports import Outbox, Outcome, Publish, Sender
 from bridge.spool import Row, SpoolFull, Stored
 from bridge.tracing import spans
+from bridge.web.http import Answer as HttpAnswer
+from bridge.web.http import Handler, JsonAnswer
 
 
 class Traces:

@@ -13,7 +13,7 @@ from opentelemetry.trace import Span, StatusCode, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from bridge.core.message import Message
-from bridge.ports import Outcome
+from bridge.core.publish import Outcome
 
 TRACEPARENT = "traceparent"
 

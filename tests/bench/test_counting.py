@@ -9,7 +9,7 @@ from bench.load import Sequence
 from bench.parity import our_message
 from bench.pool import COLUMNS, Bodies, Pool, event_id, read, write
 from bench.stats import percentile, rotated
-from bridge.core.frames import publish_frames
+from bridge.broker.frames import publish_frames
 from bridge.superoffice.payload import parse
 
 

@@ -11,7 +11,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from bench import parity
 from bench.peers import equal
 from bench.pool import EVENT, Bodies, event_id
-from bridge.testing.samples import request_headers
+from bridge.dev.samples import request_headers
 
 SECRET = b"a secret"
 

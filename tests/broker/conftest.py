@@ -5,8 +5,8 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from bridge.publisher import Publisher
-from bridge.topology import Topology
+from bridge.broker.publisher import Publisher
+from bridge.broker.topology import Topology
 from tests.helpers import eventually
 
 

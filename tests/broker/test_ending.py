@@ -5,8 +5,8 @@ import asyncio
 import pytest
 from aio_pika.channel import Channel
 
-from bridge.publisher import Publisher
-from bridge.topology import Topology
+from bridge.broker.publisher import Publisher
+from bridge.broker.topology import Topology
 
 
 @pytest.mark.parametrize("turns", range(1, 9))

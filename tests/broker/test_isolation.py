@@ -6,11 +6,11 @@ import pytest
 from pamqp import commands
 from structlog.testing import capture_logs
 
-from bridge import checking, standing
-from bridge.connection import connect
+from bridge.broker import checking, standing
+from bridge.broker.connection import connect
+from bridge.broker.topology import Queue, Topology
 from bridge.core.message import PARKED, UNROUTED
-from bridge.ports import Outcome
-from bridge.topology import Queue, Topology
+from bridge.core.publish import Outcome
 from tests.broker.peer import SILENCE, Peer
 from tests.broker.test_publisher import outcome_of, publish_all
 from tests.helpers import consumer_queue, drain, eventually, message

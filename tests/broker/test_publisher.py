@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from bridge import checking, connection
-from bridge import publisher as publisher_module
-from bridge.connection import ANSWER_SECONDS
+from bridge.broker import checking, connection
+from bridge.broker import publisher as publisher_module
+from bridge.broker.connection import ANSWER_SECONDS
+from bridge.broker.topology import Topology
 from bridge.core.message import UNROUTED
-from bridge.ports import Outcome, Publish
-from bridge.testing.rabbitmq import free_port
-from bridge.topology import Topology
+from bridge.core.publish import Outcome, Publish
+from bridge.dev.rabbitmq import free_port
 from tests.faults.proxy import Proxy
 from tests.helpers import amqp, consumer_queue, drain, eventually, ids, message
 

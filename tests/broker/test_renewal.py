@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from bridge import publisher as publisher_module
-from bridge import refusals
-from bridge.connection import Connection
-from bridge.ports import Outcome
+from bridge.broker import publisher as publisher_module
+from bridge.broker import refusals
+from bridge.broker.connection import Connection
+from bridge.core.publish import Outcome
 from tests.broker.peer import Peer
 from tests.broker.test_publisher import outcome_of, publish_all
 from tests.helpers import consumer_queue, eventually, message

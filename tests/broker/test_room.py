@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from bridge import publisher as publisher_module
-from bridge import standing
-from bridge.ports import Outcome
-from bridge.topology import Topology
+from bridge.broker import publisher as publisher_module
+from bridge.broker import standing
+from bridge.broker.topology import Topology
+from bridge.core.publish import Outcome
 from tests.broker.peer import Peer, Published
 from tests.broker.test_publisher import outcome_of, publish_all
 from tests.helpers import amqp, consumer_queue, eventually, ids, message

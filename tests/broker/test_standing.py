@@ -4,9 +4,9 @@ import asyncio
 
 from pamqp import commands
 
-from bridge import publisher as publisher_module
-from bridge import standing
-from bridge.topology import Queue, Topology
+from bridge.broker import publisher as publisher_module
+from bridge.broker import standing
+from bridge.broker.topology import Queue, Topology
 from tests.broker.peer import SILENCE, Peer
 from tests.helpers import eventually
 

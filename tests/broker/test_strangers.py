@@ -10,11 +10,11 @@ import pytest
 from aiormq.exceptions import ConnectionClosed, ConnectionNotAllowed, InvalidFrameError
 from pamqp import commands
 
-from bridge import connection
-from bridge.connection import connect, describe
+from bridge.broker import connection
+from bridge.broker.connection import connect, describe
 from bridge.core.errors import BrokerUnreachable
-from bridge.ports import Outcome
-from bridge.testing.rabbitmq import free_port
+from bridge.core.publish import Outcome
+from bridge.dev.rabbitmq import free_port
 from tests.broker.peer import Peer
 from tests.broker.test_publisher import outcome_of
 from tests.helpers import add_vhost, delete_vhost, eventually, message

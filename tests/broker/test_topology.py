@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
-from bridge import standing
-from bridge.checking import check
+from bridge.broker import standing
+from bridge.broker.checking import check
+from bridge.broker.topology import UNROUTED_LIMIT, Queue, Topology
 from bridge.core.message import PARKED, UNROUTED
-from bridge.ports import Outcome
-from bridge.topology import UNROUTED_LIMIT, Queue, Topology
+from bridge.core.publish import Outcome
 from tests.helpers import amqp, consumer_queue, drain, eventually, message
 
 WANTED = Topology.of(["superoffice", "crm.contacts", "superoffice"])

@@ -2,8 +2,8 @@
 
 import pytest
 
-from bridge.confirms import WINDOW, WINDOW_BYTES
-from bridge.ports import Outcome
+from bridge.broker.channel import WINDOW, WINDOW_BYTES
+from bridge.core.publish import Outcome
 from tests.helpers import consumer_queue, eventually, ids, message
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge.testing.rabbitmq import free_port
+from bridge.dev.rabbitmq import free_port
 
 AUDIT = Path(__file__).parents[2] / ".ci" / "audit"
 

@@ -5,7 +5,7 @@ import pytest
 from bridge import __version__
 from bridge.cli.errors import exit_code, lines
 from bridge.core.errors import BridgeError, BrokerUnreachable, ConfigInvalid, Problem
-from bridge.testing.rabbitmq import RabbitMQNotInstalled
+from bridge.dev.rabbitmq import RabbitMQNotInstalled
 from tests.cli.conftest import invoke, running
 
 COMMANDS = (

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 import pytest
 
 from bridge.cli.demonstration import EVENTS
-from bridge.testing import rabbitmq
+from bridge.dev import rabbitmq
 from tests.cli.conftest import alive, close_listeners, environment, family, invoke, running
 from tests.helpers import eventually
 
@@ -168,7 +168,7 @@ def test_it_prints_what_arrives_also_on_a_new_connection(broker, directory, node
 
 WITHOUT_SERVER = """
 from bridge.cli.app import main
-from bridge.testing import rabbitmq
+from bridge.dev import rabbitmq
 
 rabbitmq.DEBIAN_SERVER = "/nowhere/rabbitmq-server"
 main()

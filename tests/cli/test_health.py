@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from bridge.testing.rabbitmq import free_port
+from bridge.dev.rabbitmq import free_port
 from tests.cli.conftest import invoke, running
 
 SECRET = {"SUPEROFFICE_SECRET": "x"}

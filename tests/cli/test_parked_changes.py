@@ -7,7 +7,7 @@ import pika
 import pytest
 
 from bridge.core.message import PARKED
-from bridge.testing.samples import encode, sample
+from bridge.dev.samples import encode, sample
 from tests.cli.conftest import invoke
 from tests.contract.validation import SYNTHETIC
 from tests.helpers import amqp, drain, id_of

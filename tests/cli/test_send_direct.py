@@ -12,7 +12,7 @@ from bridge.cli.context import broker_settings
 from bridge.cli.direct import directly
 from bridge.cli.sender import sending
 from bridge.core.message import UNROUTED
-from bridge.testing.samples import sample
+from bridge.dev.samples import sample
 from tests.cli.conftest import invoke
 from tests.helpers import amqp, consumer_queue, drain
 

@@ -17,7 +17,7 @@ from pika.exceptions import ChannelClosedByBroker, ChannelWrongStateError
 from typer.testing import CliRunner
 
 from bridge.cli.app import app
-from bridge.testing.rabbitmq import RabbitMQNode
+from bridge.dev.rabbitmq import RabbitMQNode
 from tests.consumers.programs import DEAD_LETTERS, PROGRAMS, ROOT, Consumer, Program, until
 from tests.faults.process import BridgeProcess
 from tests.helpers import amqp, wipe

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from bridge.contract import Deployment, Webhook, asyncapi
 from bridge.contract.channels import channels
+from bridge.contract.deployed import deployment_of, with_examples
 from bridge.core.message import (
     PARKED,
     UNROUTED,
@@ -27,7 +28,6 @@ from bridge.core.message import (
     unrouted_message,
 )
 from bridge.core.routing import Route, Router, Target
-from bridge.deployed import deployment_of, with_examples
 from bridge.settings import load
 from bridge.spool.rows import row_of
 from bridge.superoffice.catalogue import ENTITIES

@@ -6,8 +6,8 @@ import dataclasses
 import json
 
 from bridge.contract import Deployment
+from bridge.contract.deployed import Documents, deployment_of, with_examples
 from bridge.core.routing import Route
-from bridge.deployed import Documents, deployment_of, with_examples
 from bridge.settings import load
 from tests.contract.generated import ROOT, examples
 from tests.contract.test_asyncapi import ROUTED

@@ -9,10 +9,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from bridge.dev.rabbitmq import free_port
 from bridge.service import Service, running
 from bridge.settings import load
 from bridge.superoffice.signature import sign
-from bridge.testing.rabbitmq import free_port
 
 SECRET = b"s3cret"
 

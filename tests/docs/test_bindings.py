@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 
+from bridge.broker.topology import Topology
 from bridge.core.routing import TopicPattern
+from bridge.dev.rabbitmq import RabbitMQNode
+from bridge.dev.samples import encode, known_events, sample
 from bridge.settings import load
 from bridge.superoffice.normalize import normalize
 from bridge.superoffice.payload import parse
-from bridge.testing.rabbitmq import RabbitMQNode
-from bridge.testing.samples import encode, known_events, sample
-from bridge.topology import Topology
 from tests.docs.documents import Row, blocks, document, section, spans, table
 from tests.docs.events import delivery, published
 from tests.helpers import amqp

@@ -7,9 +7,9 @@ import re
 import pytest
 
 from bridge.core.message import cloudevent
+from bridge.dev.samples import encode, sample
 from bridge.superoffice.normalize import normalize
 from bridge.superoffice.payload import parse
-from bridge.testing.samples import encode, sample
 from tests.consumers.programs import NOT_RUN, PROGRAMS, SOURCES
 from tests.docs.documents import table
 from tests.docs.events import delivery

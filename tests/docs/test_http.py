@@ -10,10 +10,12 @@ from typing import Any
 import aiohttp
 from aiohttp import hdrs
 
-from bridge import outbox, pipeline, receiver
-from bridge.core.answers import ACCEPTED, OF_THE_SERVER, REFUSALS, UNREADABLE
-from bridge.ports import Outcome
+from bridge import pipeline
+from bridge.core.publish import Outcome
+from bridge.delivery import outbox
 from bridge.service import Service
+from bridge.web import receiver
+from bridge.web.answers import ACCEPTED, OF_THE_SERVER, REFUSALS, UNREADABLE
 from tests.docs.documents import section, span, spans, table
 from tests.docs.requests import BODY, CASES, FOREIGN, Headers, post, signed, webhook
 from tests.docs.source import answer_statuses, calls, first_texts, texts, tree

@@ -12,8 +12,9 @@ import pamqp.frame
 import pytest
 from pamqp.header import ContentHeader
 
+from bridge.broker.frames import publish_frames
+from bridge.broker.topology import UNROUTED_LIMIT
 from bridge.core.event import Delivery
-from bridge.core.frames import publish_frames
 from bridge.core.message import (
     MAX_HEADER_BYTES,
     Message,
@@ -25,7 +26,6 @@ from bridge.core.routing import Route
 from bridge.settings import load
 from bridge.superoffice.normalize import normalize
 from bridge.superoffice.payload import parse
-from bridge.topology import UNROUTED_LIMIT
 from tests.docs.documents import blocks, section, span, spans, table
 from tests.docs.events import RECEIVED_NS, delivery, normalized, published
 from tests.docs.source import PACKAGE, first_texts

@@ -11,13 +11,13 @@ import aiohttp
 import jsonschema_rs
 import pytest
 
-from bridge.admin import Admin
 from bridge.contract import documents
-from bridge.core.answers import PROBLEM, REFUSALS
-from bridge.deployed import Documents, deployment_of
+from bridge.contract.deployed import Documents, deployment_of
 from bridge.metrics import Metrics
 from bridge.service import Service
 from bridge.settings import Settings, load
+from bridge.web.admin import Admin
+from bridge.web.answers import PROBLEM, REFUSALS
 from tests.docs.requests import BODY, CASES, ENDPOINTS, ENVIRON, post
 
 EVERYWHERE = {"Content-Length", "Content-Type", "Date"}

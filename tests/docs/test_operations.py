@@ -12,8 +12,8 @@ import pytest
 import yaml
 from pika.adapters.blocking_connection import BlockingChannel
 
+from bridge.broker.topology import Topology
 from bridge.core.message import UNROUTED
-from bridge.topology import Topology
 from tests.docs.documents import ROOT, blocks, document, section, span, spans, table
 from tests.docs.test_bindings import DEFAULT_URL
 from tests.helpers import amqp, drain, eventually, ids

@@ -9,7 +9,7 @@ from typing import Any
 from opentelemetry import trace
 from opentelemetry.trace import format_trace_id
 
-from bridge.ports import Outcome
+from bridge.core.publish import Outcome
 from bridge.tracing.exporting import FLUSH_SECONDS
 from tests.docs.documents import blocks, document, section, span, spans, table
 from tests.docs.source import PACKAGE, answer_statuses, first_texts, tree

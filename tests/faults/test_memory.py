@@ -6,7 +6,7 @@ from pathlib import Path
 
 import orjson
 
-from bridge.testing.samples import sample
+from bridge.dev.samples import sample
 from tests.faults.client import Connection
 from tests.faults.ledger import CONCURRENT
 from tests.faults.webhooks import signature

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hmac
 
-from bridge.testing.samples import encode, sample
+from bridge.dev.samples import encode, sample
 
 SECRET = b"Kjempehemmelig"
 

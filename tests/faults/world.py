@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from bridge.core.message import PARKED, UNROUTED
-from bridge.testing.rabbitmq import RabbitMQNode
+from bridge.dev.rabbitmq import RabbitMQNode
 from tests.faults.consumer import Consumer
 from tests.faults.ledger import Counts, Ledger
 from tests.faults.process import ROOT, BridgeProcess, until

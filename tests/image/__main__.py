@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from http.client import HTTPConnection
 from pathlib import Path
 
-from bridge.testing.rabbitmq import RabbitMQNode, free_port
-from bridge.testing.samples import encode, request_headers, sample
+from bridge.dev.rabbitmq import RabbitMQNode, free_port
+from bridge.dev.samples import encode, request_headers, sample
 from tests.helpers import consumer_queue, id_of, ids
 from tests.image.buildah import BASE, IMAGE, Buildah
 from tests.image.container import Container, process_one

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from bridge.testing.rabbitmq import RabbitMQNode, find_installation
+from bridge.dev.rabbitmq import RabbitMQNode, find_installation
 from tests.cli.conftest import invoke, running
 from tests.cli.test_parked import deliver
 from tests.helpers import amqp, deprecated

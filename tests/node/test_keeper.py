@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from bridge.testing.keeper import Guardian
+from bridge.dev.keeper import Guardian
 from tests.node.conftest import owner, processes_of, wait_until
 
 OWNER = """
 import os, signal, sys
 from pathlib import Path
-from bridge.testing.keeper import Guardian
+from bridge.dev.keeper import Guardian
 
 parent = Path(sys.stdin.readline().strip())
 guardian = Guardian(parent)

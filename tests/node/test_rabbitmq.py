@@ -10,8 +10,8 @@ import pika
 import pytest
 from pika.exceptions import AMQPConnectionError
 
-from bridge.testing import rabbitmq
-from bridge.testing.rabbitmq import RabbitMQFailed, RabbitMQNode, find_installation
+from bridge.dev import rabbitmq
+from bridge.dev.rabbitmq import RabbitMQFailed, RabbitMQNode, find_installation
 from tests.helpers import amqp
 from tests.node.conftest import processes_of, wait_until
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from bridge.testing import rabbitmq
-from bridge.testing.rabbitmq import (
+from bridge.dev import rabbitmq
+from bridge.dev.rabbitmq import (
     RabbitMQFailed,
     RabbitMQNode,
     RabbitMQNotInstalled,
@@ -24,7 +24,7 @@ from tests.node.conftest import ROOT, owner, processes_of, wait_until
 OWNER = """
 import os, signal, sys
 from pathlib import Path
-from bridge.testing.rabbitmq import RabbitMQNode
+from bridge.dev.rabbitmq import RabbitMQNode
 
 with RabbitMQNode.start(Path(sys.stdin.readline().strip())) as node:
     if os.fork():
@@ -72,7 +72,7 @@ def python_of(user):
     for candidate in (sys.executable, "/usr/bin/python3"):
         try:
             subprocess.run(
-                [candidate, "-c", "import bridge.testing.rabbitmq"],
+                [candidate, "-c", "import bridge.dev.rabbitmq"],
                 cwd=ROOT,
                 user=user,
                 check=True,
@@ -88,7 +88,7 @@ def python_of(user):
 def test_ordinary_user_can_start_a_node(writable_by_nobody):
     """No root is needed: neither for the server nor for rabbitmqctl."""
     script = (
-        "import sys; from pathlib import Path; from bridge.testing.rabbitmq import RabbitMQNode\n"
+        "import sys; from pathlib import Path; from bridge.dev.rabbitmq import RabbitMQNode\n"
         "with RabbitMQNode.start(Path(sys.argv[1])) as node: print(node.ctl('eval', 'node().'))"
     )
     done = subprocess.run(

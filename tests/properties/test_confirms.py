@@ -12,9 +12,9 @@ from pamqp import commands
 from pamqp.body import ContentBody
 from pamqp.header import ContentHeader
 
-from bridge.confirms import ConfirmChannel
+from bridge.broker.channel import ConfirmChannel
 from bridge.core.message import UNROUTED
-from bridge.ports import Outcome, Publish
+from bridge.core.publish import Outcome, Publish
 from tests.helpers import message
 
 Kinds = st.sampled_from(["ack", "nack"])

@@ -16,7 +16,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from bridge.dedup import Claim, Dedup, Key
+from bridge.delivery.dedup import Claim, Dedup, Key
 
 KEYS: list[Key] = [b"%d" % n for n in range(4)]
 

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from bridge import confirms
-from bridge.confirms import ConfirmChannel
-from bridge.incoming import Incoming
-from bridge.ports import Outcome, Publish
-from bridge.refusals import Refusals
-from bridge.returns import Return
+from bridge.broker import channel as confirms
+from bridge.broker.channel import ConfirmChannel
+from bridge.broker.incoming import Incoming
+from bridge.broker.refusals import Refusals
+from bridge.broker.returns import Return
+from bridge.core.publish import Outcome, Publish
 from tests.helpers import message
 from tests.properties.test_confirms import STRAY, Wire
 

@@ -11,9 +11,9 @@ import tracemalloc
 import orjson
 import pytest
 
+from bridge.broker.frames import publish_frames
 from bridge.core.errors import PayloadInvalid
 from bridge.core.event import Delivery
-from bridge.core.frames import publish_frames
 from bridge.core.message import Message, event_message, parked_message, source_uri
 from bridge.core.routing import Route, Router, TopicPattern
 from bridge.superoffice.normalize import normalize

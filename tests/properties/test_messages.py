@@ -16,8 +16,8 @@ from pamqp import commands
 from pamqp.body import ContentBody
 from pamqp.header import ContentHeader
 
+from bridge.broker.frames import publish_frames
 from bridge.core.event import Delivery, Event
-from bridge.core.frames import publish_frames
 from bridge.core.message import (
     Message,
     event_message,

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from bridge.core.errors import ContextRefused, NotAccepted, PayloadInvalid, SignatureInvalid
 from bridge.core.event import Delivery
 from bridge.core.message import PARKED, Message
+from bridge.core.publish import Outcome
 from bridge.core.routing import Route, Router
-from bridge.dedup import Dedup
+from bridge.delivery.dedup import Dedup
 from bridge.metrics import Metrics
 from bridge.pipeline import Answer, Endpoint, Pipeline
-from bridge.ports import Outcome
 from bridge.superoffice.signature import sign
 from tests.properties.json_texts import joined, strings, texts, values
 from tests.properties.oracles import is_key, read

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from pika import BasicProperties
 
-from bridge.testing.rabbitmq import RabbitMQNode, find_installation
-from bridge.testing.samples import encode, request_headers, sample
+from bridge.dev.rabbitmq import RabbitMQNode, find_installation
+from bridge.dev.samples import encode, request_headers, sample
 from tests.cli.conftest import running
 from tests.docs.documents import blocks, section
 from tests.docs.test_bindings import DEFAULT_URL

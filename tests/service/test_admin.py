@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from bridge import log
+from bridge.dev.rabbitmq import free_port
 from bridge.spool import SpoolLocked
-from bridge.testing.rabbitmq import free_port
 from tests.helpers import amqp, consumer_queue, eventually, id_of
 from tests.service.conftest import sign, webhook
 

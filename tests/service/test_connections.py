@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, closing
 
 import pytest
 
-from bridge import http
+from bridge.web import http
 from tests.faults.process import until
 from tests.helpers import eventually, id_of
 from tests.service.conftest import sign, webhook

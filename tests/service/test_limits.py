@@ -10,7 +10,8 @@ from contextlib import suppress
 
 import pytest
 
-from bridge import http, limits, log
+from bridge import log
+from bridge.web import http, limits
 from tests.helpers import eventually
 from tests.service.conftest import sign, webhook
 
@@ -426,7 +427,7 @@ async def test_other_refusals_are_not_counted(serving):
 
 SCRIPT = """
 import resource, sys
-from bridge.listener import affordable
+from bridge.web.listener import affordable
 resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[1]), int(sys.argv[2])))
 print(affordable(1000, others=50), resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 """

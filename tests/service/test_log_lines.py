@@ -9,9 +9,9 @@ import pytest
 import structlog
 
 from bridge import log
-from bridge.http import HttpServer
-from bridge.limits import Limits
-from bridge.listener import Listener
+from bridge.web.http import HttpServer
+from bridge.web.limits import Limits
+from bridge.web.listener import Listener
 from tests.service.conftest import webhook
 from tests.service.test_receiver import OPEN, OSLO, raw
 

@@ -10,7 +10,7 @@ import pytest
 
 from bridge import log
 from bridge.core.message import PARKED, UNROUTED
-from bridge.testing.rabbitmq import free_port
+from bridge.dev.rabbitmq import free_port
 from tests.helpers import consumer_queue, drain, eventually, id_of, ids
 from tests.service.conftest import SECRET, sign, webhook
 

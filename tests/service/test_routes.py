@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 from bridge.core.message import UNROUTED
-from bridge.ports import Outcome
+from bridge.core.publish import Outcome
 from tests.helpers import amqp, consumer_queue, drain, eventually, id_of, ids
 from tests.service.conftest import sign, webhook
 

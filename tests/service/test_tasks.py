@@ -2,7 +2,7 @@
 
 import asyncio
 
-from bridge import tasks
+from bridge import aio as tasks
 from tests.helpers import eventually
 from tests.service.conftest import webhook
 

@@ -14,8 +14,8 @@ from structlog.testing import capture_logs
 
 from bridge.core.errors import ConfigInvalid
 from bridge.core.message import PARKED
+from bridge.dev.rabbitmq import free_port
 from bridge.spool import Row
-from bridge.testing.rabbitmq import free_port
 from bridge.tracing import opened
 from tests.helpers import consumer_queue, drain, eventually, id_of, message
 from tests.service.conftest import SECRET, sign, webhook

@@ -4,12 +4,12 @@ import subprocess
 import sys
 import time
 
-from bridge.dedup import Dedup
+from bridge.delivery.dedup import Dedup
+from bridge.dev.rabbitmq import free_port
 from bridge.metrics import Metrics
 from bridge.pipeline import Pipeline
 from bridge.service import pipeline_of
 from bridge.settings import load
-from bridge.testing.rabbitmq import free_port
 
 RUN = """
 import asyncio, sys

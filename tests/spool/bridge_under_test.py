@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from bridge.core.message import PARKED
-from bridge.drain import Drain
+from bridge.core.publish import Outcome
+from bridge.delivery.drain import Drain
+from bridge.delivery.outbox import Outbox
 from bridge.metrics import Metrics
-from bridge.outbox import Outbox
-from bridge.ports import Outcome
 from tests.helpers import message
 from tests.spool.scripted import ScriptedBroker
 from tests.spool.stepping import SteppedLoop, SteppedSpool

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from bridge.core.message import PARKED
-from bridge.ports import Outcome, Publish
+from bridge.core.publish import Outcome, Publish
 
 
 class Flight:

@@ -7,10 +7,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from bridge import log
-from bridge.core import held
-from bridge.core.due import TRIALS_A_SECOND
 from bridge.core.message import PARKED
-from bridge.ports import Outcome
+from bridge.core.publish import Outcome
+from bridge.delivery import held
+from bridge.delivery.due import TRIALS_A_SECOND
 from tests.spool.bridge_under_test import DEADLINE
 from tests.spool.test_places import KEYS, PLACES, RECORDS, WELL, Village
 

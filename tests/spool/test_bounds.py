@@ -2,9 +2,9 @@
 
 import pytest
 
-from bridge.core import held, places
-from bridge.core.due import TRIALS_A_SECOND
-from bridge.ports import Outcome
+from bridge.core.publish import Outcome
+from bridge.delivery import held, places
+from bridge.delivery.due import TRIALS_A_SECOND
 from tests.spool.bridge_under_test import DEADLINE
 from tests.spool.test_places import KEYS, Village
 

@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from bridge.drain import WINDOW
-from bridge.ports import Outcome, Publish
+from bridge.core.publish import Outcome, Publish
+from bridge.delivery.drain import WINDOW
 from tests.spool.bridge_under_test import DEADLINE, REFUSED_TRIES, Bridge
 
 RECORD = ("superoffice", "Cust1", "contact", 1)

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bridge.core.message import PARKED
-from bridge.ports import Outcome
+from bridge.core.publish import Outcome
 from tests.spool.bridge_under_test import DEADLINE, EXCHANGES, REFUSED_TRIES, Bridge
 
 MEMORY = Path("/dev/shm")  # noqa: S108  # where an fsync costs nothing

@@ -12,6 +12,7 @@ from contextlib import closing, suppress
 import pytest
 from structlog.testing import capture_logs
 
+from bridge.aio import threads_watched
 from bridge.spool import (
     Spool,
     SpoolFull,
@@ -30,7 +31,6 @@ from bridge.spool import (
 from bridge.spool.commits import Append, Delete, commit, connect
 from bridge.spool.files import Identity, is_damage, suspicion
 from bridge.spool.store import TOTALS
-from bridge.tasks import threads_watched
 from tests.faults import damage, disks
 from tests.helpers import eventually, message
 

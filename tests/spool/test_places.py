@@ -11,11 +11,10 @@ from itertools import product
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bridge import sweep, waiting
-from bridge.core import held, places, records
 from bridge.core.backoff import delay
 from bridge.core.message import PARKED
-from bridge.ports import Outcome
+from bridge.core.publish import Outcome
+from bridge.delivery import held, places, records, sweep, waiting
 from tests.spool.bridge_under_test import DEADLINE, EXCHANGES, Bridge
 from tests.spool.scripted import ScriptedBroker
 from tests.spool.test_model import directory

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bridge import waiting
 from bridge.core.event import record_of
-from bridge.ports import Outcome
+from bridge.core.publish import Outcome
+from bridge.delivery import waiting
 from bridge.spool import Spool
 from bridge.spool.rows import record_key, record_keys, row_to_store
 from tests.helpers import message

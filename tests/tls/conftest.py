@@ -4,7 +4,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from bridge.testing.rabbitmq import RabbitMQNode, find_installation
+from bridge.dev.rabbitmq import RabbitMQNode, find_installation
 from tests.faults.process import BridgeProcess, reserve_port, until
 from tests.helpers import nothing_deprecated
 from tests.tls.authority import Authority

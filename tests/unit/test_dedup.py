@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from bridge.dedup import Dedup
+from bridge.delivery.dedup import Dedup
 
 KEY = b"digest"
 

@@ -1,8 +1,8 @@
 """The lines of what is to be tried: by time, and at a bounded rate whatever was tried before."""
 
-from bridge.core.due import TRIALS_A_SECOND, Due
-from bridge.core.held import Held
-from bridge.core.places import Aside
+from bridge.delivery.due import TRIALS_A_SECOND, Due
+from bridge.delivery.held import Held
+from bridge.delivery.places import Aside
 
 
 def held(seq, **what):

@@ -3,8 +3,8 @@
 import pytest
 from structlog.testing import capture_logs
 
-from bridge.failures import Failures, Limited, source_of
 from bridge.sampling import Sampled
+from bridge.web.throttle import Failures, Limited, source_of
 
 
 class Clock:

@@ -8,8 +8,8 @@ from pamqp import commands
 from pamqp.body import ContentBody
 from pamqp.header import ContentHeader
 
+from bridge.broker.frames import publish_frames
 from bridge.core.errors import MessageInvalid
-from bridge.core.frames import publish_frames
 from bridge.core.message import Message
 
 MESSAGE = Message(

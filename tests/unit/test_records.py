@@ -1,6 +1,6 @@
 """Very many records in bounded memory."""
 
-from bridge.core.records import Records, Sketch
+from bridge.delivery.records import Records, Sketch
 
 
 def test_what_was_added_is_found_and_little_else():

@@ -11,11 +11,11 @@ import orjson
 import pytest
 
 from bridge.core.event import Delivery
+from bridge.dev.samples import encode, known_events, request_headers, sample, sign
 from bridge.superoffice.catalogue import ENTITIES, LIST_NAMES
 from bridge.superoffice.normalize import normalize
 from bridge.superoffice.payload import is_date_time, parse
 from bridge.superoffice.signature import HEADER, verify
-from bridge.testing.samples import encode, known_events, request_headers, sample, sign
 
 GOLDEN = sorted(path.parent for path in (Path(__file__).parents[1] / "samples").glob("*/body.json"))
 NOW = datetime(2026, 3, 2, 9, 15, 27, 123456, tzinfo=UTC)

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
-from bridge.turns import PIECE_BYTES, Turns
+from bridge.web.turns import PIECE_BYTES, Turns
 
 
 class Client:

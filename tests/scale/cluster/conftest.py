@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 
-from bridge.testing.cluster import RabbitMQCluster
+from bridge.dev.cluster import RabbitMQCluster
 from tests.scale.cluster.world import running
 
 

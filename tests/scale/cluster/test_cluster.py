@@ -11,7 +11,7 @@ from tests.node.conftest import ROOT, processes_of, wait_until
 OWNER = """
 import signal, sys
 from pathlib import Path
-from bridge.testing.cluster import RabbitMQCluster
+from bridge.dev.cluster import RabbitMQCluster
 
 with RabbitMQCluster.start(Path(sys.argv[1]), size=2):
     print("up", flush=True)

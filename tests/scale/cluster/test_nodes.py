@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from bridge.core.message import PARKED, UNROUTED
-from bridge.testing.cluster import at_once
-from bridge.testing.rabbitmq import RabbitMQNode
+from bridge.dev.cluster import at_once
+from bridge.dev.rabbitmq import RabbitMQNode
 from tests.faults.world import FULL, ROW_LIMIT, size
 from tests.scale.cluster.world import now
 

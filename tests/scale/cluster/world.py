@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from bridge.testing.cluster import RabbitMQCluster
-from bridge.testing.rabbitmq import RabbitMQNode
+from bridge.dev.cluster import RabbitMQCluster
+from bridge.dev.rabbitmq import RabbitMQNode
 from tests.faults.consumer import Consumer
 from tests.faults.process import BridgeProcess, until
 from tests.faults.world import DEADLINE, FULL, QUEUES, QUORUM, SCALE_RESULTS, World

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bridge.core.message import PARKED
-from bridge.core.places import Place, levels
-from bridge.core.records import Records
+from bridge.delivery.places import Place, levels
+from bridge.delivery.records import Records
 
 HELD_OF_A_PLACE = 100
 """Maximum number of rows of a place that are held for what they did; then the place is blamed."""

@@ -17,8 +17,8 @@ import structlog
 from aiohttp import web
 from aiohttp.streams import StreamReader
 
-from bridge.core.answers import OF_THE_SERVER, PROBLEM, TITLES, Refusal
-from bridge.turns import LONGEST_SECONDS, PIECE_BYTES, Turns
+from bridge.web.answers import OF_THE_SERVER, PROBLEM, TITLES, Refusal
+from bridge.web.turns import LONGEST_SECONDS, PIECE_BYTES, Turns
 
 MAX_LINE_BYTES = 8190
 MAX_FIELD_BYTES = 8190

@@ -16,14 +16,14 @@ from datetime import UTC, datetime
 import structlog
 
 from bridge.core.backoff import refusal_pause, silence_pause
-from bridge.core.closers import Closers
-from bridge.core.due import Due
-from bridge.core.held import Charge, Held, HeldRows, Key
 from bridge.core.message import PARKED, Message, refused_message
-from bridge.core.places import Aside, Places, Why, place_of
-from bridge.core.records import Records
-from bridge.core.shares import Shares
-from bridge.ports import Outcome, Publish, Sender
+from bridge.core.publish import Outcome, Publish, Sender
+from bridge.delivery.closers import Closers
+from bridge.delivery.due import Due
+from bridge.delivery.held import Charge, Held, HeldRows, Key
+from bridge.delivery.places import Aside, Places, Why, place_of
+from bridge.delivery.records import Records
+from bridge.delivery.shares import Shares
 from bridge.spool import Row, Spool
 
 GONE_SECONDS = 600.0

@@ -15,8 +15,8 @@ from pamqp import commands
 from pamqp.body import ContentBody
 from pamqp.header import ContentHeader
 
-from bridge.ports import Outcome
-from bridge.returns import Return
+from bridge.broker.returns import Return
+from bridge.core.publish import Outcome
 
 _Confirm = commands.Basic.Ack | commands.Basic.Nack
 

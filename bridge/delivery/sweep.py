@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bridge.aside import Shelf
-from bridge.core.records import Records
+from bridge.delivery.aside import Shelf
+from bridge.delivery.records import Records
 
 _WINDOW = 256
 _REST = 9

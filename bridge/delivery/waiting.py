@@ -10,7 +10,7 @@ from __future__ import annotations
 import structlog
 
 from bridge.core.event import Record
-from bridge.core.records import Sketch
+from bridge.delivery.records import Sketch
 from bridge.spool import Spool, record_key
 
 _AT_ONCE = 1024

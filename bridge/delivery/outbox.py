@@ -16,9 +16,9 @@ import structlog
 
 from bridge.core.event import Record
 from bridge.core.message import Message
-from bridge.core.order import Lines
-from bridge.drain import Drain
-from bridge.ports import Outcome, Publish, Sender
+from bridge.core.publish import Outcome, Publish, Sender
+from bridge.delivery.drain import Drain
+from bridge.delivery.lines import Lines
 from bridge.sampling import Sampled, note_events
 from bridge.spool import Row, SpoolFull, Stored
 

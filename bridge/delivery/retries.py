@@ -7,13 +7,13 @@ from collections.abc import Callable
 
 import structlog
 
-from bridge.aside import GONE_SECONDS, Shelf, parked
 from bridge.core.backoff import silence_pause
-from bridge.core.held import Held
-from bridge.core.places import Aside, Why
-from bridge.ports import Outcome, Publish, Sender
+from bridge.core.publish import Outcome, Publish, Sender
+from bridge.delivery.aside import GONE_SECONDS, Shelf, parked
+from bridge.delivery.held import Held
+from bridge.delivery.places import Aside, Why
+from bridge.delivery.tally import Tally
 from bridge.spool import Row, Spool
-from bridge.tally import Tally
 
 TRIALS = 8
 """Maximum number of rows that are tried at a time, each alone on a channel."""

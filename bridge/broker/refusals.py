@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bridge.core.message import UNROUTED
-from bridge.ports import Outcome, Publish
+from bridge.core.publish import Outcome, Publish
 
 _PLACES = 10_000
 """Maximum number of pairs of exchange and routing key that are remembered: a sender picks keys."""

@@ -1,8 +1,8 @@
 """From the spool to the broker, in the order of acceptance per record, until nothing waits.
 
 ``backlog`` counts the rows that wait for their turn. New events go behind those of their record
-alone, as soon as it is known which records wait (``bridge.waiting``). What waits for something else
-than its turn is passed over (``bridge.aside``) and does not count.
+alone, as soon as it is known which records wait (``bridge.delivery.waiting``). What waits for
+something else than its turn is passed over (``bridge.delivery.aside``) and does not count.
 
 The *pass* reads each row once, by ascending number. A *sweep* reads again what was passed over, up
 to where the pass is, beside it and in the same order, and publishes few rows at first. Whose record
@@ -19,19 +19,19 @@ from itertools import islice
 
 import structlog
 
-from bridge.aside import Shelf, parked
 from bridge.core.event import Record
 from bridge.core.message import Message
-from bridge.core.order import Lines
-from bridge.core.places import Aside
-from bridge.core.records import Records
+from bridge.core.publish import Outcome, Publish, Sender
+from bridge.delivery.aside import Shelf, parked
+from bridge.delivery.lines import Lines
+from bridge.delivery.places import Aside
+from bridge.delivery.records import Records
+from bridge.delivery.retries import TRIALS, Retries
+from bridge.delivery.sweep import Pace, Sweep
+from bridge.delivery.tally import Tally
+from bridge.delivery.waiting import Waiting
 from bridge.metrics import Metrics
-from bridge.ports import Outcome, Publish, Sender
-from bridge.retries import TRIALS, Retries
 from bridge.spool import Row, Spool
-from bridge.sweep import Pace, Sweep
-from bridge.tally import Tally
-from bridge.waiting import Waiting
 
 WINDOW = 256
 """Rows in flight at a time."""

@@ -25,7 +25,7 @@ from tempfile import gettempdir
 from typing import Any, Self, TypeVar
 
 from bridge.core.errors import BridgeError
-from bridge.testing.home import (
+from bridge.dev.home import (
     LOOPBACK,
     Family,
     environment,
@@ -33,7 +33,7 @@ from bridge.testing.home import (
     link_home,
     write_files,
 )
-from bridge.testing.keeper import Guardian
+from bridge.dev.keeper import Guardian
 
 DEBIAN_SERVER = "/usr/lib/rabbitmq/bin/rabbitmq-server"
 STARTS = 3

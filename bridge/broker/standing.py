@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import structlog
 
-from bridge.checking import check
+from bridge.broker.checking import check
+from bridge.broker.room import Room
+from bridge.broker.topology import Mismatch, Mode, Report, Topology
 from bridge.core.errors import BrokerError, NoRoom
-from bridge.room import Room
-from bridge.topology import Mismatch, Mode, Report, Topology
 
 RECHECK_SECONDS = 10.0
 """How often a topology with a mismatch is looked at again."""

@@ -14,7 +14,7 @@ from pamqp.body import ContentBody
 from pamqp.header import ContentHeader
 
 from bridge.core.message import UNROUTED, Message, unrouted_message
-from bridge.ports import Publish
+from bridge.core.publish import Publish
 
 
 class Return:

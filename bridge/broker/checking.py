@@ -17,9 +17,9 @@ import aio_pika
 from aio_pika.abc import AbstractChannel
 from aiormq.exceptions import AMQPChannelError
 
-from bridge.connection import ANSWER_SECONDS, Connection, broker_errors, connect, describe
+from bridge.broker.connection import ANSWER_SECONDS, Connection, broker_errors, connect, describe
+from bridge.broker.topology import Exchange, Mismatch, Mode, Queue, Report, Topology
 from bridge.core.errors import BrokerUnreachable
-from bridge.topology import Exchange, Mismatch, Mode, Queue, Report, Topology
 
 _SILENT_AT_MOST = 2
 """Maximum number of objects a broker gives no answer about before it has given any."""

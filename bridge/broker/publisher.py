@@ -15,17 +15,17 @@ from itertools import cycle
 import aiormq
 import structlog
 
-from bridge.alone import Question, Site, Trials
-from bridge.confirms import ConfirmChannel
-from bridge.connection import HEARTBEAT, Connection, broker_errors, connect, safe_url
+from bridge.broker.alone import Question, Site, Trials
+from bridge.broker.channel import ConfirmChannel
+from bridge.broker.connection import HEARTBEAT, Connection, broker_errors, connect, safe_url
+from bridge.broker.room import Room
+from bridge.broker.standing import Standing
+from bridge.broker.topology import Mismatch, Mode, Topology
 from bridge.core.backoff import delay
 from bridge.core.errors import BrokerError
 from bridge.core.message import UNROUTED, Message
-from bridge.ports import Outcome, Publish
-from bridge.room import Room
+from bridge.core.publish import Outcome, Publish
 from bridge.sampling import Sampled, note_events
-from bridge.standing import Standing
-from bridge.topology import Mismatch, Mode, Topology
 
 REFUSING_SECONDS = 2.0
 """For how long one connection may refuse messages until it is renewed; twice as long each time."""

@@ -21,9 +21,9 @@ from aiohttp.http import HttpVersion11, RawRequestMessage, StreamWriter
 from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import ERROR
 
-from bridge.core.answers import OF_THE_SERVER, PROBLEM, Refusal
-from bridge.limits import LimitedProtocol, LimitedServer, Limits, forget_frames
 from bridge.sampling import Sampled
+from bridge.web.answers import OF_THE_SERVER, PROBLEM, Refusal
+from bridge.web.limits import LimitedProtocol, LimitedServer, Limits, forget_frames
 
 Answer: TypeAlias = "web.StreamResponse | JsonAnswer"
 Handler = Callable[[web.BaseRequest], Awaitable[Answer]]

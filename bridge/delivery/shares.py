@@ -7,10 +7,10 @@ place has changed a row may count for another one, until the next sweep has met 
 
 from __future__ import annotations
 
-from bridge.core.held import HeldRows
 from bridge.core.message import Message
-from bridge.core.places import Aside, Places
-from bridge.core.share import Share
+from bridge.delivery.held import HeldRows
+from bridge.delivery.places import Aside, Places
+from bridge.delivery.share import Share
 
 
 class Shares:

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 import aiormq
 import structlog
 
-from bridge.confirms import ConfirmChannel
-from bridge.connection import Connection, broker_errors, connect, ended_for_cause
+from bridge.broker.channel import ConfirmChannel
+from bridge.broker.connection import Connection, broker_errors, connect, ended_for_cause
+from bridge.broker.room import Room
 from bridge.core.errors import BrokerError, NoRoom
 from bridge.core.message import Message
-from bridge.ports import Outcome, Publish
-from bridge.room import Room
+from bridge.core.publish import Outcome, Publish
 from bridge.sampling import Sampled, note_events
 
 Reroute = Callable[[Publish, ConfirmChannel], None]

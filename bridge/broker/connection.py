@@ -23,8 +23,8 @@ from pamqp.exceptions import PAMQPException
 from yarl import URL
 
 from bridge import tls
+from bridge.broker.underlay import Amqp, Transport, free_channel
 from bridge.core.errors import BridgeError, BrokerUnreachable, NoRoom
-from bridge.underlay import Amqp, Transport, free_channel
 
 HEARTBEAT = 5
 """Seconds; RabbitMQ recommends 5 to 20, and below 5 a busy machine gives false alarms."""

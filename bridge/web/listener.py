@@ -18,7 +18,7 @@ from typing import Any
 
 import structlog
 
-from bridge.limits import LimitedServer
+from bridge.web.limits import LimitedServer
 
 _EVERY_ADDRESS = "::"
 """The address of IPv6 for every interface; here IPv4's as well."""

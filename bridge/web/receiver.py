@@ -17,16 +17,16 @@ from dataclasses import dataclass, field
 import structlog
 from aiohttp import hdrs, web
 
-from bridge.core.answers import REFUSALS
 from bridge.core.errors import ContextRefused, NotAccepted, PayloadInvalid, SignatureInvalid
 from bridge.core.event import Delivery
-from bridge.failures import Failures
-from bridge.http import Answer as HttpAnswer
-from bridge.http import accepted, refuse
 from bridge.metrics import Metrics
 from bridge.pipeline import Answer, Pipeline
 from bridge.sampling import Sampled
 from bridge.superoffice.signature import HEADER as SIGNATURE
+from bridge.web.answers import REFUSALS
+from bridge.web.http import Answer as HttpAnswer
+from bridge.web.http import accepted, refuse
+from bridge.web.throttle import Failures
 
 EVENT = "X-SuperOffice-Event"
 EVENT_ID = "X-SuperOffice-EventId"

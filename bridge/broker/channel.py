@@ -19,14 +19,14 @@ from typing import Any
 import aiormq
 import structlog
 
-from bridge.connection import describe
+from bridge.broker.connection import describe
+from bridge.broker.frames import publish_frames
+from bridge.broker.incoming import Incoming
+from bridge.broker.refusals import Refusals
+from bridge.broker.returns import Return
 from bridge.core.errors import MessageInvalid
-from bridge.core.frames import publish_frames
 from bridge.core.message import unrouted_message
-from bridge.incoming import Incoming
-from bridge.ports import Outcome, Publish
-from bridge.refusals import Refusals
-from bridge.returns import Return
+from bridge.core.publish import Outcome, Publish
 
 WINDOW = 256
 """Publishes on the wire at a time: more of them add latency, and nothing else."""

@@ -14,10 +14,10 @@ from typing import Any, Protocol
 import structlog
 from aiohttp import hdrs, web
 
-from bridge.core.answers import ADMIN
-from bridge.http import json_response, refuse
 from bridge.metrics import CONTENT_TYPE, Metrics
 from bridge.sampling import Sampled
+from bridge.web.answers import ADMIN
+from bridge.web.http import json_response, refuse
 
 _PROBES = ("/healthz", "/readyz")
 

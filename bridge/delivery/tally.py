@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import structlog
 
+from bridge.core.publish import Outcome
 from bridge.metrics import Metrics
-from bridge.ports import Outcome
 from bridge.sampling import Sampled, note_events
 from bridge.spool import Row
 

@@ -17,9 +17,9 @@ from functools import partial
 from pathlib import Path
 from typing import Self
 
-from bridge.testing.home import Family
-from bridge.testing.keeper import Guardian
-from bridge.testing.rabbitmq import (
+from bridge.dev.home import Family
+from bridge.dev.keeper import Guardian
+from bridge.dev.rabbitmq import (
     Kept,
     RabbitMQFailed,
     RabbitMQNode,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import heapq
 from itertools import count
 
-from bridge.core.held import Held
-from bridge.core.places import Aside
+from bridge.delivery.held import Held
+from bridge.delivery.places import Aside
 
 TRIALS_A_SECOND = 20
 """Maximum number of trials of places in a second, and of rows that were tried before: each is a

@@ -1,0 +1,1 @@
+"""The promise: what was answered 200 arrives, in the order of its record."""

@@ -1,0 +1,1 @@
+"""One side: what SuperOffice and operators ask over HTTP, and what they are answered."""
