@@ -66,25 +66,25 @@ test-all: ## What continuous integration runs: every check and every test (as ro
 .PHONY: test-scale
 test-scale: ## Replicas behind HAProxy and nginx, and a RabbitMQ cluster of three nodes, under faults
 	@.ci/bootstrap dev scale
-	FAULTS=$(FAULTS) .venv/bin/pytest tests/scale $(ARGS)
-	@FAULTS=$(FAULTS) .venv/bin/python -m tests.faults var/scale
+	FAULTS=$(FAULTS) .venv/bin/pytest tests/system/scale $(ARGS)
+	@FAULTS=$(FAULTS) .venv/bin/python -m tests.system.faults var/scale
 
 .PHONY: consumers-check
 consumers-check: ## Run the example consumers of docs/consumers whose tools are here, under faults
 	@.ci/bootstrap dev rabbitmq
 	@.ci/consumers
-	.venv/bin/pytest -n 2 tests/consumers $(ARGS)
+	.venv/bin/pytest -n 2 tests/system/consumers $(ARGS)
 
 .PHONY: test-rabbitmq4
 test-rabbitmq4: ## Run all tests on a bare Debian 13 in a folder (as root), which has RabbitMQ 4 and Python 3.13
 	@.ci/bootstrap dev debian
-	@.venv/bin/python -m tests.debian $(TARGET)
+	@.venv/bin/python -m tests.system.debian $(TARGET)
 
 .PHONY: faults
 faults: ## Run the fault matrix alone and print its counts (FAULTS=full for the long form)
 	@.ci/bootstrap dev rabbitmq
-	FAULTS=$(FAULTS) .venv/bin/pytest -n $(WORKERS) tests/faults $(ARGS)
-	@FAULTS=$(FAULTS) .venv/bin/python -m tests.faults
+	FAULTS=$(FAULTS) .venv/bin/pytest -n $(WORKERS) tests/system/faults $(ARGS)
+	@FAULTS=$(FAULTS) .venv/bin/python -m tests.system.faults
 
 .PHONY: check
 check: ## Lint, formatting, types, import rules, known vulnerabilities of the dependencies
@@ -103,7 +103,7 @@ alerts-check: ## Check the alert rules with promtool, and run their tests
 .PHONY: kubernetes-check
 kubernetes-check: ## Render config/kubernetes, and validate it against Kubernetes' schemas
 	@.ci/bootstrap dev
-	@.venv/bin/python -m tests.kubernetes
+	@.venv/bin/python -m tests.system.kubernetes
 
 .PHONY: contract
 contract: ## Write the contract's documents anew, from the catalogue and the golden samples
@@ -130,7 +130,7 @@ fuzz: ## Throw random and mutated requests at a bridge (REQUESTS=200000 SEED=7)
 .PHONY: openapi-fuzz
 openapi-fuzz: ## Drive a bridge by its own OpenAPI document, for longer than make test (EXAMPLES=500 SEED=7)
 	@.ci/bootstrap dev rabbitmq
-	EXAMPLES='$(EXAMPLES)' SEED='$(or $(SEED),1)' .venv/bin/pytest --timeout 7200 tests/openapi/test_driven.py $(ARGS)
+	EXAMPLES='$(EXAMPLES)' SEED='$(or $(SEED),1)' .venv/bin/pytest --timeout 7200 tests/system/openapi/test_driven.py $(ARGS)
 
 .PHONY: soak
 soak: ## Steady load and random faults, then the counts (MINUTES=20 SEED=7)
@@ -162,7 +162,7 @@ image: ## Build the image superoffice-bridge with docker or podman
 .PHONY: image-check
 image-check: ## Build the same image on Debian's Python without any engine, run it, and print its size
 	@.ci/bootstrap dev image
-	@.venv/bin/python -m tests.image
+	@.venv/bin/python -m tests.system.image
 
 .PHONY: lock
 lock: ## Move the lock files to the newest releases that pyproject.toml allows

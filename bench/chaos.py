@@ -15,8 +15,8 @@ from typing import Any
 
 from bench.process import Bridge, ProgramFailed
 from bridge.dev.rabbitmq import RabbitMQNode
-from tests.faults.proxy import Proxy
 from tests.helpers import amqp, consumer_queue
+from tests.system.faults.proxy import Proxy
 
 EXCHANGE = "superoffice"
 QUEUE = "everything"

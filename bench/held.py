@@ -20,8 +20,8 @@ from typing import Any
 
 from bench.process import ROOT, Bridge
 from bridge.dev.rabbitmq import RabbitMQNode
-from tests.faults.webhooks import Webhooks
 from tests.helpers import consumer_queue
+from tests.system.faults.webhooks import Webhooks
 
 FULL: dict[str, Any] = {"x-max-length": 0, "x-overflow": "reject-publish"}
 MEMORY_AT_MOST = 1.3

@@ -19,11 +19,11 @@ from pathlib import Path
 import uvloop
 
 from bench.stats import percentile
-from tests.faults.client import Connection
-from tests.faults.process import ROOT, BridgeProcess
-from tests.faults.strangers import KINDS, strangers
-from tests.faults.webhooks import Webhooks
-from tests.tls.authority import Authority
+from tests.authority import Authority
+from tests.system.faults.client import Connection
+from tests.system.faults.process import ROOT, BridgeProcess
+from tests.system.faults.strangers import KINDS, strangers
+from tests.system.faults.webhooks import Webhooks
 
 _NOBODY = "nobody"
 _SECONDS = 6.0

@@ -16,7 +16,7 @@ from bench import parity, pool
 from bench.peers import environment
 from bench.process import ROOT, Bridge, Program, output, reserve_port
 from bridge.dev.rabbitmq import RabbitMQNode
-from tests.faults.webhooks import SECRET
+from tests.system.faults.webhooks import SECRET
 
 VAR = ROOT / "var" / "bench"
 """On the disk of the checkout: what the system has for temporary files may be memory."""

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bridge.dev.samples import encode, request_headers, sample
-from tests.faults.webhooks import SECRET
+from tests.system.faults.webhooks import SECRET
 
 EVENT = "contact.created"
 ID_PREFIX = "5f3a6c1e-8d24-4b7a-9c60-"

@@ -13,8 +13,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import bridge
-from tests.faults.client import Connection, Reply
-from tests.faults.webhooks import SECRET
+from tests.system.faults.client import Connection, Reply
+from tests.system.faults.webhooks import SECRET
 
 ROOT = Path(bridge.__file__).parents[1]
 START_SECONDS = 60.0

@@ -33,11 +33,11 @@ from bench.chaos import QUEUE, Chaos, UvloopProxy, bind, now
 from bench.process import ROOT, Bridge
 from bridge.core.message import PARKED, UNROUTED
 from bridge.dev.rabbitmq import RabbitMQNode
-from tests.faults.client import Connection
-from tests.faults.consumer import Consumer
-from tests.faults.ledger import SEQUENTIAL, Ledger
-from tests.faults.senders import Senders, Traffic
 from tests.helpers import amqp
+from tests.system.faults.client import Connection
+from tests.system.faults.consumer import Consumer
+from tests.system.faults.ledger import SEQUENTIAL, Ledger
+from tests.system.faults.senders import Senders, Traffic
 
 RATE = 1500
 """Events a second, while the bridge is there."""

@@ -9,6 +9,13 @@ import pytest
 from bridge import log
 from tests.helpers import private_node, wipe
 from tests.scheduling import BrokerScheduling
+from tests.serving import serving as serving
+from tests.strategies import profiles as profiles
+from tests.tls import authority as authority
+from tests.tls import bridges as bridges
+from tests.tls import stranger as stranger
+from tests.tls import tls_node as tls_node
+from tests.tls import tls_port as tls_port
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -13,8 +13,8 @@ from bridge.broker.topology import Topology
 from bridge.core.message import UNROUTED
 from bridge.core.publish import Outcome, Publish
 from bridge.dev.rabbitmq import free_port
-from tests.faults.proxy import Proxy
 from tests.helpers import amqp, consumer_queue, drain, eventually, ids, message
+from tests.system.faults.proxy import Proxy
 
 
 async def outcome_of(publisher, *messages, seconds=20.0):

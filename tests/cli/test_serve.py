@@ -18,7 +18,7 @@ from functools import partial
 import pytest
 
 from tests.cli.conftest import alive, environment, family, invoke, running
-from tests.faults.process import reserve_port
+from tests.system.faults.process import reserve_port
 
 SECRET = {"SUPEROFFICE_SECRET": "x"}
 NO_BROKER = {"BRIDGE_BROKER__URLS": "amqp://127.0.0.1:1/"}

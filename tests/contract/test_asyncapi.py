@@ -32,7 +32,7 @@ from bridge.settings import load
 from bridge.spool.rows import row_of
 from bridge.superoffice.catalogue import ENTITIES
 from tests.contract.generated import examples
-from tests.properties.webhooks import delivered
+from tests.strategies.webhooks import delivered
 
 ROUTED = Path(__file__).with_name("routed.toml")
 

@@ -27,8 +27,8 @@ from bridge.spool.rows import row_of
 from bridge.superoffice.catalogue import ENTITIES, LIST_NAMES
 from tests.contract.generated import SAMPLES, examples
 from tests.contract.validation import check_message, errors, validator
-from tests.docs.source import first_texts
-from tests.properties.webhooks import delivered, deliveries
+from tests.project.docs.source import first_texts
+from tests.strategies.webhooks import delivered, deliveries
 
 EXAMPLES = examples()
 SCHEMAS = {name: make() for name, make in jsonschema.schemas(EXAMPLES).items()}

@@ -31,8 +31,8 @@ from bridge.spool import (
 from bridge.spool.commits import Append, Delete, commit, connect
 from bridge.spool.files import Identity, is_damage, suspicion
 from bridge.spool.store import TOTALS
-from tests.faults import damage, disks
 from tests.helpers import eventually, message
+from tests.system.faults import damage, disks
 
 FULL = 2
 """Of PRAGMA synchronous: in WAL mode a commit returns after its fsync, which NORMAL leaves out."""

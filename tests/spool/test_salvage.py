@@ -20,7 +20,7 @@ from bridge.spool.files import suspicion
 from bridge.spool.opening import prepare
 from bridge.spool.pages import Pages
 from bridge.spool.schema import INDEX
-from tests.faults import damage
+from tests.system.faults import damage
 
 ROWS = 3000
 LATER = 50

@@ -1,0 +1,175 @@
+"""docs/reference/http.md lists every answer, in the order of the checks."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from aiohttp import hdrs
+
+from bridge import pipeline
+from bridge.core.publish import Outcome
+from bridge.delivery import outbox
+from bridge.service import Service
+from bridge.web import receiver
+from bridge.web.answers import ACCEPTED, OF_THE_SERVER, REFUSALS, UNREADABLE
+from tests.project.docs.documents import section, span, spans, table
+from tests.project.docs.requests import BODY, CASES, FOREIGN, Headers, post, signed, webhook
+from tests.project.docs.source import answer_statuses, calls, first_texts, texts, tree
+
+PAGE = "reference/http.md"
+
+
+def not_accepted() -> set[str]:
+    """Return the reasons for which nobody takes an event."""
+    source = tree(Path(outbox.__file__))
+    named = {ast.unparse(node) for node in ast.walk(source) if isinstance(node, ast.Attribute)}
+    outcomes = {one for one in Outcome if f"Outcome.{one.name}" in named}
+    refused = {outcome.value for outcome in outcomes - pipeline._STATUS.keys()}
+    return refused | first_texts("NotAccepted", "pipeline.py")
+
+
+def reasons() -> set[str]:
+    """Return every reason that the receiver, or what it calls, gives for a refusal."""
+    signature = first_texts("SignatureInvalid", "superoffice/signature.py")
+    unreadable = first_texts("PayloadInvalid", "superoffice/payload.py")
+    own = {
+        text
+        for call in calls("_Refused", "web/receiver.py")
+        if isinstance(call.args[0], ast.Constant)
+        for text in texts(call.args[0])
+    }
+    late = unreadable | not_accepted() | {"context"}
+    return own | {f"signature_{reason}" for reason in signature} | late
+
+
+def test_every_reason_has_its_answer() -> None:
+    """The receiver finds each of them, and there is no answer that it never gives."""
+    assert reasons() == set(REFUSALS)
+    assert answer_statuses() == set(ACCEPTED)
+    assert set(UNREADABLE) == first_texts("PayloadInvalid", "superoffice/payload.py")
+
+
+def test_every_refusal_is_listed() -> None:
+    """Each status with its reason has a line, and no line is without."""
+    listed = [(int(row["Status"]), span(row["Reason"])) for row in table(PAGE, "Refused")]
+
+    assert sorted((one.status, reason) for reason, one in REFUSALS.items()) == sorted(listed)
+
+
+def test_every_status_of_an_accepted_event_is_listed() -> None:
+    """What can stand in the member ``status`` of a 200 has a line, and nothing else has."""
+    assert answer_statuses() == {span(row["`status`"]) for row in table(PAGE, "Accepted: 200")}
+
+
+def test_answers_of_the_server_itself_are_listed() -> None:
+    """Malformed HTTP and our own defects are logged under the actions that the page names."""
+    rows = table(PAGE, "Refused", number=1)
+
+    listed = {span(row["When"]): row["Status"] for row in rows}
+    assert listed == {action: f"{one.status}" for action, one in OF_THE_SERVER.items()}
+    assert listed.keys() == {
+        action
+        for name in ("log.warning", "log.error")
+        for action in first_texts(name, "web/http.py", "web/limits.py")
+    }
+
+
+def test_every_header_that_is_read_is_listed() -> None:
+    """The page names the headers that the receiver looks at, and no other."""
+    scope = {**vars(receiver), **{f"hdrs.{name}": value for name, value in vars(hdrs).items()}}
+    reads = [
+        ast.unparse(call.args[0])
+        for reader in ("headers.get", "headers.getall")
+        for name in (reader, f"request.{reader}")
+        for call in calls(name, "web/receiver.py")
+    ]
+    read = {ast.literal_eval(name) if name[0] in "'\"" else str(scope[name]) for name in reads}
+
+    assert read | {"Content-Length"} == {
+        span(row["Header"]) for row in table(PAGE, "Headers of the request")
+    }
+
+
+async def test_refusals_are_answered_as_listed(service: Service) -> None:
+    """Status and headers of each line are those on the wire, and the content is a problem."""
+    rows = {span(row["Reason"]): row for row in table(PAGE, "Refused")}
+    for reason, (body, headers, how) in CASES.items():
+        status, answered, content = await post(service, body, headers, **how)
+
+        assert rows[reason]["Status"] == str(status), reason
+        assert {"title", "status", "detail"} == set(content)
+        assert set(spans(rows[reason]["Headers"])) == {
+            f"{name}: {text}"
+            for name, text in answered.items()
+            if name not in ("Content-Type", "Content-Length", "Date")
+        }
+    assert {"malformed", "earlier_attempt_failed", "rate_limited"} == rows.keys() - CASES.keys()
+
+
+async def test_checks_come_in_the_order_listed(service: Service) -> None:
+    """A request that is wrong in every way is refused for one after the other as it is mended."""
+    gzip = ("Content-Encoding", "gzip")
+    unreadable = b"{"
+    ignored = webhook(Event="test", ContextIdentifier="Cust3")
+    wrong: list[tuple[bytes, Headers, dict[str, Any]]] = [
+        (b"", [gzip], {"method": "PUT", "path": "/other", "length": 2001}),
+        (b"", [gzip], {"method": "PUT", "length": 2001}),
+        (b"", [gzip], {"length": 2001}),
+        (b"", [], {"length": 2001}),
+        (b"{", [], {"length": 100}),
+        (unreadable, [], {}),
+        (unreadable, signed(unreadable), {}),
+        (ignored, signed(ignored), {}),
+        (FOREIGN, signed(FOREIGN), {}),
+        (BODY, signed(BODY), {}),
+    ]
+    answers = [(await post(service, body, headers, **how))[0] for body, headers, how in wrong]
+
+    assert [404, 405, 415, 413, 408, 401, 503, 200, 403, 503] == answers
+
+
+def test_the_order_of_checks_names_every_early_refusal() -> None:
+    """The list of checks has the reasons of the table, but for those of JSON and of the end."""
+    listed = re.findall(r"`([a-z_]+)`", section(PAGE, "Order of checks"))
+    late = UNREADABLE.keys() | {"malformed"} | not_accepted()
+
+    assert REFUSALS.keys() - late == set(listed) - {"test"}
+
+
+async def test_members_of_readyz_are_listed(service: Service) -> None:
+    """The page has every member, those of the spool with a dot, and no other."""
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"{service.admin.url}/readyz") as page,
+    ):
+        content = await page.json()
+    spool = {f"spool.{name}" for name in content.pop("spool")}
+
+    assert spool | content.keys() == {
+        span(row["Member of `/readyz`"]) for row in table(PAGE, "Admin listener", number=1)
+    }
+
+
+async def test_pages_of_the_admin_listener_are_listed(service: Service) -> None:
+    """Those exist; any other page and method is answered as the page says."""
+    rows = {span(row["Page"]) or row["Page"]: row for row in table(PAGE, "Admin listener")}
+    pages = {"/healthz", "/readyz", "/metrics", "/contract"}
+    async with aiohttp.ClientSession(service.admin.url) as session:
+        for path in pages:
+            async with session.get(path) as page:
+                assert str(page.status) in rows[path]["Status"]
+        for path in (await (await session.get("/contract")).json())["documents"]:
+            async with session.get(path) as page:
+                assert str(page.status) == rows["/contract/..."]["Status"]
+        async with session.get("/other") as page:
+            assert rows["any other"]["Status"] == str(page.status)
+        async with session.post("/metrics") as page:
+            assert rows["with another method"]["Status"] == str(page.status)
+            assert page.headers["Allow"] in rows["with another method"]["Content"]
+
+    others = {"any other", "with another method", "without the token"}
+    assert pages | others | {"/contract/..."} == rows.keys()

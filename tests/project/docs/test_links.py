@@ -1,0 +1,45 @@
+"""What the documents refer to exists."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.project.docs.documents import DOCS, PAGES, ROOT, document, spans, tables
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    """Every relative link leads to a file, and to a heading of it."""
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if link.startswith("https://"):
+            continue
+        name, _, anchor = link.partition("#")
+        target = (page.parent / name).resolve() if name else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def test_the_index_has_every_page() -> None:
+    """The README of the reference links each of its pages."""
+    text = document("reference/README.md")
+    pages = {page.name for page in DOCS.glob("reference/*.md")} - {"README.md"}
+
+    assert pages == set(re.findall(r"\[(\w+\.md)\]\(\1\)", text))
+
+
+def test_oddities_are_shown_by_samples() -> None:
+    """Each golden sample that is named exists, and is the only kind of code in its column."""
+    rows = [row for rows in tables(document("superoffice-oddities.md")) for row in rows]
+    named = {name for row in rows for name in spans(row["Shown by"])}
+
+    assert len(rows) > 40
+    assert set() == {name for name in named if not (ROOT / "tests" / "samples" / name).is_dir()}

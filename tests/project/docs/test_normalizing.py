@@ -1,0 +1,90 @@
+"""docs/reference/message.md shows how names, values and keys come about."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from bridge.core.routing import render_key
+from bridge.superoffice.normalize import snake_case
+from tests.project.docs.documents import Row, span, spans, table
+from tests.project.docs.events import delivery, event, normalized, published
+
+PAGE = "reference/message.md"
+
+PROPERTIES = table(PAGE, "Properties")
+
+
+@pytest.mark.parametrize("row", PROPERTIES, ids=[span(row["Received"]) for row in PROPERTIES])
+def test_properties_are_normalized_as_listed(row: Row) -> None:
+    """What is received becomes what the page says, and is counted as it says."""
+    base = {"Event": "contact.changed", "EventId": "1", "Timestamp": "2026-03-02T09:15:27Z"}
+    found = normalized(**{**base, **json.loads(span(row["Received"]))})
+    shown = json.loads(span(row["In `data`"]))
+
+    assert shown == {name: found.event.data[name] for name in shown}
+    assert tuple(spans(row["[Counted](metrics.md#labels) as"])) == found.oddities
+
+
+NAMES = table(PAGE, "Names of columns")
+
+
+@pytest.mark.parametrize("row", NAMES, ids=[span(row["Received"]) for row in NAMES])
+def test_names_are_normalized_as_listed(row: Row) -> None:
+    """The spelling of a column becomes that of the page."""
+    assert span(row["Becomes"]) == snake_case(span(row["Received"]))
+
+
+VALUES = table(PAGE, "Values of columns")
+
+
+@pytest.mark.parametrize("row", VALUES, ids=[span(row["Received"]) for row in VALUES])
+def test_values_are_normalized_as_listed(row: Row) -> None:
+    """A column becomes what the page says, in both collections."""
+    received = json.loads(span(row["Received"]))
+    name = f"{span(row['Entity'])}.changed"
+    data = normalized(Event=name, FieldValues=received, Values=received).event.data
+
+    assert span(row["Becomes"]) == json.dumps(data["field_values"])
+    assert data["field_values"] == data["values"]
+
+
+KEYS = table(PAGE, "Names and routing keys")
+
+
+@pytest.mark.parametrize("row", KEYS, ids=[span(row["`Event`"]) for row in KEYS])
+def test_names_become_keys_as_listed(row: Row) -> None:
+    """Entity, action, primary key, routing key and type follow from the name."""
+    given = event(span(row["`Event`"]))
+    message = published(given, delivery(b""))
+    key = row["`primary_key`"]
+
+    assert (span(row["`entity`"]), span(row["`action`"])) == (given.entity, given.action)
+    assert (4711 if key == "PrimaryKey" else int(span(key))) == given.primary_key
+    assert span(row["Routing key"]) == message.routing_key
+    assert f"com.superoffice.{message.routing_key}" == message.type
+
+
+def test_placeholders_become_what_is_listed() -> None:
+    """Each placeholder has its value, and what stands for an absent one."""
+    full = event("contact.created")
+    empty = event("contact", PrimaryKey=None, ContextIdentifier=None)
+    for row in table(PAGE, "Routing keys of routes"):
+        name = span(row["Placeholder"])
+        value = getattr(full, name.strip("{}"))
+        assert str(value).lower() == render_key(name, full)
+        if spans(row["If absent"]):
+            assert span(row["If absent"]) == render_key(name, empty)
+    assert "contact" == render_key("{entity}.{action}", empty)
+
+
+TEMPLATES = table(PAGE, "Routing keys of routes", number=1)
+
+
+@pytest.mark.parametrize("row", TEMPLATES, ids=[span(row["Routing key"]) for row in TEMPLATES])
+def test_templates_are_filled_as_listed(row: Row) -> None:
+    """A template and an event make the key of the page."""
+    assert span(row["Routing key"]) == render_key(
+        span(row["`routing_key`"]), event(span(row["`Event`"]))
+    )

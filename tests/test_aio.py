@@ -1,0 +1,59 @@
+"""What runs in the background goes on after what nobody expected."""
+
+import asyncio
+
+from bridge import aio
+from tests.helpers import eventually
+from tests.serving import webhook
+
+WEBHOOK = webhook()
+
+
+async def test_a_task_that_fails_starts_again(serving, monkeypatch):
+    """An unexpected error in the drain is logged and not its end: what is spooled is published."""
+    monkeypatch.setattr(aio, "_PAUSE_SECONDS", 0.05)
+    async with serving() as bridge:
+        service, failures = bridge.service, ["once"]
+        read = service.spool.read
+
+        async def fail_once(**options):
+            if failures:
+                raise RuntimeError(failures.pop())
+            return await read(**options)
+
+        monkeypatch.setattr(service.spool, "read", fail_once)
+        service.publisher._channel.abandon("test")
+        status, answer, _ = await bridge.post(WEBHOOK)
+        await eventually(lambda: not service.spool.events)
+
+        assert (200, "spooled") == (status, answer["status"])
+        assert not failures
+        assert 1 == await bridge.metric("drained_total")
+
+
+async def test_a_cancellation_that_nobody_asked_for_is_an_error_too(monkeypatch):
+    """When what a task waits for was cancelled by its library, the task starts again."""
+    monkeypatch.setattr(aio, "_PAUSE_SECONDS", 0.05)
+    runs = []
+
+    async def run():
+        waits_for = asyncio.get_running_loop().create_future()
+        runs.append(waits_for)
+        if len(runs) == 1:
+            waits_for.cancel()
+        await waits_for
+
+    async with aio.kept_running("test", run):
+        await eventually(lambda: len(runs) == 2)
+
+    assert runs[1].cancelled()
+
+
+async def test_unrouted_events_of_the_drain_are_counted(serving):
+    """An event that no queue was bound for counts as such also when it came from the spool."""
+    async with serving() as bridge:
+        bridge.service.publisher._channel.abandon("test")
+        await bridge.post(WEBHOOK)
+        await eventually(lambda: not bridge.service.spool.events)
+
+        assert 1 == await bridge.metric("unrouted_total", endpoint="superoffice")
