@@ -72,7 +72,7 @@ async def test_golden_requests_arrive_as_expected(delivered):
     found = {
         properties.message_id: (m, properties, body) for m, properties, body in received["all"]
     }
-    assert set(found) == set(EVENTS)
+    assert set(EVENTS) == set(found)
     assert len(received["all"]) == len(EVENTS)
     for event_id, (method, properties, body) in found.items():
         check_message(EVENTS[event_id].expected, method, properties, json.loads(body))
@@ -85,19 +85,19 @@ def check_message(expected, method, properties, envelope):
     context = expected["context"] or "unknown"
     assert method.routing_key == key
     assert properties.type == envelope["type"] == f"com.superoffice.{key}"
-    assert properties.content_type == "application/cloudevents+json"
-    assert envelope["specversion"] == "1.0"
+    assert "application/cloudevents+json" == properties.content_type
+    assert "1.0" == envelope["specversion"]
     assert envelope["id"] == expected["id"]
     assert envelope.get("eventid") == expected["event_id"]
     assert envelope["source"] == f"/superoffice/{context}"
-    assert envelope["datacontenttype"] == "application/json"
+    assert "application/json" == envelope["datacontenttype"]
     assert envelope["dataschema"] == f"urn:superoffice-bridge:{encoded(entity)}:1"
     assert envelope["data"] == expected["data"]
     check_time(expected["time"], envelope["time"])
     check_key(expected, envelope, properties.headers)
     assert properties.headers["entity"] == entity
     assert properties.headers["action"] == action
-    assert properties.headers["endpoint"] == "superoffice"
+    assert "superoffice" == properties.headers["endpoint"]
     assert properties.headers.get("context") == expected["context"]
 
 
@@ -131,8 +131,8 @@ async def test_consumers_get_what_they_bound(delivered):
     _, received = delivered
     keys = {queue: {method.routing_key for method, *_ in got} for queue, got in received.items()}
 
-    assert keys["deleted"] == {"contact.deleted"}
-    assert keys["associates"] == {"associate.created", "associate.changed", "associate.deleted"}
+    assert {"contact.deleted"} == keys["deleted"]
+    assert {"associate.created", "associate.changed", "associate.deleted"} == keys["associates"]
     assert len(keys["all"]) > 50
 
 

@@ -128,4 +128,4 @@ assert threading.active_count() == before
     command = [sys.executable, "-W", "error", "-c", code]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
 
-    assert (found.returncode, found.stdout, found.stderr) == (0, "", "")
+    assert (0, "", "") == (found.returncode, found.stdout, found.stderr)

@@ -134,7 +134,7 @@ async def test_errors_of_ours(lines):
         body = text.encode("utf-8", "surrogatepass")
         reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
         writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
-        assert (await reader.read()).split()[1] == b"500"
+        assert b"500" == (await reader.read()).split()[1]
         writer.close()
         await writer.wait_closed()
     await listener.stop()
@@ -150,4 +150,4 @@ def test_whatever_is_logged(lines, text):
     except ValueError as error:
         structlog.get_logger().error("library_message", text=text, library=text, exc_info=error)
 
-    assert len(with_action(lines(), "library_message")) == 1
+    assert 1 == len(with_action(lines(), "library_message"))

@@ -35,7 +35,7 @@ async def test_routes_choose_exchange_key_and_format(serving, broker):
     async with serving(BRIDGE_ROUTES=ROUTES) as client:
         answers = [await client.post(body) for body in bodies]
 
-    assert [content["status"] for _, content, _ in answers] == ["published"] * 4
+    assert ["published"] * 4 == [content["status"] for _, content, _ in answers]
     [(method, properties, _)] = drain(broker, "contacts")
     assert (method.routing_key, properties.message_id) == (
         "cust20001.contact.changed",
@@ -47,11 +47,11 @@ async def test_routes_choose_exchange_key_and_format(serving, broker):
         "application/json",
         deleted,
     )
-    assert raw[1].headers["primary_key"] == 4711
-    assert (listed[0].routing_key, listed[1].content_type) == (
+    assert 4711 == raw[1].headers["primary_key"]
+    assert (
         "list.category.created",
         "application/cloudevents+json",
-    )
+    ) == (listed[0].routing_key, listed[1].content_type)
     assert ids(broker, "all") == [id_of(sold)]
 
 
@@ -61,9 +61,9 @@ async def test_unrouted_on_any_exchange(serving, broker):
         _, content, _ = await client.post(webhook(EventId="c"))
 
     [(_, properties, _)] = drain(broker, UNROUTED)
-    assert content["status"] == "unrouted"
-    assert properties.headers["original_exchange"] == "crm.contacts"
-    assert properties.headers["original_routing_key"] == "cust20001.contact.changed"
+    assert "unrouted" == content["status"]
+    assert "crm.contacts" == properties.headers["original_exchange"]
+    assert "cust20001.contact.changed" == properties.headers["original_routing_key"]
 
 
 async def test_endpoints_are_separate(serving, broker):
@@ -91,9 +91,9 @@ async def test_endpoints_are_separate(serving, broker):
             for name, secret in (("oslo", b"one"), ("bergen", b"two"), ("oslo", b"two"))
         ]
 
-    assert [status for status, *_ in answers] == [200, 200, 401]
+    assert [200, 200, 401] == [status for status, *_ in answers]
     found = [(p.headers["endpoint"], json.loads(b)["source"]) for _, p, b in drain(broker, "all")]
-    assert found == [("oslo", "/superoffice/oslo"), ("bergen", "/superoffice/bergen")]
+    assert [("oslo", "/superoffice/oslo"), ("bergen", "/superoffice/bergen")] == found
 
 
 async def test_percent_encoded_path(serving):
@@ -103,7 +103,7 @@ async def test_percent_encoded_path(serving):
     async with serving(BRIDGE_ENDPOINTS=json.dumps(endpoints)) as client:
         answers = [await client.post(webhook(), path=path) for path in ("/kj%C3%B8p", "/kjøp")]
 
-    assert [status for status, *_ in answers] == [200, 200]
+    assert [200, 200] == [status for status, *_ in answers]
 
 
 async def test_missing_exchange_holds_only_its_own_events(serving, broker):
@@ -123,8 +123,8 @@ async def test_missing_exchange_holds_only_its_own_events(serving, broker):
         client.service.publisher._checked_at = 0.0
         await eventually(lambda: client.service.spool.events == 0)
 
-    assert held[1]["status"] == "spooled"
-    assert [content["status"] for _, content, _ in others] == ["published"] * 3
+    assert "spooled" == held[1]["status"]
+    assert ["published"] * 3 == [content["status"] for _, content, _ in others]
     assert (ids(broker, "contacts"), ids(broker, "all")) == (
         [id_of(changed)],
         [id_of(body) for body in sold],
@@ -152,6 +152,6 @@ async def test_refused_event_holds_only_its_record(serving, broker):
         await eventually(lambda: client.service.spool.events == 0)
 
     statuses = [content["status"] for _, content, _ in (first, second, third, other)]
-    assert statuses == ["published", "spooled", "spooled", "published"]
+    assert ["published", "spooled", "spooled", "published"] == statuses
     assert (held, ids(broker, "full"), ids(broker, "all")) == (1, [id_of(three)], [id_of(changed)])
     assert Outcome.SPOOLED.value == second[1]["status"]

@@ -162,7 +162,7 @@ def test_nothing_is_confirmed_that_was_not(actions: Any) -> None:
                 assert copies & wire.meant["ack"]
         if wire.channel.is_closed:
             assert all(publish.outcome for publish in publishes if wire.tags_of(publish))
-            assert wire.channel.in_flight == 0
+            assert 0 == wire.channel.in_flight
         assert len(wire.reasons) == wire.channel.is_closed
 
     asyncio.run(run())
@@ -304,7 +304,7 @@ async def test_closed_channel_sends_nothing() -> None:
     wire.channel.send(late)
     await asyncio.sleep(0)
 
-    assert (late.outcome, wire.published) == (Outcome.AWAY, {})
+    assert (Outcome.AWAY, {}) == (late.outcome, wire.published)
 
 
 async def test_whoever_is_on_trial_is_to_blame() -> None:

@@ -40,10 +40,10 @@ def test_method_names_the_target_and_is_mandatory():
     """The first frame is Basic.Publish with the mandatory flag and without immediate."""
     (channel, method), *_ = frames(MESSAGE, channel=7)
 
-    assert channel == 7
+    assert 7 == channel
     assert isinstance(method, commands.Basic.Publish)
-    assert (method.exchange, method.routing_key) == ("superoffice", "contact.created")
-    assert (method.mandatory, method.immediate) == (True, False)
+    assert ("superoffice", "contact.created") == (method.exchange, method.routing_key)
+    assert (True, False) == (method.mandatory, method.immediate)
 
 
 def test_header_carries_every_property():

@@ -176,7 +176,7 @@ async def test_no_confirm_is_that_of_another(monkeypatch, part, error):
             played = await play(fault)
             played.check()
             if part is not ConfirmChannel.abandon:
-                assert len(played.wire.reasons) == 1, at
+                assert 1 == len(played.wire.reasons), at
             if part in TELLING:
                 left = {each for each in played.sent if each.outcome is None}
                 assert left <= played.untold, at

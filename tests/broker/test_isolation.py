@@ -92,10 +92,10 @@ async def test_exchange_that_cannot_be_declared(publishing, monkeypatch, answer)
         assert await outcome_of(publisher, message(3)) is Outcome.CONFIRMED
         bad.clear()
         await eventually(lambda: publisher.is_ready)
-        assert (await outcome_of(publisher, ours), publisher.topology) == (
+        assert (
             Outcome.CONFIRMED,
             "verified",
-        )
+        ) == (await outcome_of(publisher, ours), publisher.topology)
 
 
 async def test_broker_that_declares_nothing_at_all(publishing, broker, monkeypatch):
@@ -118,10 +118,10 @@ async def test_nobody_waits_for_another_look(publishing, monkeypatch):
         await eventually(lambda: peer.declared("Queue.Declare")[-1].queue == "slow")
         peer.hang_up()
         await eventually(lambda: publisher.connection == 2 and publisher.is_up)
-        assert (await outcome_of(publisher, message(1)), publisher.topology) == (
+        assert (
             Outcome.CONFIRMED,
             "pending",
-        )
+        ) == (await outcome_of(publisher, message(1)), publisher.topology)
 
 
 @pytest.mark.parametrize("frame_max", [0, 4096])
@@ -146,7 +146,7 @@ async def test_broker_that_allows_few_channels(publishing, channel_max):
         trials = [publisher.try_alone(message(n)) for n in range(8)]
         await eventually(lambda: all(trial.outcome is Outcome.CONFIRMED for trial in trials))
 
-        assert publisher.connection == 1
+        assert 1 == publisher.connection
 
 
 async def test_broker_that_goes_on_after_a_pause(publishing):
@@ -209,7 +209,7 @@ async def test_broker_that_adds_headers_on_entry(publishing):
     ):
         messages = [message(n, key=keys[n % 2]) for n in range(40)]
         outcomes = await publish_all(publisher, messages)
-        assert publisher.connection == 1
+        assert 1 == publisher.connection
 
     assert [Outcome.CONFIRMED, Outcome.UNROUTED] * 20 == outcomes
     copies = [each.header.properties for each in peer.published if each.method.exchange == UNROUTED]

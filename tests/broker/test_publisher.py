@@ -38,15 +38,15 @@ async def test_confirmed_message_is_in_its_queue(publishing, broker):
 
     [(method, properties, body)] = drain(broker, "all")
     assert outcome is Outcome.CONFIRMED
-    assert (method.exchange, method.routing_key) == ("superoffice", "contact.created")
-    assert body == b'{"number":7}'
-    assert properties.delivery_mode == 2
-    assert properties.message_id == "event-7"
-    assert properties.type == "com.superoffice.contact.created"
-    assert properties.app_id == "superoffice-bridge"
+    assert ("superoffice", "contact.created") == (method.exchange, method.routing_key)
+    assert b'{"number":7}' == body
+    assert 2 == properties.delivery_mode
+    assert "event-7" == properties.message_id
+    assert "com.superoffice.contact.created" == properties.type
+    assert "superoffice-bridge" == properties.app_id
     assert properties.content_type == message(7).content_type
-    assert properties.timestamp == 1_772_442_927
-    assert properties.headers == {"entity": "contact", "endpoint": "superoffice", "primary_key": 7}
+    assert 1_772_442_927 == properties.timestamp
+    assert {"entity": "contact", "endpoint": "superoffice", "primary_key": 7} == properties.headers
 
 
 async def test_outcomes_under_concurrency(publishing, broker):
@@ -76,9 +76,9 @@ async def test_same_event_id_on_two_endpoints(publishing, broker):
     async with publishing() as publisher:
         outcomes = await publish_all(publisher, pairs)
 
-    assert outcomes == [Outcome.CONFIRMED, Outcome.UNROUTED] * 100
+    assert [Outcome.CONFIRMED, Outcome.UNROUTED] * 100 == outcomes
     endpoints = [properties.headers["endpoint"] for _, properties, _ in drain(broker, UNROUTED)]
-    assert Counter(endpoints) == {"bergen": 100}
+    assert {"bergen": 100} == Counter(endpoints)
 
 
 async def test_returned_messages_that_are_equal_but_for_one_part(publishing, broker):
@@ -97,11 +97,11 @@ async def test_returned_messages_that_are_equal_but_for_one_part(publishing, bro
 
     assert outcomes == [Outcome.CONFIRMED, *[Outcome.UNROUTED] * 3]
     found = {(p.headers["endpoint"], body) for _, p, body in drain(broker, UNROUTED)}
-    assert found == {
+    assert {
         ("superoffice", b'{"number":1}'),
         ("superoffice", b"{}"),
         ("x", b'{"number":1}'),
-    }
+    } == found
 
 
 async def test_unrouted_copy_names_its_origin(publishing, broker):
@@ -111,11 +111,11 @@ async def test_unrouted_copy_names_its_origin(publishing, broker):
 
     [(method, properties, body)] = drain(broker, UNROUTED)
     assert outcome is Outcome.UNROUTED
-    assert (method.routing_key, body) == ("sale.sold", b'{"number":1}')
-    assert properties.message_id == "event-1"
-    assert properties.headers["original_exchange"] == "superoffice"
-    assert properties.headers["original_routing_key"] == "sale.sold"
-    assert properties.headers["entity"] == "contact"
+    assert ("sale.sold", b'{"number":1}') == (method.routing_key, body)
+    assert "event-1" == properties.message_id
+    assert "superoffice" == properties.headers["original_exchange"]
+    assert "sale.sold" == properties.headers["original_routing_key"]
+    assert "contact" == properties.headers["entity"]
 
 
 async def test_unrouted_without_its_queue_is_refused(publishing, broker):
@@ -149,7 +149,7 @@ async def test_body_beyond_frame_max(publishing, broker):
             publisher, [message(1, body=body), message(2, key="nobody.bound", body=body)]
         )
 
-    assert outcomes == [Outcome.CONFIRMED, Outcome.UNROUTED]
+    assert [Outcome.CONFIRMED, Outcome.UNROUTED] == outcomes
     assert [found for _, _, found in drain(broker, "all")] == [body]
     assert [found for _, _, found in drain(broker, UNROUTED)] == [body]
 
@@ -162,12 +162,12 @@ async def test_invalid_message_shifts_no_outcome(publishing, broker):
     async with publishing() as publisher:
         outcomes = await publish_all(publisher, messages)
 
-    assert [outcome.name for outcome in outcomes] == [
+    assert [
         "CONFIRMED",
         "REFUSED",
         "UNROUTED",
         "CONFIRMED",
-    ]
+    ] == [outcome.name for outcome in outcomes]
 
 
 async def test_second_url_is_used_when_the_first_is_dead(publishing, broker):
@@ -210,7 +210,7 @@ async def test_no_broker_at_start(publishing):
         outcome = await outcome_of(publisher, message(1))
 
     assert outcome is Outcome.AWAY
-    assert (publisher.broker, publisher.topology, publisher.is_ready) == ("down", "pending", False)
+    assert ("down", "pending", False) == (publisher.broker, publisher.topology, publisher.is_ready)
 
 
 async def test_killed_broker_comes_back(publishing, node, broker):
@@ -243,8 +243,8 @@ async def test_blocked_broker_is_away(publishing, node, broker):
         await eventually(lambda: first.outcome)
         await eventually(lambda: publisher.is_ready)
 
-    assert (first.outcome, second) == (Outcome.CONFIRMED, Outcome.AWAY)
-    assert ids(broker, "all") == ["event-1"]
+    assert (Outcome.CONFIRMED, Outcome.AWAY) == (first.outcome, second)
+    assert ["event-1"] == ids(broker, "all")
 
 
 async def test_frozen_broker_is_noticed(publishing, node, broker, monkeypatch):
@@ -264,7 +264,7 @@ async def test_frozen_broker_is_noticed(publishing, node, broker, monkeypatch):
         await eventually(lambda: publisher.is_ready)
         assert publisher._channel is not first
 
-    assert (unresolved, lost.outcome, away) == (None, Outcome.UNKNOWN, Outcome.AWAY)
+    assert (None, Outcome.UNKNOWN, Outcome.AWAY) == (unresolved, lost.outcome, away)
 
 
 async def test_exchange_deleted_while_running(publishing, broker):
@@ -277,7 +277,7 @@ async def test_exchange_deleted_while_running(publishing, broker):
         await eventually(lambda: publisher.is_ready)
         outcome = await outcome_of(publisher, message(1))
 
-    assert {(p.outcome, p.suspect) for p in publishes} == {(Outcome.UNKNOWN, True)}
+    assert {(Outcome.UNKNOWN, True)} == {(p.outcome, p.suspect) for p in publishes}
     assert outcome is Outcome.UNROUTED
 
 
@@ -288,7 +288,7 @@ async def test_heartbeat_is_short(publishing, node):
             node.ctl, "list_connections", "--quiet", "--no-table-headers", "timeout"
         )
 
-    assert timeouts.split() == ["5"]
+    assert ["5"] == timeouts.split()
 
 
 async def test_stopping_settles_what_is_in_flight(publishing, node):
@@ -298,7 +298,7 @@ async def test_stopping_settles_what_is_in_flight(publishing, node):
         publishes = [publisher.submit(message(n)) for n in range(3)]
     await asyncio.to_thread(node.thaw)
 
-    assert [publish.outcome for publish in publishes] == [Outcome.UNKNOWN] * 3
+    assert [Outcome.UNKNOWN] * 3 == [publish.outcome for publish in publishes]
 
 
 async def test_settled_publish_calls_back_at_once(publishing):
@@ -329,7 +329,7 @@ async def test_return_matches_only_what_is_equal(publishing, broker):
         other = one._replace(headers={**one.headers, "primary_key": 2})
         outcomes = await publish_all(publisher, [one, other])
 
-    assert outcomes == [Outcome.CONFIRMED, Outcome.CONFIRMED]
+    assert [Outcome.CONFIRMED, Outcome.CONFIRMED] == outcomes
 
 
 async def test_write_that_fails(publishing, monkeypatch):
@@ -346,4 +346,4 @@ async def test_write_that_fails(publishing, monkeypatch):
         await eventually(lambda: publisher.connection > first and publisher.is_ready)
         outcome = await outcome_of(publisher, message(2))
 
-    assert (lost.outcome, outcome) == (Outcome.UNKNOWN, Outcome.UNROUTED)
+    assert (Outcome.UNKNOWN, Outcome.UNROUTED) == (lost.outcome, outcome)

@@ -74,7 +74,7 @@ async def test_trials_where_channels_are_limited(publishing, broker, as_user, na
             sound = publisher.try_alone(message(61), apart=True)
             assert {Outcome.CONFIRMED} == await outcomes([sound])
             assert await publisher._question._is_answered(publisher._site)
-            assert publisher.connection == 2
+            assert 2 == publisher.connection
 
     [scarce] = filter(refused, logs)
     assert "limit" in scarce["error"]
@@ -88,7 +88,7 @@ async def test_one_connection(publishing, as_user):
         trials = [publisher.try_alone(message(n), apart=True) for n in range(8)]
 
         assert {Outcome.UNROUTED} == await outcomes(trials)
-        assert publisher.connection == 1
+        assert 1 == publisher.connection
 
 
 async def test_channel_max_of_one(publishing, node):
@@ -100,7 +100,7 @@ async def test_channel_max_of_one(publishing, node):
             async with publishing() as publisher:
                 trials = [publisher.try_alone(message(n)) for n in range(8)]
                 assert {Outcome.UNROUTED} == await outcomes(trials)
-                assert publisher.connection == 1
+                assert 1 == publisher.connection
     finally:
         await asyncio.to_thread(node.ctl, "eval", set_to % 2047)
 

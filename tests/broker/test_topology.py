@@ -63,8 +63,8 @@ async def test_quarantines_are_quorum_queues_that_looking_cannot_empty(broker):
     await asyncio.to_thread(_wait_for, broker, PARKED)
     await asyncio.to_thread(_wait_for, broker, UNROUTED)
 
-    assert [body for *_, body in drain(broker, PARKED)] == [b"parked"]
-    assert [body for *_, body in drain(broker, UNROUTED)] == [b"unrouted"]
+    assert [b"parked"] == [body for *_, body in drain(broker, PARKED)]
+    assert [b"unrouted"] == [body for *_, body in drain(broker, UNROUTED)]
 
 
 def _wait_for(url, queue):
@@ -83,8 +83,8 @@ async def test_mismatch_names_the_object_and_both_sides(broker):
     report = await run_check(broker)
 
     [mismatch] = report.mismatches
-    assert report.verified == {"superoffice", UNROUTED, PARKED}
-    assert (mismatch.kind, mismatch.name) == ("exchange", "crm.contacts")
+    assert {"superoffice", UNROUTED, PARKED} == report.verified
+    assert ("exchange", "crm.contacts") == (mismatch.kind, mismatch.name)
     assert "durable topic exchange without arguments" in mismatch.asked
     assert "received 'topic' but current is 'fanout'" in mismatch.found
     assert str(mismatch).startswith("exchange 'crm.contacts': asked for a durable topic")
@@ -96,8 +96,8 @@ async def test_quarantine_with_a_wrong_queue_is_not_used(broker):
         channel.queue_declare(PARKED, durable=True)
     report = await run_check(broker)
 
-    assert report.verified == {"superoffice", "crm.contacts", UNROUTED}
-    assert [(m.kind, m.name) for m in report.mismatches] == [("queue", PARKED)]
+    assert {"superoffice", "crm.contacts", UNROUTED} == report.verified
+    assert [("queue", PARKED)] == [(m.kind, m.name) for m in report.mismatches]
 
 
 async def test_verify_mode_declares_nothing(broker):
@@ -106,15 +106,15 @@ async def test_verify_mode_declares_nothing(broker):
     second = await run_check(broker, mode="verify")
 
     assert first == second
-    assert first.verified == frozenset()
-    assert [(m.kind, m.name) for m in first.mismatches] == [
+    assert frozenset() == first.verified
+    assert [
         ("exchange", "superoffice"),
         ("exchange", "crm.contacts"),
         ("exchange", UNROUTED),
         ("exchange", PARKED),
         ("queue", UNROUTED),
         ("queue", PARKED),
-    ]
+    ] == [(m.kind, m.name) for m in first.mismatches]
     assert "no exchange 'superoffice'" in first.mismatches[0].found
 
 
@@ -128,8 +128,8 @@ async def test_consumers_queues_are_declared_and_bound(broker):
         for key in ("contact.deleted", "contact.created", "associate.a.b"):
             channel.basic_publish("superoffice", key, key.encode())
 
-    assert report.mismatches == ()
-    assert [body for *_, body in drain(broker, "billing")] == [b"contact.deleted", b"associate.a.b"]
+    assert () == report.mismatches
+    assert [b"contact.deleted", b"associate.a.b"] == [body for *_, body in drain(broker, "billing")]
 
 
 @pytest.mark.parametrize("kind", ["classic", "quorum", "stream"])
@@ -139,7 +139,7 @@ async def test_every_queue_type_can_be_asked_for(broker, kind):
 
     report = await run_check(broker, Topology.of(["superoffice"], [queue]))
 
-    assert report.mismatches == ()
+    assert () == report.mismatches
 
 
 async def test_wrong_consumers_queue_never_stops_publishing(publishing, broker):
@@ -153,7 +153,7 @@ async def test_wrong_consumers_queue_never_stops_publishing(publishing, broker):
         await eventually(lambda: publisher.topology == "mismatch")
         assert publisher.is_ready
         [mismatch] = publisher.mismatches
-        assert (mismatch.kind, mismatch.name) == ("queue", "billing")
+        assert ("queue", "billing") == (mismatch.kind, mismatch.name)
         assert outcome is Outcome.UNROUTED
 
 
@@ -165,8 +165,8 @@ async def test_exchanges_that_only_the_spool_needs_are_never_declared(broker):
         channel.exchange_declare("other", "topic", durable=True)
     there = await run_check(broker, wanted)
 
-    assert [(m.kind, m.name) for m in missing.mismatches] == [("exchange", "other")]
-    assert there.verified - missing.verified == {"other"}
+    assert [("exchange", "other")] == [(m.kind, m.name) for m in missing.mismatches]
+    assert {"other"} == there.verified - missing.verified
 
 
 async def test_wrong_exchange_stops_only_its_own_events(publishing, broker, monkeypatch):
@@ -179,7 +179,7 @@ async def test_wrong_exchange_stops_only_its_own_events(publishing, broker, monk
         ours = message(1, exchange="crm.contacts")
         held = await outcome_of(publisher, ours)
         other = await outcome_of(publisher, message(2))
-        assert (held, other, publisher.is_ready) == (Outcome.AWAY, Outcome.UNROUTED, False)
+        assert (Outcome.AWAY, Outcome.UNROUTED, False) == (held, other, publisher.is_ready)
 
         with amqp(broker) as channel:
             channel.exchange_delete("crm.contacts")
@@ -200,6 +200,6 @@ async def test_user_without_configure_rights(node, broker):
     finally:
         await asyncio.to_thread(node.ctl, "delete_user", "publisher")
 
-    assert verified.mismatches == ()
-    assert declared.verified == frozenset()
+    assert () == verified.mismatches
+    assert frozenset() == declared.verified
     assert all("ACCESS_REFUSED" in mismatch.found for mismatch in declared.mismatches)

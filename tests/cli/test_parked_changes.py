@@ -62,14 +62,14 @@ def test_replay_goes_the_whole_way_and_removes_what_was_confirmed(quarantine):
     park(quarantine, b"{", message_id="broken")
     result = invoke("parked", "replay", "--all")
 
-    assert (result.exit_code, result.stdout.splitlines()) == (
+    assert (
         1,
         ["replayed readable", "kept broken: still unreadable: not_json"],
-    )
+    ) == (result.exit_code, result.stdout.splitlines())
     [(method, properties, body)] = drain(quarantine, "replayed")
     assert (method.routing_key, properties.message_id) == ("contact.created", id_of(encode(event)))
-    assert json.loads(body)["data"]["primary_key"] == 4711
-    assert remaining(quarantine) == ["broken"]
+    assert 4711 == json.loads(body)["data"]["primary_key"]
+    assert ["broken"] == remaining(quarantine)
 
 
 def test_replay_of_a_refused_message_goes_to_its_exchange(quarantine):
@@ -78,15 +78,15 @@ def test_replay_of_a_refused_message_goes_to_its_exchange(quarantine):
     park(quarantine, b'{"id":"e"}', message_id="e", reason="refused", entity="sale", **origin)
     result = invoke("parked", "replay", "e")
 
-    assert (result.exit_code, result.stdout) == (0, "replayed e\n")
+    assert (0, "replayed e\n") == (result.exit_code, result.stdout)
     [(method, properties, body)] = drain(quarantine, "replayed")
-    assert (method.exchange, method.routing_key, body) == (
+    assert (
         "superoffice",
         "sale.sold",
         b'{"id":"e"}',
-    )
-    assert properties.headers == {"endpoint": "superoffice", "entity": "sale"}
-    assert remaining(quarantine) == []
+    ) == (method.exchange, method.routing_key, body)
+    assert {"endpoint": "superoffice", "entity": "sale"} == properties.headers
+    assert [] == remaining(quarantine)
 
 
 def test_replay_without_its_endpoint_or_exchange_stays(quarantine):
@@ -96,12 +96,12 @@ def test_replay_without_its_endpoint_or_exchange_stays(quarantine):
     park(quarantine, b"{}", message_id="b", reason="exchange_gone", **origin)
     result = invoke("parked", "replay", "--all")
 
-    assert result.exit_code == 1
-    assert result.stdout.splitlines() == [
+    assert 1 == result.exit_code
+    assert [
         "kept a: no endpoint is called 'gone'",
         "kept b: not confirmed: unavailable",
-    ]
-    assert remaining(quarantine) == ["a", "b"]
+    ] == result.stdout.splitlines()
+    assert ["a", "b"] == remaining(quarantine)
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_discard_deletes_what_was_chosen(quarantine, choice, kept):
     park(quarantine, b"\xff", message_id="c", reason="not_utf8")
     result = invoke("parked", "discard", "--yes", *choice)
 
-    assert result.exit_code == 0
+    assert 0 == result.exit_code
     assert remaining(quarantine) == kept
 
 
@@ -129,20 +129,20 @@ def test_nothing_is_chosen_by_accident(quarantine, command):
     """Neither ids nor --all, or both: wrong usage; an unknown id: an error."""
     park(quarantine, b"1", message_id="a")
 
-    assert invoke("parked", command).exit_code == 2
-    assert invoke("parked", command, "a", "--all").exit_code == 2
+    assert 2 == invoke("parked", command).exit_code
+    assert 2 == invoke("parked", command, "a", "--all").exit_code
     unknown = [command, "b", "--yes"] if command == "discard" else [command, "b"]
     result = invoke("parked", *unknown)
-    assert (result.exit_code, "none of the 1 parked has such an id" in result.stderr) == (1, True)
-    assert remaining(quarantine) == ["a"]
+    assert (1, True) == (result.exit_code, "none of the 1 parked has such an id" in result.stderr)
+    assert ["a"] == remaining(quarantine)
 
 
 def test_discard_asks(quarantine):
     """Without --yes it asks, and no answer is a no."""
     park(quarantine, b"1", message_id="a")
 
-    assert invoke("parked", "discard", "--all").exit_code == 1
-    assert remaining(quarantine) == ["a"]
+    assert 1 == invoke("parked", "discard", "--all").exit_code
+    assert ["a"] == remaining(quarantine)
 
 
 def test_export_keeps_everything(quarantine):
@@ -152,9 +152,9 @@ def test_export_keeps_everything(quarantine):
     result = invoke("parked", "export")
 
     found = {line["message_id"]: line for line in map(json.loads, result.stdout.splitlines())}
-    assert (found["a"]["body"], found["a"]["headers"]["reason"]) == ("{", "not_json")
-    assert (found["b"]["body"], found["b"]["body_base64"]) == (None, "//4=")
-    assert remaining(quarantine) == ["a", "b"]
+    assert ("{", "not_json") == (found["a"]["body"], found["a"]["headers"]["reason"])
+    assert (None, "//4=") == (found["b"]["body"], found["b"]["body_base64"])
+    assert ["a", "b"] == remaining(quarantine)
 
 
 def test_fifty_looks_lose_nothing(quarantine):
@@ -162,6 +162,6 @@ def test_fifty_looks_lose_nothing(quarantine):
     for number in range(3):
         park(quarantine, b"%d" % number, message_id=f"m{number}")
     for _ in range(50):
-        assert invoke("parked", "list").exit_code == 0
+        assert 0 == invoke("parked", "list").exit_code
 
-    assert remaining(quarantine) == ["m0", "m1", "m2"]
+    assert ["m0", "m1", "m2"] == remaining(quarantine)

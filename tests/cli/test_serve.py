@@ -307,7 +307,7 @@ def test_too_few_open_files_is_69(directory, limit):
     with running(cwd=directory, program=limited(limit, limit), **SECRET, **NO_BROKER) as command:
         code, stderr = command.wait()
 
-    assert (code, command.lines) == (69, [])
+    assert (69, []) == (code, command.lines)
     assert stderr.startswith(f"error: at most {limit} files may be open: raise the limit")
 
 

@@ -39,9 +39,9 @@ def test_status(spooled):
     """How much, how old, how many refused, and the size of the files."""
     during, after = spooled(3, lambda: json.loads(invoke("spool", "status", "--json").stdout))
 
-    assert [(s["path"], s["events"], s["refused"]) for s in (during, after)] == [
-        ("spool.db", 3, 1)
-    ] * 2
+    assert [("spool.db", 3, 1)] * 2 == [
+        (s["path"], s["events"], s["refused"]) for s in (during, after)
+    ]
     assert during["bytes"] == after["bytes"] > 600
     assert during["file_bytes"] > 4096
     assert during["oldest_seconds"] <= after["oldest_seconds"]
@@ -53,12 +53,12 @@ def test_list_in_pages(spooled):
     second = invoke("spool", "list", "--limit", "2", "--after", "2", "--json")
 
     rows = [line.split("\t") for line in first.stdout.splitlines()]
-    assert [(row[0], row[2], row[3], row[4], row[5]) for row in rows] == [
+    assert [
         ("1", "0", "superoffice", "contact.created", "event-0"),
         ("2", "1", "superoffice", "contact.created", "event-1"),
-    ]
+    ] == [(row[0], row[2], row[3], row[4], row[5]) for row in rows]
     assert "--after 2" in first.stderr
-    assert [row["seq"] for row in json.loads(second.stdout)] == [3, 4]
+    assert [3, 4] == [row["seq"] for row in json.loads(second.stdout)]
 
 
 def test_export(spooled):
@@ -67,10 +67,10 @@ def test_export(spooled):
 
     found = [json.loads(line) for line in during.splitlines()]
     assert during == after
-    assert [event["message_id"] for event in found] == ["event-0", "event-1", "event-2"]
-    assert [event["body"] for event in found] == ['{"number":0}', None, '{"number":2}']
-    assert found[1]["body_base64"] == "/w=="
-    assert found[0]["headers"] == {"entity": "contact", "endpoint": "superoffice", "primary_key": 0}
+    assert ["event-0", "event-1", "event-2"] == [event["message_id"] for event in found]
+    assert ['{"number":0}', None, '{"number":2}'] == [event["body"] for event in found]
+    assert "/w==" == found[1]["body_base64"]
+    assert {"entity": "contact", "endpoint": "superoffice", "primary_key": 0} == found[0]["headers"]
 
 
 def test_more_than_a_page_in_memory(spooled):
@@ -86,7 +86,7 @@ def test_no_spool(directory, monkeypatch, command):
     monkeypatch.setenv("SUPEROFFICE_SECRET", "x")
     result = invoke("spool", command)
 
-    assert result.exit_code == 78
+    assert 78 == result.exit_code
     assert "there is no spool at var/spool.db" in result.stderr
 
 

@@ -95,7 +95,7 @@ def test_every_entity_has_its_schema():
     }
     assert {"list"} == {schema_of(f"list.{name}") for name in (*LIST_NAMES, "110")}
     assert ("extra_table", "any", "any") == tuple(map(schema_of, ("y_rental", "Window", "")))
-    assert {"envelope", *NAMES} == set(SCHEMAS)
+    assert set(SCHEMAS) == {"envelope", *NAMES}
 
 
 @given(delivered(), st.booleans())
@@ -140,7 +140,7 @@ def test_the_contract_is_true_for_what_is_left_of_a_damaged_row(message_id):
 
 def test_reasons_to_park_are_those_of_the_code():
     """What the parser says, and what is in the reference (which is held to the drain)."""
-    assert first_texts("PayloadInvalid", "superoffice/payload.py") == set(amqp.NOT_UNDERSTOOD)
+    assert set(amqp.NOT_UNDERSTOOD) == first_texts("PayloadInvalid", "superoffice/payload.py")
 
 
 GOLDEN = sorted(SAMPLES.glob("*/expected.json"))

@@ -107,7 +107,7 @@ def test_ids_and_keys_agree_whatever_comes(given):
         name, _, digits = identity.id.rpartition(".")
         assert digits == identity.key.hex()
         assert (payload.event_id or identity.id).startswith(name)
-        assert len(identity.key) == KEY_BYTES
+        assert KEY_BYTES == len(identity.key)
         assert len(identity.id.encode()) <= MAX_ID_BYTES
 
 

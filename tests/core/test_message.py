@@ -50,7 +50,7 @@ def built(*, raw=False, **changes):
 
 def test_the_envelope():
     """The CloudEvent has its members in a fixed order and nothing else."""
-    assert json.loads(built().body) == {
+    assert {
         "specversion": "1.0",
         "id": "event-1.key",
         "source": "/s/x",
@@ -61,32 +61,32 @@ def test_the_envelope():
         "dataschema": "urn:superoffice-bridge:contact:1",
         "eventid": "event-1",
         "data": {"event": "contact.created"},
-    }
-    assert list(json.loads(built().body))[:4] == ["specversion", "id", "source", "type"]
+    } == json.loads(built().body)
+    assert ["specversion", "id", "source", "type"] == list(json.loads(built().body))[:4]
 
 
 def test_the_message():
     """Properties and headers repeat what consumers route and select by."""
     message = built()
 
-    assert message.content_type == "application/cloudevents+json"
-    assert (message.message_id, message.timestamp) == ("event-1.key", 17)
-    assert message.type == "com.superoffice.contact.created"
-    assert message.record == ("superoffice", "Cust20001", "contact", 4711)
-    assert message.headers == {
+    assert "application/cloudevents+json" == message.content_type
+    assert ("event-1.key", 17) == (message.message_id, message.timestamp)
+    assert "com.superoffice.contact.created" == message.type
+    assert ("superoffice", "Cust20001", "contact", 4711) == message.record
+    assert {
         "entity": "contact",
         "action": "created",
         "endpoint": "superoffice",
         "context": "Cust20001",
         "primary_key": 4711,
-    }
+    } == message.headers
 
 
 def test_raw_route_keeps_the_bytes():
     """A raw message is the received body, with the same id, headers and key."""
     message = built(raw=True)
 
-    assert (message.body, message.content_type) == (BODY, "application/json")
+    assert (BODY, "application/json") == (message.body, message.content_type)
     assert message.headers == built().headers
 
 
@@ -94,7 +94,7 @@ def test_without_key_and_context():
     """What is absent has no header, and no subject."""
     message = built(primary_key=None, context=None, record=None)
 
-    assert set(message.headers) == {"entity", "action", "endpoint"}
+    assert {"entity", "action", "endpoint"} == set(message.headers)
     assert "subject" not in json.loads(message.body)
 
 
@@ -118,7 +118,7 @@ def test_trace_and_retry():
     target = Target("superoffice", "contact.created")
     message = event_message(event(), delivery=sent, target=target, source="/s")
 
-    assert (message.headers["retry"], message.headers["traceparent"]) == ("2", "00-a-b-01")
+    assert ("2", "00-a-b-01") == (message.headers["retry"], message.headers["traceparent"])
 
 
 @pytest.mark.parametrize("field", ["entity", "context"])
@@ -147,12 +147,12 @@ def test_type_of_a_state_event():
     """webhook12.errors has the type of its entity and action, so that types stay few."""
     message = built(name="webhook12.errors", entity="webhook", action="errors")
 
-    assert message.type == "com.superoffice.webhook.errors"
+    assert "com.superoffice.webhook.errors" == message.type
 
 
 def test_type_is_a_short_string():
     """A type never exceeds the 255 bytes of its AMQP property."""
-    assert len(event_type("x" * 250)) == 217
+    assert 217 == len(event_type("x" * 250))
 
 
 @pytest.mark.parametrize(
@@ -173,15 +173,15 @@ def test_parked():
     sent = delivery(body=b"\xff", retry=1, traceparent="00-a-b-01")
     message = parked_message(sent, reason="not_utf8", time="2026-03-02T09:15:27Z")
 
-    assert (message.exchange, message.body) == ("superoffice.parked", b"\xff")
+    assert ("superoffice.parked", b"\xff") == (message.exchange, message.body)
     assert message.message_id == f"sha256-{hashlib.sha256(bytes([255])).hexdigest()}"
-    assert message.headers == {
+    assert {
         "reason": "not_utf8",
         "endpoint": "superoffice",
         "time": "2026-03-02T09:15:27Z",
         "retry": "1",
         "traceparent": "00-a-b-01",
-    }
+    } == message.headers
     assert message.record is None
 
 
@@ -190,16 +190,16 @@ def test_unrouted_copy():
     message = built()
     copy = unrouted_message(message)
 
-    assert (copy.exchange, copy.routing_key) == ("superoffice.unrouted", "contact.created")
+    assert ("superoffice.unrouted", "contact.created") == (copy.exchange, copy.routing_key)
     assert (copy.body, copy.message_id, copy.type) == (
         message.body,
         message.message_id,
         message.type,
     )
-    assert set(copy.headers.items()) - set(message.headers.items()) == {
+    assert {
         ("original_exchange", "superoffice"),
         ("original_routing_key", "contact.created"),
-    }
+    } == set(copy.headers.items()) - set(message.headers.items())
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ def test_window_of_zero_remembers_nothing(clock):
     accept(memory, KEY)
 
     assert not memory.was_accepted(KEY)
-    assert len(memory) == 0
+    assert 0 == len(memory)
 
 
 def test_memory_is_bounded(clock):
@@ -86,14 +86,14 @@ def test_memory_is_bounded(clock):
     for number in range(5):
         accept(memory, b"%d" % number)
 
-    assert len(memory) == 3
-    assert [memory.was_accepted(b"%d" % number) for number in range(5)] == [
+    assert 3 == len(memory)
+    assert [
         False,
         False,
         True,
         True,
         True,
-    ]
+    ] == [memory.was_accepted(b"%d" % number) for number in range(5)]
 
 
 def test_old_events_make_room(clock):
@@ -104,7 +104,7 @@ def test_old_events_make_room(clock):
     clock.now += 600
     accept(memory, KEY)
 
-    assert len(memory) == 1
+    assert 1 == len(memory)
 
 
 @pytest.mark.parametrize("succeeded", [True, False])

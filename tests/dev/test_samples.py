@@ -80,7 +80,7 @@ def test_a_golden_sample_of_every_event():
     events = {f"{entity.name}.{action}" for entity in ENTITIES for action in entity.actions}
     folders = {folder.name for folder in GOLDEN}
 
-    assert events - folders == set()
+    assert set() == events - folders
     assert {"test", "list.110.softdeleted", "y_rental.deleted", "custom"} <= folders
 
 

@@ -74,5 +74,5 @@ def test_a_secret_in_the_place_of_a_name_does_not_show(path: Path, place: str, s
     with pytest.raises(ConfigInvalid) as conventional:
         load(None, {"SUPEROFFICE_SECRET_FILE": secret})
 
-    assert len(caught.value.problems) == 3
+    assert 3 == len(caught.value.problems)
     assert secret not in f"{caught.value} {caught.value.problems} {conventional.value}"

@@ -73,7 +73,7 @@ async def test_counted_at_the_start(spool, path):
         after = (again.events, again.bytes, again.last_seq)
 
     assert before == after == (200, sum(row.size for row in rows[100:]), 300)
-    assert set(again.exchanges) == {"superoffice", "audit"}
+    assert {"superoffice", "audit"} == set(again.exchanges)
 
 
 def test_no_row_is_read_to_count(path):
@@ -81,7 +81,7 @@ def test_no_row_is_read_to_count(path):
     with closing(sqlite3.connect(path)) as database:
         plan = database.execute(f"EXPLAIN QUERY PLAN {TOTALS}").fetchall()
 
-    assert [detail for *_, detail in plan] == ["SCAN event USING COVERING INDEX event_totals"]
+    assert ["SCAN event USING COVERING INDEX event_totals"] == [detail for *_, detail in plan]
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ async def test_damage_that_is_met_later(spool, path, monkeypatch):
     async with spool() as salvaged:
         rows = await salvaged.read(after=0, limit=1000)
 
-    assert (known, accepted, suspected, suspicion(path).exists()) == (300, True, True, False)
+    assert (300, True, True, False) == (known, accepted, suspected, suspicion(path).exists())
     assert (len(rows), salvaged.events) == (300 - lost, 300 - lost)
     assert 0 < lost < 50
 
@@ -197,7 +197,7 @@ def test_a_commit_is_on_the_disk(path, deletions):
         [(journal,)] = writing.execute("PRAGMA journal_mode")
         found = other.execute("SELECT count(*) FROM event").fetchone()
 
-    assert (error, synchronous, journal) == (None, FULL, "wal")
+    assert (None, FULL, "wal") == (error, synchronous, journal)
     assert found == (301 - len(deletions),)
 
 

@@ -71,12 +71,12 @@ def of_kind(kind: Kind) -> set[tuple[str, str]]:
 
 def test_flags():
     """These columns are flags sent as numbers, and no others: not private, done of sale, ..."""
-    assert of_kind(Kind.FLAG) == FLAGS
+    assert FLAGS == of_kind(Kind.FLAG)
 
 
 def test_dates():
     """These columns are date-times."""
-    assert of_kind(Kind.DATE) == DATES
+    assert DATES == of_kind(Kind.DATE)
 
 
 def test_the_other_kinds():

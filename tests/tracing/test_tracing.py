@@ -64,7 +64,7 @@ async def test_published(serving, broker):
     request, *_, publish = spans
     size = publish.attributes["messaging.message.body.size"]
     assert tree(spans) == ["POST /webhook", "  verify", "  normalize", f"  {PUBLISH}"]
-    assert (request.kind, request.parent) == (SpanKind.SERVER, None)
+    assert (SpanKind.SERVER, None) == (request.kind, request.parent)
     assert request.attributes == {
         "http.request.method": "POST",
         "http.route": "/webhook",
@@ -88,8 +88,8 @@ async def test_published(serving, broker):
     }
     [(_, _, received)] = drain(broker, "all")
     assert size == len(received)
-    assert {failure(span) for span in spans} == {(StatusCode.UNSET, None)}
-    assert {span.resource.attributes["service.name"] for span in spans} == {"superoffice-bridge"}
+    assert {(StatusCode.UNSET, None)} == {failure(span) for span in spans}
+    assert {"superoffice-bridge"} == {span.resource.attributes["service.name"] for span in spans}
 
 
 async def test_consumer_continues_the_trace(serving, broker):
@@ -104,9 +104,9 @@ async def test_consumer_continues_the_trace(serving, broker):
     request, *_, publish = finished()
     assert properties.headers["traceparent"] == traceparent_of(publish)
     assert trace.get_current_span(context).get_span_context().span_id == publish.context.span_id
-    assert format_trace_id(consumer.get_span_context().trace_id) == TRACE
-    assert request.parent.span_id == 0x00F067AA0BA902B7
-    assert tree([*finished(), consumer])[-1] == "    process"
+    assert TRACE == format_trace_id(consumer.get_span_context().trace_id)
+    assert 0x00F067AA0BA902B7 == request.parent.span_id
+    assert "    process" == tree([*finished(), consumer])[-1]
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ async def test_invalid_traceparent(serving, sent):
         headers = [("X-SuperOffice-Signature", sign(body)), *(("traceparent", v) for v in sent)]
         url = f"{client.service.listener.url}/webhook"
         async with client._session.post(url, data=body, headers=headers) as response:
-            assert response.status == 200
+            assert 200 == response.status
 
     assert finished()[0].parent is None
 
@@ -132,9 +132,9 @@ async def test_unsampled(serving, broker):
 
     [(_, properties, _)] = drain(broker, "all")
     version, number, span, flags = properties.headers["traceparent"].split("-")
-    assert finished() == []
-    assert (version, number, flags) == ("00", TRACE, "00")
-    assert span != "00f067aa0ba902b7"
+    assert [] == finished()
+    assert ("00", TRACE, "00") == (version, number, flags)
+    assert "00f067aa0ba902b7" != span
 
 
 @pytest.mark.parametrize(
@@ -148,8 +148,8 @@ async def test_variables_of_the_sdk_count(serving, broker, monkeypatch, variable
         await client.post(webhook(), headers={"traceparent": TRACEPARENT})
 
     [(_, properties, _)] = drain(broker, "all")
-    assert finished() == []
-    assert properties.headers["traceparent"].split("-")[1] == TRACE
+    assert [] == finished()
+    assert TRACE == properties.headers["traceparent"].split("-")[1]
 
 
 async def test_duplicate(serving, broker):
@@ -166,7 +166,7 @@ async def test_duplicate(serving, broker):
         span.attributes["superoffice_bridge.status"] for span in named(spans, "POST /webhook")
     ]
     assert tree(spans) == [*first, "POST /webhook", "  verify"]
-    assert statuses == ["published", "duplicate"]
+    assert ["published", "duplicate"] == statuses
 
 
 async def test_parked(serving, broker):
@@ -177,8 +177,8 @@ async def test_parked(serving, broker):
     [(_, properties, _)] = drain(broker, PARKED)
     request, _, publish = spans = finished()
     assert tree(spans) == ["POST /webhook", "  verify", f"  publish {PARKED}"]
-    assert request.attributes["superoffice_bridge.status"] == "parked"
-    assert request.attributes["superoffice_bridge.reason"] == "not_json"
+    assert "parked" == request.attributes["superoffice_bridge.status"]
+    assert "not_json" == request.attributes["superoffice_bridge.reason"]
     assert properties.headers["traceparent"] == traceparent_of(publish)
 
 
@@ -189,12 +189,12 @@ async def test_refused(serving):
         await client.post(webhook(), path="/guessed?token=s3cret")
 
     request, verify, unknown = spans = finished()
-    assert tree(spans) == ["POST /webhook", "  verify", "POST"]
-    assert failure(verify) == (StatusCode.ERROR, "SignatureInvalid")
+    assert ["POST /webhook", "  verify", "POST"] == tree(spans)
+    assert (StatusCode.ERROR, "SignatureInvalid") == failure(verify)
     assert failure(request) == failure(unknown) == (StatusCode.UNSET, None)
-    assert request.attributes["http.response.status_code"] == 401
-    assert request.attributes["superoffice_bridge.reason"] == "mismatch"
-    assert unknown.attributes["http.response.status_code"] == 404
+    assert 401 == request.attributes["http.response.status_code"]
+    assert "mismatch" == request.attributes["superoffice_bridge.reason"]
+    assert 404 == unknown.attributes["http.response.status_code"]
     assert not {"url.path", "http.route"} & set(unknown.attributes)
 
 
@@ -206,9 +206,9 @@ async def test_not_taken(serving):
 
     request, _, publish = spans = finished()
     assert (status, tree(spans)[-1]) == (503, f"  publish {PARKED}")
-    assert failure(publish) == (StatusCode.ERROR, "unavailable")
-    assert failure(request) == (StatusCode.ERROR, "503")
-    assert request.attributes["superoffice_bridge.reason"] == "unavailable"
+    assert (StatusCode.ERROR, "unavailable") == failure(publish)
+    assert (StatusCode.ERROR, "503") == failure(request)
+    assert "unavailable" == request.attributes["superoffice_bridge.reason"]
 
 
 async def test_spooled_and_drained(serving, broker):
@@ -227,11 +227,11 @@ async def test_spooled_and_drained(serving, broker):
     assert tree(before) == tree_before
     assert tree(finished()) == [*tree_before, f"    {PUBLISH}"]
     assert properties.headers["traceparent"] == traceparent_of(publish)
-    assert (publish.kind, drained.kind) == (SpanKind.PRODUCER, SpanKind.CLIENT)
-    assert publish.attributes["superoffice_bridge.outcome"] == "spooled"
-    assert drained.attributes["superoffice_bridge.outcome"] == "confirmed"
+    assert (SpanKind.PRODUCER, SpanKind.CLIENT) == (publish.kind, drained.kind)
+    assert "spooled" == publish.attributes["superoffice_bridge.outcome"]
+    assert "confirmed" == drained.attributes["superoffice_bridge.outcome"]
     assert drained.attributes["messaging.message.id"] == id_of(body)
-    assert {failure(span) for span in finished()} == {(StatusCode.UNSET, None)}
+    assert {(StatusCode.UNSET, None)} == {failure(span) for span in finished()}
 
 
 async def test_no_secret_and_no_payload(serving):
@@ -269,7 +269,7 @@ async def test_exported_over_http(serving, monkeypatch):
     [resource] = [one for request in received for one in request.resource_spans]
     named = {item.key: item.value.string_value for item in resource.resource.attributes}
     names = {span.name for scope in resource.scope_spans for span in scope.spans}
-    assert named["service.name"] == "oslo"
+    assert "oslo" == named["service.name"]
     assert {"POST /webhook", "verify", "normalize", PUBLISH, "spool"} == names
 
 
@@ -316,7 +316,7 @@ async def test_silent_collector_does_not_hold_up_the_end(monkeypatch):
         await asyncio.to_thread(sending.join)
 
     assert turns - before > 10
-    assert logs[0]["event"] == "traces_unsent"
+    assert "traces_unsent" == logs[0]["event"]
 
 
 async def test_unknown_exporter(monkeypatch):

@@ -51,7 +51,7 @@ def test_off_imports_nothing(tmp_path):
     """A service that started and stopped has no module of OpenTelemetry, nor ours."""
     done = python(RUN, free_port(), tmp_path / "spool.db", cwd=tmp_path)
 
-    assert (done.returncode, done.stdout.splitlines()[-1:]) == (0, ["[]"]), done.stderr
+    assert (0, ["[]"]) == (done.returncode, done.stdout.splitlines()[-1:]), done.stderr
 
 
 def test_off_is_the_usual_pipeline():
@@ -72,8 +72,8 @@ def test_without_the_extra(tmp_path):
     off = python(CHECK, cwd=tmp_path, env=environ)
     on = python(CHECK, cwd=tmp_path, env=environ | {"BRIDGE_TRACING__ENABLED": "true"})
 
-    assert (off.returncode, off.stderr) == (0, "")
-    assert on.returncode == 78
+    assert (0, "") == (off.returncode, off.stderr)
+    assert 78 == on.returncode
     assert "BRIDGE_TRACING__ENABLED: tracing.enabled: " in on.stderr
     assert "pip install --require-hashes -r requirements-otel.lock" in on.stderr
     assert "LOCK=requirements-otel.lock" in on.stderr

@@ -20,7 +20,7 @@ async def test_every_address(serving):
         for host in ("127.0.0.1", "::1"):
             for port, status in ((service.listener.port, 404), (service.admin.port, 200)):
                 assert await asked(host, port) == status
-        assert (await client.post(webhook()))[0] == 200
+        assert 200 == (await client.post(webhook()))[0]
         assert service.listener.url == f"http://127.0.0.1:{service.listener.port}"
 
 
@@ -46,7 +46,7 @@ async def test_an_address_that_the_machine_has_not(serving, monkeypatch):
 
     monkeypatch.setattr(socket, "getaddrinfo", resolved)
     async with serving(BRIDGE_SERVER__HOST="bridge.test") as client:
-        assert await asked("127.0.0.1", client.service.listener.port) == 404
+        assert 404 == await asked("127.0.0.1", client.service.listener.port)
     with pytest.raises(OSError, match="assign"):
         async with serving(BRIDGE_SERVER__HOST="192.0.2.1"):
             pass

@@ -29,8 +29,8 @@ async def test_alive_and_ready(serving):
         alive = await client.get("/healthz")
         ready = await client.get("/readyz")
 
-    assert alive[0] == 200
-    assert (ready[0], json.loads(ready[1])) == (
+    assert 200 == alive[0]
+    assert (
         200,
         {
             "ready": True,
@@ -39,7 +39,7 @@ async def test_alive_and_ready(serving):
             "spool": {"events": 0, "bytes": 0, "oldest_seconds": 0},
             "aside": [],
         },
-    )
+    ) == (ready[0], json.loads(ready[1]))
     assert "Server" not in ready[2]
 
 
@@ -52,13 +52,13 @@ async def test_ready_without_a_broker(serving):
         counted = await client.metric("spool_events")
 
     found = json.loads(text)
-    assert (status, found["ready"], found["broker"], found["topology"]) == (
+    assert (
         200,
         True,
         "down",
         "pending",
-    )
-    assert (found["spool"]["events"], counted) == (1, 1)
+    ) == (status, found["ready"], found["broker"], found["topology"])
+    assert (1, 1) == (found["spool"]["events"], counted)
     assert found["spool"]["bytes"] > 300
     assert found["spool"]["oldest_seconds"] > 0
 
@@ -80,7 +80,7 @@ async def test_not_ready_when_nothing_can_take_an_event(serving):
         status, text, _ = await client.get("/readyz")
 
     found = json.loads(text)
-    assert (status, found["ready"]) == (503, False)
+    assert (503, False) == (status, found["ready"])
     assert found["spool"]["events"] == events >= 10
     assert found["spool"]["bytes"] < MEBIBYTE
 
@@ -110,7 +110,7 @@ async def test_wrong_exchange_is_told(serving, broker):
         ready = await client.get("/readyz")
 
     status = json.loads(ready[1])
-    assert (ready[0], status["broker"], status["topology"]) == (200, "up", "mismatch")
+    assert (200, "up", "mismatch") == (ready[0], status["broker"], status["topology"])
 
 
 async def test_unknown_page_and_method(serving):
@@ -119,7 +119,7 @@ async def test_unknown_page_and_method(serving):
         missing = await client.get("/webhook")
         posted = await client.get("/metrics", method="POST")
 
-    assert (missing[0], posted[0], posted[2]["Allow"]) == (404, 405, "GET, HEAD")
+    assert (404, 405, "GET, HEAD") == (missing[0], posted[0], posted[2]["Allow"])
     assert "/readyz" in json.loads(missing[1])["detail"]
 
 
@@ -151,7 +151,7 @@ async def test_metrics_count_what_happened(serving, broker):
         totals = await client.metric("stage_seconds_count", stage="total")
         publishes = await client.metric("stage_seconds_count", stage="deliver")
 
-    assert counts == {
+    assert {
         "received_total": 4,
         "published_total": 1,
         "unrouted_total": 1,
@@ -161,8 +161,8 @@ async def test_metrics_count_what_happened(serving, broker):
         "broker_state": 1,
         "topology_state": 0,
         "dedup_events": 2,
-    }
-    assert (nowhere, totals, publishes) == (1, 3, 3)
+    } == counts
+    assert (1, 3, 3) == (nowhere, totals, publishes)
 
 
 async def test_log_has_action_and_event_id_and_no_secrets(serving, broker):
@@ -228,5 +228,5 @@ async def test_requests_in_flight_finish_at_shutdown(serving, node, broker):
         statuses = [(await answer)[0] for answer in answers]
         await stopping
 
-    assert statuses == [200] * 10
+    assert [200] * 10 == statuses
     assert 503 == ready

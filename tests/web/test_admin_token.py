@@ -26,7 +26,7 @@ async def test_with_the_token_everything_is_as_without_one(serving, scheme):
         ready = await get(client, "/readyz", f"{scheme} {TOKEN}")
         other = await get(client, "/other", f"{scheme} {TOKEN}")
 
-    assert (metrics[0], ready[0], other[0]) == (200, 200, 404)
+    assert (200, 200, 404) == (metrics[0], ready[0], other[0])
     assert "superoffice_bridge_in_flight" in metrics[1]
     assert "spool" in json.loads(ready[1])
 
@@ -42,9 +42,9 @@ async def test_without_the_token_only_probes_are_answered(serving, authorization
         ready = await get(client, "/readyz", authorization)
         refused = [await get(client, path, authorization) for path in ("/metrics", "/other")]
 
-    assert (alive[0], json.loads(alive[1])) == (200, {"status": "alive"})
-    assert (ready[0], json.loads(ready[1])) == (200, {"ready": True})
+    assert (200, {"status": "alive"}) == (alive[0], json.loads(alive[1]))
+    assert (200, {"ready": True}) == (ready[0], json.loads(ready[1]))
     for status, text, headers in refused:
         assert status == json.loads(text)["status"] == 401
-        assert headers["WWW-Authenticate"] == 'Bearer realm="admin"'
+        assert 'Bearer realm="admin"' == headers["WWW-Authenticate"]
         assert "superoffice_bridge" not in text

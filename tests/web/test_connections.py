@@ -152,7 +152,7 @@ async def test_answered_before_the_body(serving):
         wire.write(late + request(webhook()))
         accepted = await wire.answer()
 
-    assert (refused[0], accepted[0]) == (404, 200)
+    assert (404, 200) == (refused[0], accepted[0])
 
 
 async def test_body_that_never_comes(serving, monkeypatch):
@@ -164,7 +164,7 @@ async def test_body_that_never_comes(serving, monkeypatch):
         refused = await wire.answer()
         rest = await wire.rest()
 
-    assert (refused[0], rest) == (404, b"")
+    assert (404, b"") == (refused[0], rest)
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ async def test_who_closes(serving, version, headers, stays):
         rest = await wire.rest()
 
     assert [content["id"] for _, _, content in answers] == [id_of(ONE), id_of(TWO)][: 1 + stays]
-    assert rest == b""
+    assert b"" == rest
 
 
 async def test_upgrade_is_not_taken(serving):
@@ -217,8 +217,8 @@ async def test_end_of_the_service(serving, node):
         answer, rest = await wire.answer(), await wire.rest()
         await ending
 
-    assert (idle_rest, answered_early) == (b"", False)
-    assert (answer[0], answer[2]["status"], rest) == (200, "spooled", b"")
+    assert (b"", False) == (idle_rest, answered_early)
+    assert (200, "spooled", b"") == (answer[0], answer[2]["status"], rest)
 
 
 async def begun(client, wire):

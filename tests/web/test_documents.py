@@ -44,7 +44,7 @@ async def test_what_is_no_document(serving, path):
     async with serving() as client:
         status, *_ = await client.get(path)
 
-    assert status == 404
+    assert 404 == status
 
 
 async def test_the_token_guards_the_contract(serving):

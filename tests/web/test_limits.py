@@ -109,11 +109,11 @@ async def test_one_connection_too_many_is_told_and_closed(serving, connect, reco
         await eventually(lambda: len(listener._server.connections) == 1)
         replaced = await (await connect(listener)).answer(REQUEST)
 
-    assert {answer.split()[1] for answer in first} == {b"200"}
-    assert {answer.split()[1] for answer in [*again, replaced]} == {b"401"}
-    assert {answer.splitlines()[0] for answer in refused} == {b"HTTP/1.1 503 Service Unavailable"}
+    assert {b"200"} == {answer.split()[1] for answer in first}
+    assert {b"401"} == {answer.split()[1] for answer in [*again, replaced]}
+    assert {b"HTTP/1.1 503 Service Unavailable"} == {answer.splitlines()[0] for answer in refused}
     assert all(b"Connection: close" in answer for answer in refused)
-    assert {json.loads(answer.partition(b"\r\n\r\n")[2])["status"] for answer in refused} == {503}
+    assert {503} == {json.loads(answer.partition(b"\r\n\r\n")[2])["status"] for answer in refused}
 
 
 def refusals(records):
@@ -134,8 +134,8 @@ async def test_silent_connections_keep_nobody_out(serving, connect, records, mon
         answers.append(await used.answer(REQUEST))
         await eventually(lambda: logged(records, "heads_unfinished"))
 
-    assert {answer.split()[1] for answer in answers} == {b"401"}
-    assert ended == [b"", b""]
+    assert {b"401"} == {answer.split()[1] for answer in answers}
+    assert [b"", b""] == ended
     assert not logged(records, "connections_refused")
 
 
@@ -282,7 +282,7 @@ async def test_the_admin_listener_has_places_of_its_own(serving, connect):
         status, *_ = await client.get("/healthz")
 
     assert refused.startswith(b"HTTP/1.1 503 ")
-    assert status == 200
+    assert 200 == status
 
 
 @pytest.mark.parametrize(
@@ -301,8 +301,8 @@ async def test_a_head_that_never_ends_ends_the_connection(serving, connect, reco
         if dripping:
             await dripping
 
-    assert answer == b""
-    assert [record["connections"] for record in logged(records, "heads_unfinished")] == [1]
+    assert b"" == answer
+    assert [1] == [record["connections"] for record in logged(records, "heads_unfinished")]
 
 
 async def drip(writer):
@@ -321,10 +321,10 @@ async def test_a_connection_may_rest_longer_than_a_head(serving, connect):
     async with serving(**environ) as client:
         resting, silent = [await connect(client.service.listener) for _ in range(2)]
         await resting.answer(REQUEST)
-        assert await silent.end() == b""  # the look at all connections has been
+        assert b"" == await silent.end()  # the look at all connections has been
         answer = await resting.answer(REQUEST)
 
-    assert answer.split()[1] == b"401"
+    assert b"401" == answer.split()[1]
 
 
 async def test_a_resting_connection_is_closed_in_the_end(serving, connect, records):
@@ -334,7 +334,7 @@ async def test_a_resting_connection_is_closed_in_the_end(serving, connect, recor
         await resting.answer(REQUEST)
         rest = await resting.end()
 
-    assert rest == b""
+    assert b"" == rest
     assert not logged(records, "heads_unfinished")
 
 
@@ -344,7 +344,7 @@ async def test_a_slow_body_is_not_a_slow_head(serving, connect, records):
         slow = await connect(client.service.listener)
         answer = await slow.answer(HEAD + b"Content-Length: 9\r\n\r\n{")
 
-    assert answer.split()[1] == b"408"
+    assert b"408" == answer.split()[1]
     assert not logged(records, "heads_unfinished")
 
 
@@ -391,7 +391,7 @@ async def test_a_large_head_is_refused(serving, connect, fields):
             HEAD + b"\r\n".join(fine) + b"\r\nContent-Length: 0\r\n\r\n"
         )
 
-    assert (refused.split()[1], answered.split()[1]) == (b"400", b"401")
+    assert (b"400", b"401") == (refused.split()[1], answered.split()[1])
 
 
 async def test_failures_beyond_the_limit_get_429_and_what_is_signed_never(serving, records):
@@ -406,13 +406,13 @@ async def test_failures_beyond_the_limit_get_429_and_what_is_signed_never(servin
             "rejected_total", endpoint="superoffice", reason="signature_mismatch"
         )
 
-    assert [status for status, *_ in wrong] == [401] * 3 + [429] * 5
-    assert [status for status, *_ in right] == [200] * 5
+    assert [401] * 3 + [429] * 5 == [status for status, *_ in wrong]
+    assert [200] * 5 == [status for status, *_ in right]
     assert 1 <= int(wrong[-1][2]["Retry-After"]) <= 60
-    assert (failed, limited) == (3, 5)
-    assert len(logged(records, "request_refused")) == 3
+    assert (3, 5) == (failed, limited)
+    assert 3 == len(logged(records, "request_refused"))
     [line] = logged(records, "source_limited")
-    assert line["source"] == "127.0.0.1"
+    assert "127.0.0.1" == line["source"]
 
 
 async def test_other_refusals_are_not_counted(serving):
@@ -421,8 +421,8 @@ async def test_other_refusals_are_not_counted(serving):
         strangers = [await client.post(webhook(), path="/other") for _ in range(5)]
         failed = await client.post(webhook(), signature=sign(b"x"))
 
-    assert [status for status, *_ in strangers] == [404] * 5
-    assert failed[0] == 401
+    assert [404] * 5 == [status for status, *_ in strangers]
+    assert 401 == failed[0]
 
 
 SCRIPT = """

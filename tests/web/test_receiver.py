@@ -36,9 +36,9 @@ async def raw(service, data, *, until=b"\r\n\r\n"):
 
 def is_problem(status, content, headers):
     """Check the shape of an error: RFC 9457, short, silent about the server."""
-    assert headers["Content-Type"] == "application/problem+json"
+    assert "application/problem+json" == headers["Content-Type"]
     assert "Server" not in headers
-    assert set(content) == {"title", "status", "detail"}
+    assert {"title", "status", "detail"} == set(content)
     assert content["status"] == status
     return status
 
@@ -51,7 +51,7 @@ async def test_published(serving, broker):
         status, content, headers = await client.post(body)
 
     assert (status, content) == (200, {"status": "published", "id": id_of(BODY)})
-    assert headers["Content-Type"] == "application/json"
+    assert "application/json" == headers["Content-Type"]
     assert "Server" not in headers
     assert ids(broker, "all") == [id_of(BODY)]
 
@@ -60,7 +60,7 @@ async def test_unrouted(serving, broker):
     """Nobody bound: 200, unrouted, and it is in superoffice.unrouted."""
     async with serving() as client:
         status, content, _ = await client.post(BODY)
-        assert await client.metric("unrouted_total", endpoint="superoffice") == 1
+        assert 1 == await client.metric("unrouted_total", endpoint="superoffice")
 
     assert (status, content) == (200, {"status": "unrouted", "id": id_of(BODY)})
     assert ids(broker, UNROUTED) == [id_of(BODY)]
@@ -72,12 +72,12 @@ async def test_duplicate(serving, broker):
     async with serving() as client:
         answers = [await client.post(BODY) for _ in range(3)]
 
-    assert [content["status"] for _, content, _ in answers] == [
+    assert [
         "published",
         "duplicate",
         "duplicate",
-    ]
-    assert [status for status, *_ in answers] == [200, 200, 200]
+    ] == [content["status"] for _, content, _ in answers]
+    assert [200, 200, 200] == [status for status, *_ in answers]
     assert ids(broker, "all") == [id_of(BODY)]
 
 
@@ -89,10 +89,10 @@ async def test_events_that_share_an_event_id(serving, broker, event_id):
     async with serving() as client:
         answers = [(await client.post(body))[1] for body in bodies]
 
-    assert [answer["status"] for answer in answers] == ["published"] * 5 + ["duplicate"] * 5
+    assert ["published"] * 5 + ["duplicate"] * 5 == [answer["status"] for answer in answers]
     events = [json.loads(body) for _, _, body in drain(broker, "all")]
     assert {event.get("eventid") for event in events} == {event_id if "event" in event_id else None}
-    assert len({(event["source"], event["id"]) for event in events}) == 5
+    assert 5 == len({(event["source"], event["id"]) for event in events})
     assert [answer["id"] for answer in answers] == [event["id"] for event in events] * 2
 
 
@@ -103,7 +103,7 @@ async def test_duplicates_at_once(serving, broker):
         answers = await asyncio.gather(*(client.post(BODY) for _ in range(10)))
 
     statuses = sorted(content["status"] for _, content, _ in answers)
-    assert statuses == ["duplicate"] * 9 + ["published"]
+    assert ["duplicate"] * 9 + ["published"] == statuses
     assert ids(broker, "all") == [id_of(BODY)]
 
 
@@ -113,7 +113,7 @@ async def test_test_event(serving, broker):
         status, content, _ = await client.post(TEST)
 
     assert (status, content) == (200, {"status": "ignored", "id": id_of(TEST)})
-    assert ids(broker, UNROUTED) == []
+    assert [] == ids(broker, UNROUTED)
 
 
 async def test_test_event_without_a_broker(serving):
@@ -122,7 +122,7 @@ async def test_test_event_without_a_broker(serving):
     async with serving(wait=False, BRIDGE_BROKER__URLS=dead) as client:
         status, content, _ = await client.post(webhook(Event="test"))
 
-    assert (status, content["status"]) == (200, "ignored")
+    assert (200, "ignored") == (status, content["status"])
 
 
 async def test_test_event_can_be_published(serving, broker):
@@ -133,7 +133,7 @@ async def test_test_event_can_be_published(serving, broker):
     async with serving(BRIDGE_ENDPOINTS=endpoints) as client:
         status, content, _ = await client.post(TEST)
 
-    assert (status, content["status"]) == (200, "published")
+    assert (200, "published") == (status, content["status"])
     assert ids(broker, "all") == [id_of(TEST, endpoint="a")]
 
 
@@ -150,14 +150,14 @@ async def test_parked(serving, broker, reason, body):
     """Authentic but unreadable: 200, parked with the reason, and the raw bytes are kept."""
     async with serving() as client:
         status, content, _ = await client.post(body, headers={"X-SuperOffice-Retry": "2"})
-        assert await client.metric("parked_total", endpoint="superoffice", reason=reason) == 1
+        assert 1 == await client.metric("parked_total", endpoint="superoffice", reason=reason)
 
     assert (status, content["status"], content["reason"]) == (200, "parked", reason)
     [(_, properties, kept)] = drain(broker, PARKED)
     assert kept == body
     assert properties.headers["reason"] == reason
-    assert properties.headers["endpoint"] == "superoffice"
-    assert properties.headers["retry"] == "2"
+    assert "superoffice" == properties.headers["endpoint"]
+    assert "2" == properties.headers["retry"]
     assert properties.headers["time"].startswith("20")
 
 
@@ -167,7 +167,7 @@ async def test_parked_body_beyond_frame_max(serving, broker):
     async with serving() as client:
         status, content, _ = await client.post(body)
 
-    assert (status, content["status"]) == (200, "parked")
+    assert (200, "parked") == (status, content["status"])
     assert [kept for *_, kept in drain(broker, PARKED)] == [body]
 
 
@@ -176,10 +176,10 @@ async def test_unreadable_on_an_unsigned_endpoint(serving, broker, reason, body)
     """Anybody could have sent it: 400, and nothing is kept."""
     async with serving(BRIDGE_ENDPOINTS=TWO_ENDPOINTS) as client:
         answer = await client.post(body, path="/open")
-        assert await client.metric("rejected_total", endpoint="open", reason=reason) == 1
+        assert 1 == await client.metric("rejected_total", endpoint="open", reason=reason)
 
-    assert is_problem(*answer) == 400
-    assert drain(broker, PARKED) == []
+    assert 400 == is_problem(*answer)
+    assert [] == drain(broker, PARKED)
 
 
 SIGNATURE = sign(BODY)
@@ -216,9 +216,9 @@ async def test_wrong_signature(serving, broker, reason, values):
     assert start.startswith(b"HTTP/1.1 401 ")
     assert b"WWW-Authenticate: SuperOffice-Signature" in start
     assert b"Server:" not in start
-    assert json.loads(content)["status"] == 401
-    assert rejected == 1
-    assert ids(broker, UNROUTED) == []
+    assert 401 == json.loads(content)["status"]
+    assert 1 == rejected
+    assert [] == ids(broker, UNROUTED)
 
 
 async def test_either_of_two_secrets(serving):
@@ -233,7 +233,7 @@ async def test_either_of_two_secrets(serving):
             await client.post(b, signature=sign(b, k)) for b, k in zip(bodies, keys, strict=True)
         ]
 
-    assert [status for status, *_ in answers] == [200, 200, 401]
+    assert [200, 200, 401] == [status for status, *_ in answers]
 
 
 async def test_foreign_context(serving, broker):
@@ -246,8 +246,8 @@ async def test_foreign_context(serving, broker):
         absent = await client.post(webhook(ContextIdentifier=None), path="/oslo")
         test = await client.post(webhook(ContextIdentifier="Cust2", Event="test"), path="/oslo")
 
-    assert [ours[0], absent[0], test[0]] == [200, 200, 200]
-    assert [is_problem(*answer) for answer in (foreign, odd, empty)] == [403, 403, 403]
+    assert [200, 200, 200] == [ours[0], absent[0], test[0]]
+    assert [403, 403, 403] == [is_problem(*answer) for answer in (foreign, odd, empty)]
 
 
 async def test_unknown_path(serving):
@@ -255,7 +255,7 @@ async def test_unknown_path(serving):
     async with serving() as client:
         answers = [await client.post(BODY, path=path) for path in ("/", "/webhook/", "/healthz")]
 
-    assert [is_problem(*answer) for answer in answers] == [404, 404, 404]
+    assert [404, 404, 404] == [is_problem(*answer) for answer in answers]
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "OPTIONS", "PATCH"])
@@ -266,8 +266,8 @@ async def test_wrong_method(serving, method):
             "/webhook", method=method, url=client.service.listener.url
         )
 
-    assert is_problem(status, json.loads(text), headers) == 405
-    assert headers["Allow"] == "POST"
+    assert 405 == is_problem(status, json.loads(text), headers)
+    assert "POST" == headers["Allow"]
 
 
 async def test_slow_body(serving):
@@ -303,7 +303,7 @@ async def test_large_body(serving, chunked):
         200,
         {"status": "parked", "reason": "not_json", "id": answers[0][1]["id"]},
     )
-    assert is_problem(*answers[1]) == 413
+    assert 413 == is_problem(*answers[1])
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "x-own"])
@@ -313,7 +313,7 @@ async def test_encoded_body(serving, broker, encoding):
     async with serving() as client:
         answer = await client.post(body, headers={"Content-Encoding": encoding})
 
-    assert is_problem(*answer) == 415
+    assert 415 == is_problem(*answer)
 
 
 @pytest.mark.parametrize(
@@ -352,7 +352,7 @@ async def test_malformed_http(serving, request_bytes):
     assert b"application/problem+json" in start
     assert b"Connection: close" in start
     assert b"Server:" not in start
-    assert json.loads(content)["status"] == 400
+    assert 400 == json.loads(content)["status"]
     assert b"echo-this" not in answer
 
 
@@ -362,7 +362,7 @@ async def test_malformed_chunks(serving):
     async with serving() as client:
         answer = await raw(client.service, head)
 
-    assert answer.split(b" ")[1] == b"400"
+    assert b"400" == answer.split(b" ")[1]
 
 
 async def test_spooled_while_the_broker_is_away(serving):
@@ -374,9 +374,9 @@ async def test_spooled_while_the_broker_is_away(serving):
             answers = [await client.post(BODY), await client.post(BODY), await client.post(b"{")]
         spooled = client.service.spool.events
 
-    assert [status for status, *_ in answers] == [200, 200, 200]
-    assert [content["status"] for _, content, _ in answers] == ["spooled", "duplicate", "parked"]
-    assert spooled == 2
+    assert [200, 200, 200] == [status for status, *_ in answers]
+    assert ["spooled", "duplicate", "parked"] == [content["status"] for _, content, _ in answers]
+    assert 2 == spooled
 
 
 async def test_spooled_at_the_deadline(serving, node, broker):
@@ -392,7 +392,7 @@ async def test_spooled_at_the_deadline(serving, node, broker):
         await eventually(lambda: client.service.spool.events == 0)
         late = await client.metric("late_confirms_total")
 
-    assert (status, content["status"], spooled, late) == (200, "spooled", 1, 1)
+    assert (200, "spooled", 1, 1) == (status, content["status"], spooled, late)
     assert ids(broker, "all") == [id_of(BODY)]
 
 
@@ -408,9 +408,9 @@ async def test_nobody_can_take_it(serving):
             "rejected_total", endpoint="superoffice", reason="unavailable"
         )
 
-    assert [status for status, *_ in filling] == [200, 200]
-    assert [is_problem(*answer) for answer in answers] == [503, 503]
-    assert (answers[0][2]["Retry-After"], refused) == ("5", 2)
+    assert [200, 200] == [status for status, *_ in filling]
+    assert [503, 503] == [is_problem(*answer) for answer in answers]
+    assert ("5", 2) == (answers[0][2]["Retry-After"], refused)
 
 
 async def test_expect_continue(serving):
@@ -427,7 +427,7 @@ async def test_expect_continue(serving):
         final = await reader.read()
         writer.close()
 
-    assert interim == b"HTTP/1.1 100 Continue\r\n\r\n"
+    assert b"HTTP/1.1 100 Continue\r\n\r\n" == interim
     assert final.startswith(b"HTTP/1.1 200 ")
 
 
@@ -490,8 +490,8 @@ async def test_headers_are_compared_but_never_obeyed(serving, broker):
 
     [(method, properties, _)] = drain(broker, "all")
     assert content["id"] == properties.message_id == id_of(BODY)
-    assert method.routing_key == "contact.changed"
-    assert counted == [1, 1]
+    assert "contact.changed" == method.routing_key
+    assert [1, 1] == counted
 
 
 async def test_enormous_names_do_not_reach_the_frames(serving, broker):
@@ -503,9 +503,9 @@ async def test_enormous_names_do_not_reach_the_frames(serving, broker):
         status, content, _ = await client.post(body)
 
     [(method, properties, kept)] = drain(broker, "all")
-    assert (status, content["status"]) == (200, "published")
-    assert len(method.routing_key) == 217
-    assert {len(properties.headers[name]) for name in ("entity", "context", "primary_key")} == {217}
+    assert (200, "published") == (status, content["status"])
+    assert 217 == len(method.routing_key)
+    assert {217} == {len(properties.headers[name]) for name in ("entity", "context", "primary_key")}
     assert json.loads(kept)["data"]["entity"] == long
 
 
@@ -517,4 +517,4 @@ async def test_keep_alive_survives_a_refusal(serving):
             status, _, headers = await client.post(webhook(), signature=signature)
             statuses.append((status, headers.get("Connection")))
 
-    assert statuses == [(200, None), (401, None), (200, None)]
+    assert [(200, None), (401, None), (200, None)] == statuses

@@ -21,20 +21,20 @@ def test_ratio_is_of_medians():
 
     value = FASTER.value(found)
 
-    assert value == 5000 / 2100
-    assert FASTER.verdict(value) == "pass"
+    assert 5000 / 2100 == value
+    assert "pass" == FASTER.verdict(value)
 
 
 def test_less_can_be_better():
     """A latency passes below its bar."""
     verdicts = [QUICK.verdict(value) for value in (4.9, 9.9, 10.1)]
 
-    assert verdicts == ["stretch", "pass", "FAIL"]
+    assert ["stretch", "pass", "FAIL"] == verdicts
 
 
 def test_units():
     """A figure without a peer is given in the unit of its bar."""
-    assert QUICK.value(results({"ours": {"c64": [sample(p99_us=7500.0)]}})) == 7.5
+    assert 7.5 == QUICK.value(results({"ours": {"c64": [sample(p99_us=7500.0)]}}))
 
 
 def test_void_row_claims_nothing():
@@ -43,7 +43,7 @@ def test_void_row_claims_nothing():
     found = results({"ours": {"c64": rounds}, "naive": {"c64": [sample()]}})
 
     assert FASTER.value(found) is None
-    assert FASTER.verdict(None) == "-"
+    assert "-" == FASTER.verdict(None)
 
 
 def test_bars_name_rows_that_exist():

@@ -19,8 +19,8 @@ def test_events_of_a_pool_differ(tmp_path):
 
     bodies = [request.partition(b"\r\n\r\n")[2] for request in read(pool.path)]
     payloads = [parse(body) for body in bodies]
-    assert len({payload.event_id for payload in payloads}) == 50
-    assert len({payload.primary_key for payload in payloads}) == 50
+    assert 50 == len({payload.event_id for payload in payloads})
+    assert 50 == len({payload.primary_key for payload in payloads})
     assert {len(body) for body in bodies} == {pool.body_bytes}
 
 
@@ -41,7 +41,7 @@ def test_sent_goes_in_a_circle(tmp_path):
 
     places = Counter(place % 5 for place in range(18))
     assert sequence.sent == [places[place] for place in range(5)]
-    assert sequence.offset == 18 % 5
+    assert 18 % 5 == sequence.offset
 
 
 @pytest.mark.parametrize("size", [1, 7, 64, 1000, 1_000_000])
@@ -56,22 +56,22 @@ def test_consumer_finds_every_id_once(size):
     for start in range(0, len(frames), size):
         consumer.data_received(frames[start : start + size])
 
-    assert consumer.counts == [0, 2, 0, 1, 1]
-    assert consumer.total == 4
+    assert [0, 2, 0, 1, 1] == consumer.counts
+    assert 4 == consumer.total
 
 
 def test_ids_are_numbers_in_order():
     """The consumer reads the place in the pool from the last twelve digits."""
-    assert int(event_id(255)[-12:], 16) == 255
+    assert 255 == int(event_id(255)[-12:], 16)
 
 
 def test_order_moves_on():
     """Every row is first once."""
-    assert [rotated("abc", by)[0] for by in range(4)] == ["a", "b", "c", "a"]
+    assert ["a", "b", "c", "a"] == [rotated("abc", by)[0] for by in range(4)]
 
 
 def test_percentiles():
     """The nearest that was measured, also at the ends."""
     values = list(range(1, 101))
 
-    assert [percentile(values, each) for each in (0, 50, 99, 100)] == [1, 51, 100, 100]
+    assert [1, 51, 100, 100] == [percentile(values, each) for each in (0, 50, 99, 100)]

@@ -50,13 +50,13 @@ async def test_python_peer_publishes_our_message(client, exchange):
 
     answers = [await client.post("/webhook", data=body, headers=headers) for _ in range(2)]
 
-    assert [(await answer.json())["status"] for answer in answers] == ["published", "duplicate"]
+    assert ["published", "duplicate"] == [(await answer.json())["status"] for answer in answers]
     [(message, key)] = exchange.published
     ours = parity.our_message(body)
     assert (key, message.body, message.headers) == (ours.routing_key, ours.body, ours.headers)
     assert (message.message_id, message.type) == (ours.message_id, ours.type)
     assert (message.content_type, message.delivery_mode) == (ours.content_type, 2)
-    assert message.app_id == "superoffice-bridge"
+    assert "superoffice-bridge" == message.app_id
 
 
 async def test_python_peer_verifies(client, exchange):
@@ -66,7 +66,7 @@ async def test_python_peer_verifies(client, exchange):
 
     answer = await client.post("/webhook", data=body, headers=headers)
 
-    assert (answer.status, exchange.published) == (401, [])
+    assert (401, []) == (answer.status, exchange.published)
 
 
 def test_difference_is_found():

@@ -20,7 +20,7 @@ def test_only_blocks_are_replaced():
 
     once = report.render(page, {"bars": "new"})
 
-    assert once == "before\n<!-- bench:bars -->\n\nnew\n\n<!-- /bench -->\nafter\n"
+    assert "before\n<!-- bench:bars -->\n\nnew\n\n<!-- /bench -->\nafter\n" == once
     assert report.render(once, {"bars": "new"}) == once
 
 
@@ -46,8 +46,8 @@ def test_closed_loop_table():
     found = tables(results(FOUND))["closed-64"]
 
     cells = [cell.strip() for cell in found.splitlines()[-1].split("|")]
-    assert cells[2:4] == ["16,000", "15,000..17,000"]
-    assert cells[-2] == "all"
+    assert ["16,000", "15,000..17,000"] == cells[2:4]
+    assert "all" == cells[-2]
     assert found.splitlines()[2].rstrip(" |").endswith("-")
 
 
@@ -65,7 +65,7 @@ def test_columns_are_aligned():
     """The same text is legible on a terminal and as Markdown."""
     lines = table(["", "rate"], [["ours", "1"], ["a longer name", "20,000"]]).splitlines()
 
-    assert len({len(line) for line in lines}) == 1
+    assert 1 == len({len(line) for line in lines})
     assert lines[1].startswith("| ------------- | -----:")
 
 
@@ -74,7 +74,7 @@ def test_chart_is_xml_with_a_bar_for_each_row():
     drawn = ElementTree.fromstring(chart(results(FOUND)))  # noqa: S314  # made here
 
     bars = drawn.findall("{http://www.w3.org/2000/svg}rect")
-    assert [bar.get("class") for bar in bars] == ["bar", "bar ours"]
+    assert ["bar", "bar ours"] == [bar.get("class") for bar in bars]
 
 
 def test_results_survive_the_file(tmp_path):

@@ -18,15 +18,15 @@ def test_all_without_names():
 
 def test_whole_keys_and_parts_of_keys():
     """A key means that row; anything else, all that contain it."""
-    assert keys("ours") == ["ours"]
-    assert keys("drain") == ["drain"]
-    assert keys("equal") == [
+    assert ["ours"] == keys("ours")
+    assert ["drain"] == keys("drain")
+    assert [
         "naive-equal",
         "fastify-equal",
         "open-naive-equal",
         "open-fastify-equal",
-    ]
-    assert keys("nonsense") == []
+    ] == keys("equal")
+    assert [] == keys("nonsense")
 
 
 def test_without_node_its_rows_say_what_to_install(monkeypatch):
@@ -36,5 +36,5 @@ def test_without_node_its_rows_say_what_to_install(monkeypatch):
     missing = {row.key: row.missing() for row in ROWS}
 
     lacking = [key for key, reason in missing.items() if reason]
-    assert lacking == ["fastify", "fastify-equal", "open-fastify-equal"]
+    assert ["fastify", "fastify-equal", "open-fastify-equal"] == lacking
     assert "apt-get install nodejs npm" in str(missing["fastify"])

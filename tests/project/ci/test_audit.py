@@ -90,7 +90,7 @@ def test_nothing_known_is_0():
     with database() as (url, asked):
         code, said = audited(url)
 
-    assert (code, said) == (0, "audit: no known vulnerabilities in requirements.lock\n")
+    assert (0, "audit: no known vulnerabilities in requirements.lock\n") == (code, said)
     # Some are for other platforms only, such as colorama for Windows.
     assert len(asked) > 25
     assert asked <= locked()
@@ -101,7 +101,7 @@ def test_a_vulnerability_is_1():
     with database(orjson=[ADVISORY]) as (url, _):
         code, said = audited(url)
 
-    assert code == 1
+    assert 1 == code
     assert all(part in said for part in ("orjson", "PYSEC-2026-1", "99.0", "make lock"))
 
 
@@ -112,7 +112,7 @@ def test_a_database_that_cannot_be_reached_is_0(how):
         nobody = f"http://127.0.0.1:{free_port()}/"
         code, said = audited(nobody if how == "nobody listens" else url)
 
-    assert (code, said.count("\n")) == (0, 1)
+    assert (0, 1) == (code, said.count("\n"))
     assert said.startswith("audit: skipped, ")
 
 
@@ -122,10 +122,10 @@ def test_a_database_that_never_answers_is_0_within_the_limit():
         started = time.monotonic()
         code, said = audited(url, seconds=3)
 
-    assert (code, said) == (
+    assert (
         0,
         "audit: skipped, no answer from the vulnerability database (limit: 3 s)\n",
-    )
+    ) == (code, said)
     assert time.monotonic() - started < 10
 
 

@@ -101,7 +101,7 @@ def test_the_number_of_events_is_right() -> None:
 def test_the_consumer_of_the_page_works_beside_the_bridge(broker: str) -> None:
     """Its code declares what the bridge declares, and its queue gets what is bound."""
     [code] = blocks(section(PAGE, "In a consumer"), "python")
-    assert code.count(DEFAULT_URL) == 1
+    assert 1 == code.count(DEFAULT_URL)
     scope: dict[str, Any] = {}
     with amqp(broker) as channel:
         for exchange in Topology.of(["superoffice"]).exchanges:

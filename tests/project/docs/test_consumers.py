@@ -47,7 +47,7 @@ def test_a_consumer_says_which_contract_it_relies_on(folder) -> None:
 
 def test_locks_hold_no_addresses() -> None:
     """Whoever copies a consumer gets its libraries from where his machine gets them."""
-    assert len(LOCKS) == 4
+    assert 4 == len(LOCKS)
     found = [line for lock in LOCKS for line in lock.read_text().splitlines() if "://" in line]
 
     assert [] == [line for line in found if '"resolved"' in line or "index" in line]

@@ -159,7 +159,7 @@ def test_the_job_of_the_alerts_is_scraped() -> None:
 async def test_unrouted_events_are_moved_by_the_code_of_the_page(broker: str) -> None:
     """What somebody is bound for by now is published there, as it was; the others stay."""
     [code] = blocks(section(PAGE, "Move unrouted events"), "python")
-    assert code.count(DEFAULT_URL) == 1
+    assert 1 == code.count(DEFAULT_URL)
     with amqp(broker) as channel:
         declare_quarantine(channel)
         for key in ("sale.sold", "contact.created", "sale.lost"):

@@ -32,7 +32,7 @@ def test_no_service_can_gain_rights(name):
 
     assert (["ALL"], ["no-new-privileges:true"]) == (service["cap_drop"], service["security_opt"])
     assert ("cap_add" in service) == (name == "caddy")
-    assert service.get("read_only") or name == "rabbitmq"
+    assert service.get("read_only") or "rabbitmq" == name
 
 
 @each_service

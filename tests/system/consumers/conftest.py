@@ -57,7 +57,7 @@ class Broker:
         where = ("--to", to) if to else ("--direct", "--to", self.node.url)
         numbers = ("--count", f"{count}", "--repeat", f"{repeat}")
         result = CliRunner().invoke(app, ["send", "contact.deleted", *numbers, *where, "--json"])
-        assert result.exit_code == 0, result.stderr
+        assert 0 == result.exit_code, result.stderr
         ids: list[str] = json.loads(result.stdout)["ids"]
         assert len(ids) == count * repeat
         return ids

@@ -37,7 +37,7 @@ async def test_memory_ends(world):
         assert refused is not None
         assert accepted is not None
         assert (503, 200) == (refused.status, accepted.status)
-        assert orjson.loads(accepted.body)["status"] == "published"
+        assert "published" == orjson.loads(accepted.body)["status"]
 
 
 def post(body):

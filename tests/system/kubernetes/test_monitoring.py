@@ -54,7 +54,7 @@ def test_the_rules_for_the_operator_are_the_rules():
     [command] = [
         each for each in blocks(section(PAGE, "Install"), "sh") if "PrometheusRule" in each
     ]
-    assert command.count(APPLY) == 1
+    assert 1 == command.count(APPLY)
     shown = ["sh", "-euc", command.replace(APPLY, "cat")]
     done = subprocess.run(shown, cwd=ROOT, capture_output=True, text=True, check=True)
     rule = yaml.safe_load(done.stdout)

@@ -55,11 +55,11 @@ def test_a_path_of_both_listeners_names_the_server_of_each() -> None:
     item = made(CROWDED)["paths"]["/readyz"]
     urls = {method: operation["servers"][0]["url"] for method, operation in item.items()}
 
-    assert urls == {
+    assert {
         "post": "https://{host}:8443",
         "get": "http://{host}:8081",
         "head": "http://{host}:8081",
-    }
+    } == urls
 
 
 def test_what_a_request_needs() -> None:
@@ -83,7 +83,7 @@ def test_nobody_needs_a_token_that_there_is_not() -> None:
     """Without ``admin_token`` only webhooks need something."""
     secured = [one["tags"] for one in operations(made(Deployment())) if one["security"]]
 
-    assert secured == [["public"]]
+    assert [["public"]] == secured
 
 
 @pytest.mark.parametrize("name", golden())
@@ -100,7 +100,7 @@ def test_every_property_that_is_read_is_described() -> None:
     body = {name: values[_type(schema)] for name, schema in described.items()}
     body |= {"Event": "any.thing", "Entity": "any"}
 
-    assert described.keys() == set(KNOWN)
+    assert set(KNOWN) == described.keys()
     assert {} == parse(orjson.dumps(body)).properties
 
 

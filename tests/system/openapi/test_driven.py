@@ -60,7 +60,7 @@ async def test_whoever_is_trusted(bridge: DrivenBridge, broker: str) -> None:
     ]
 
     assert report.found["failures"] == report.found["errors"] == [], report.text
-    assert report.found["exit_code"] == 0, report.text
+    assert 0 == report.found["exit_code"], report.text
     assert report.found["operations"]["tested"] == operations(document), report.text
     assert published + spooled == len(drain(broker, "all")) > 0
     assert parked == len(drain(broker, PARKED)) > 0
@@ -78,7 +78,7 @@ async def test_whoever_is_not(bridge: DrivenBridge, broker: str) -> None:
     refused = {reason: await bridge.count("rejected_total", reason=reason) for reason in reasons}
 
     assert report.found["failures"] == report.found["errors"] == [], report.text
-    assert report.found["exit_code"] == 0, report.text
+    assert 0 == report.found["exit_code"], report.text
     assert report.found["operations"]["tested"] == operations(document), report.text
     assert let_in["superoffice"] == 0 < let_in["open"]
     assert all(refused.values()), refused

@@ -37,7 +37,7 @@ EVENTS = ("contact.created", "contact.changed", "contact.deleted")
 def code(title: str) -> str:
     """Return the program below a heading of the page."""
     [found] = blocks(section(PAGE, title), "python")
-    assert found.count(DEFAULT_URL) == 1
+    assert 1 == found.count(DEFAULT_URL)
     return found
 
 
@@ -71,7 +71,7 @@ def url(node, tmp_path_factory):
         while '"service_started"' not in (line := bridge.read_until('{"timestamp"')):
             pass
         statuses = Counter(post(json.loads(line)["url"]))
-        assert bridge.end()[0] == 0
+        assert 0 == bridge.end()[0]
     assert Counter({200: len(RECORDS) * len(EVENTS)}) == statuses
     return node.url
 
