@@ -18,8 +18,8 @@ import structlog
 from bridge import log
 from bridge.aio import kept_running, threads_watched
 from bridge.cli.context import ConfigOption
+from bridge.cli.deadline import in_time
 from bridge.cli.errors import AGAIN, Unavailable
-from bridge.cli.patience import in_time
 from bridge.cli.runtime import run_until_stopped
 from bridge.reload import Reloader
 from bridge.service import Service, running
