@@ -12,8 +12,8 @@ import typer
 
 from bridge import spool
 from bridge.cli import output
-from bridge.cli.clients.consumer import exact_body
 from bridge.cli.context import ConfigOption, JsonOption, client_settings
+from bridge.cli.messages import exact_body
 from bridge.spool import Row
 
 app = typer.Typer(no_args_is_help=True, help="What waits on disk for the broker.")
