@@ -11,15 +11,16 @@ import typer
 from typer.core import TyperGroup
 
 from bridge import __version__, log
-from bridge.cli import contract, output, parked, spool, topology
-from bridge.cli.check import check
-from bridge.cli.dev import dev
+from bridge.cli import output
+from bridge.cli.commands import contract, parked, spool, topology
+from bridge.cli.commands.check import check
+from bridge.cli.commands.dev import dev
+from bridge.cli.commands.health import health
+from bridge.cli.commands.listen import listen
+from bridge.cli.commands.send import send
+from bridge.cli.commands.serve import serve
 from bridge.cli.errors import EXIT_CODES, PIPE_CLOSED, OutputClosed, exit_code, lines
-from bridge.cli.health import health
-from bridge.cli.listen import listen
 from bridge.cli.runtime import end_in_time
-from bridge.cli.send import send
-from bridge.cli.serve import serve
 from bridge.core.errors import BridgeError
 
 

@@ -17,8 +17,8 @@ import typer
 from yarl import URL
 
 from bridge.cli import output
+from bridge.cli.deadline import in_time
 from bridge.cli.errors import Unavailable
-from bridge.cli.patience import in_time
 from bridge.settings import Settings, load
 
 DEV_FILE = Path("var/dev.json")

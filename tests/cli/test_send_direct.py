@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from bridge.cli.clients.direct import directly
+from bridge.cli.clients.poster import sending
 from bridge.cli.context import broker_settings
-from bridge.cli.direct import directly
-from bridge.cli.sender import sending
 from bridge.core.message import UNROUTED
 from bridge.dev.samples import sample
 from tests.cli.conftest import invoke

@@ -10,11 +10,12 @@ from typing import Annotated
 import typer
 from aio_pika.abc import AbstractIncomingMessage
 
-from bridge.cli import broker, output
+from bridge.cli import output
+from bridge.cli.clients import consumer as broker
+from bridge.cli.clients.parked_queue import Messages, look, quarantine
+from bridge.cli.clients.replay import replaying
 from bridge.cli.context import ConfigOption, JsonOption, client_settings
 from bridge.cli.errors import CommandFailed
-from bridge.cli.quarantine import Messages, look, quarantine
-from bridge.cli.replay import replaying
 from bridge.cli.runtime import run
 from bridge.settings import Settings
 

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from bridge.cli import patience
+from bridge.cli import deadline as patience
 from tests.cli.conftest import invoke
 
 

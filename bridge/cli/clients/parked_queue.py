@@ -20,7 +20,7 @@ from aio_pika.abc import AbstractIncomingMessage, AbstractQueue
 from aio_pika.exceptions import ChannelNotFoundEntity
 
 from bridge.broker.connection import ANSWER_SECONDS, connected, safe_url
-from bridge.cli import broker
+from bridge.cli.clients import consumer as broker
 from bridge.cli.errors import CommandFailed
 from bridge.core.errors import BrokerUnreachable
 from bridge.core.message import PARKED

@@ -12,7 +12,7 @@ import typer
 
 from bridge import spool
 from bridge.cli import output
-from bridge.cli.broker import exact_body
+from bridge.cli.clients.consumer import exact_body
 from bridge.cli.context import ConfigOption, JsonOption, client_settings
 from bridge.spool import Row
 

@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 
 from aio_pika.abc import AbstractIncomingMessage
 
-from bridge.cli.broker import properties
-from bridge.cli.direct import DirectOutbox, publishing
+from bridge.cli.clients.consumer import properties
+from bridge.cli.clients.direct import DirectOutbox, publishing
 from bridge.core.errors import BridgeError, ContextRefused, NotAccepted, PayloadInvalid
 from bridge.core.event import Delivery
 from bridge.core.message import Message

@@ -13,7 +13,9 @@ import typer
 
 from bridge import log
 from bridge.cli import output
-from bridge.cli.broker import first_reachable
+from bridge.cli.clients.consumer import first_reachable
+from bridge.cli.clients.roundtrip import Viewer, demonstrate
+from bridge.cli.commands.serve import serving
 from bridge.cli.context import (
     URLS,
     ConfigOption,
@@ -23,11 +25,9 @@ from bridge.cli.context import (
     is_set,
     load_settings,
 )
-from bridge.cli.demonstration import Viewer, demonstrate
 from bridge.cli.errors import CommandFailed
 from bridge.cli.local import local_environ, on_free_ports
 from bridge.cli.runtime import beside, run_until_stopped
-from bridge.cli.serve import serving
 from bridge.core.errors import BrokerUnreachable
 from bridge.dev.rabbitmq import RabbitMQFailed, RabbitMQNode, RabbitMQNotInstalled
 from bridge.service import Service

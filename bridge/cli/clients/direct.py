@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from bridge.broker.publisher import RabbitPublisher
+from bridge.cli.clients.poster import Answer
 from bridge.cli.errors import mismatched
-from bridge.cli.sender import Answer
 from bridge.core.errors import BrokerUnreachable, NotAccepted
 from bridge.core.event import Delivery
 from bridge.core.message import Message

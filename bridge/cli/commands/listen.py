@@ -9,7 +9,8 @@ import typer
 from aio_pika.abc import AbstractIncomingMessage
 
 from bridge.broker.connection import safe_url
-from bridge.cli import broker, output
+from bridge.cli import output
+from bridge.cli.clients import consumer as broker
 from bridge.cli.context import ConfigOption, JsonOption, client_settings
 from bridge.cli.errors import NO, CommandFailed
 from bridge.cli.runtime import run_until_stopped

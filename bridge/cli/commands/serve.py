@@ -18,8 +18,8 @@ import structlog
 from bridge import log
 from bridge.aio import keep_running, watch_threads
 from bridge.cli.context import ConfigOption
+from bridge.cli.deadline import in_time
 from bridge.cli.errors import AGAIN, Unavailable
-from bridge.cli.patience import in_time
 from bridge.cli.runtime import run_until_stopped
 from bridge.reload import Reloader
 from bridge.service import Service, running

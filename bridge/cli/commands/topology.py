@@ -11,7 +11,7 @@ import typer
 from bridge.broker import checking
 from bridge.broker.topology import Exchange, Mode, Queue, Report, Topology
 from bridge.cli import output
-from bridge.cli.broker import first_reachable
+from bridge.cli.clients.consumer import first_reachable
 from bridge.cli.context import ConfigOption, JsonOption, client_settings
 from bridge.cli.errors import mismatched
 from bridge.cli.runtime import run

@@ -8,10 +8,10 @@ from collections import deque
 from typing import Any
 
 from bridge.cli import output
-from bridge.cli.broker import subscribed
+from bridge.cli.clients.consumer import subscribed
+from bridge.cli.clients.poster import HttpSender, context_of, sending
+from bridge.cli.commands.listen import show
 from bridge.cli.errors import CommandFailed
-from bridge.cli.listen import show
-from bridge.cli.sender import HttpSender, context_of, sending
 from bridge.core.errors import BrokerUnreachable
 from bridge.dev.samples import sample
 from bridge.settings import Settings

@@ -21,11 +21,11 @@ from yarl import URL
 
 from bridge.broker.connection import safe_url
 from bridge.cli import output
+from bridge.cli.clients.direct import directly
+from bridge.cli.clients.poster import Answer, Sender, context_of, sending
 from bridge.cli.context import ConfigOption, JsonOption, broker_settings, client_settings
-from bridge.cli.direct import directly
 from bridge.cli.errors import CommandFailed, Unavailable
 from bridge.cli.runtime import run, task_group
-from bridge.cli.sender import Answer, Sender, context_of, sending
 from bridge.dev.samples import known_events, sample
 from bridge.settings import EndpointSettings, Settings
 from bridge.web.listener import reachable
