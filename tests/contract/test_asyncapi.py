@@ -29,7 +29,7 @@ from bridge.core.message import (
 )
 from bridge.core.routing import Route, Router, Target
 from bridge.settings import load
-from bridge.spool.rows import row_of
+from bridge.spool.rowcodec import row_of
 from bridge.superoffice.catalogue import ENTITIES
 from tests.contract.generated import examples
 from tests.strategies.webhooks import delivered
