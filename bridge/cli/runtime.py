@@ -18,7 +18,7 @@ import uvloop
 
 from bridge import log
 from bridge.cli import output
-from bridge.cli.errors import PIPE_CLOSED, OutputClosed, exit_code, lines
+from bridge.cli.errors import PIPE_CLOSED, OutputClosed, lines
 from bridge.core.errors import BridgeError
 
 _Result = TypeVar("_Result")
@@ -82,7 +82,7 @@ def _in_time(leave: Callable[..., None], *how: object) -> threading.Timer:
 def _leave(error: BaseException | None, stopped: int) -> None:
     """Exit as the command would, which threads keep from it."""
     if isinstance(error, BridgeError):
-        _exit(exit_code(error), [f"error: {line}" for line in lines(error)])
+        _exit(error.exit_code, [f"error: {line}" for line in lines(error)])
     _exit(PIPE_CLOSED if error else stopped)
 
 

@@ -12,7 +12,7 @@ from bridge.broker.connection import safe_url
 from bridge.cli import output
 from bridge.cli.clients import consumer as broker
 from bridge.cli.context import ConfigOption, JsonOption, client_settings
-from bridge.cli.errors import NO, CommandFailed
+from bridge.cli.errors import CommandFailed
 from bridge.cli.runtime import run_until_stopped
 
 
@@ -45,7 +45,7 @@ def listen(
     source = exchange or settings.broker.exchange
     bindings = [(source, pattern) for pattern in patterns]
     urls = settings.broker.connection_urls()
-    stopped = NO if count else 0
+    stopped = CommandFailed.exit_code if count else 0
     complete = run_until_stopped(_listen(urls, bindings, count, as_json=as_json), stopped=stopped)
     if count and not complete:
         raise CommandFailed(f"stopped before {count} events had arrived")

@@ -19,7 +19,7 @@ from bridge import log
 from bridge.aio import keep_running, watch_threads
 from bridge.cli.context import ConfigOption
 from bridge.cli.deadline import in_time
-from bridge.cli.errors import AGAIN, Unavailable
+from bridge.cli.errors import Unavailable, Unread
 from bridge.cli.runtime import run_until_stopped
 from bridge.reload import Reloader
 from bridge.service import Service, running
@@ -57,7 +57,7 @@ def serve(config: ConfigOption = None) -> None:
 def _end_as_unread() -> None:
     """Have a stop end a start that waits for a file as a disk that hangs does: it never began."""
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: os._exit(AGAIN))
+        signal.signal(number, lambda *_: os._exit(Unread.exit_code))
 
 
 def _need_descriptors() -> None:
