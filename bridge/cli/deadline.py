@@ -1,4 +1,4 @@
-"""A configuration that is read in time, or the name of the file that keeps it from that."""
+"""Reading the configuration within a time limit, or naming the file that takes longer."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ from bridge.reading import slowest_file
 _Result = TypeVar("_Result")
 
 _SLOW_SECONDS = 1.0
-"""How long the files may take until that is said."""
+"""How long to wait before we print that a file is slow."""
 
 _READ_SECONDS = 10.0
-"""How long they may take at all: a disk may hang, and a pipe may never be written."""
+"""How long to wait before we give up: a disk may hang, and a pipe may never be written to."""
 
 
-def in_time(
+def read_in_time(
     read: Callable[[], _Result], *, is_slow: Callable[[], object] = lambda: None
 ) -> _Result:
-    """Return what is read; raises ``Unread`` when that takes too long, and what ``read`` raises.
+    """Return what ``read`` returns, or raise what it raises; ``Unread`` if it takes too long.
 
-    ``is_slow`` is called when it takes its time.
+    ``is_slow`` is called once if it takes longer than a moment. A thread that reads cannot be
+    stopped: it is left behind.
     """
     reading = start_thread(read, name="configuration")
     if not wait([reading], timeout=_SLOW_SECONDS).done:

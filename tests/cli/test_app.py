@@ -54,21 +54,23 @@ LOADED = """
 import sys
 from bridge.cli.app import app
 try:
-    app(["serve", "--config", "none.toml"])
+    app([*sys.argv[1:], "--config", "none.toml"])
 except SystemExit as ended:
     print(ended.code, sorted(name for name in sys.modules if name.startswith("bridge.")))
 """
 
 
-def test_serve_does_not_load_what_is_for_development(tmp_path):
-    """A command loads its own modules only, so the service has no private broker, no samples."""
-    command = [sys.executable, "-c", LOADED]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+@pytest.mark.parametrize(
+    "command", [["serve"], ["parked", "replay", "--all"], ["spool", "status"]], ids=" ".join
+)
+def test_commands_for_operators_do_not_load_what_is_for_development(command, tmp_path):
+    """A command loads its own modules only, so these have no private broker and no samples."""
+    line = [sys.executable, "-c", LOADED, *command]
+    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False)
 
     assert done.stdout.startswith("78 "), done.stderr
-    assert "'bridge.service'" in done.stdout
+    assert f"'bridge.cli.commands.{command[0]}'" in done.stdout
     assert "'bridge.dev" not in done.stdout
-    assert "'bridge.cli.clients" not in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -5,14 +5,14 @@ import threading
 
 import pytest
 
-from bridge.cli import deadline as patience
+from bridge.cli import deadline
 from tests.cli.conftest import invoke
 
 
 def test_a_file_that_is_never_read(directory, monkeypatch):
     """It is named, with what to do, and the exit code is that of a disk in trouble."""
-    monkeypatch.setattr(patience, "_SLOW_SECONDS", 0.05)
-    monkeypatch.setattr(patience, "_READ_SECONDS", 0.1)
+    monkeypatch.setattr(deadline, "_SLOW_SECONDS", 0.05)
+    monkeypatch.setattr(deadline, "_READ_SECONDS", 0.1)
     monkeypatch.delenv("SUPEROFFICE_SECRET", raising=False)
     os.mkfifo(directory / "secret")
     monkeypatch.setenv("SUPEROFFICE_SECRET_FILE", str(directory / "secret"))
@@ -25,7 +25,7 @@ def test_a_file_that_is_never_read(directory, monkeypatch):
 
 def test_a_file_that_takes_its_time(monkeypatch):
     """It is waited for, and what is wrong with it is said as ever."""
-    monkeypatch.setattr(patience, "_SLOW_SECONDS", 0.01)
+    monkeypatch.setattr(deadline, "_SLOW_SECONDS", 0.01)
     slow = threading.Event()
 
     def read():
@@ -33,4 +33,4 @@ def test_a_file_that_takes_its_time(monkeypatch):
         raise ValueError("as ever")
 
     with pytest.raises(ValueError, match="as ever"):
-        patience.in_time(read, is_slow=slow.set)
+        deadline.read_in_time(read, is_slow=slow.set)

@@ -1,21 +1,16 @@
-"""Reaching the broker as a consumer does."""
+"""A consumer of RabbitMQ, with a temporary queue of its own."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import json
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
-from contextlib import aclosing, asynccontextmanager, suppress
-from datetime import datetime
-from typing import Any
+from contextlib import aclosing, asynccontextmanager
 
 from aio_pika.abc import AbstractIncomingMessage, AbstractQueue
 from aio_pika.exceptions import ChannelNotFoundEntity
 
 from bridge.broker.connection import Connection, broker_errors, connect, safe_url
 from bridge.cli.errors import CommandFailed
-from bridge.cli.output import printable
 from bridge.core.errors import BrokerUnreachable
 
 _PREFETCH = 100
@@ -39,13 +34,13 @@ async def first_reachable(urls: Iterable[str]) -> str:
 
 
 @asynccontextmanager
-async def subscribed(
+async def open_subscription(
     url: str, bindings: Sequence[Binding]
 ) -> AsyncIterator[AsyncIterator[AbstractIncomingMessage]]:
-    """Bind a queue of our own for the length of the block, and yield what arrives in it.
+    """Declare and bind an exclusive queue, and yield the messages that arrive in it.
 
-    Raises ``CommandFailed`` when an exchange does not exist, and ``BrokerUnreachable``, also when
-    the connection is lost.
+    Raises ``CommandFailed`` when an exchange does not exist, and ``BrokerUnreachable`` when there
+    is no connection, or the connection is lost later.
     """
     connection = await connect(url, purpose="listen")
     try:
@@ -75,6 +70,7 @@ async def _bind(connection: Connection, url: str, bindings: Sequence[Binding]) -
 async def _arrivals(
     url: str, queue: AbstractQueue
 ) -> AsyncGenerator[AbstractIncomingMessage, None]:
+    # A closed channel or a deleted queue puts None behind the messages, which ends the wait.
     incoming: asyncio.Queue[AbstractIncomingMessage | None] = asyncio.Queue()
     for closes in (queue.channel.close_callbacks, queue.close_callbacks):
         closes.add(lambda *_: incoming.put_nowait(None))
@@ -84,48 +80,3 @@ async def _arrivals(
             await message.ack()
             yield message
     raise BrokerUnreachable(f"{safe_url(url)}: the connection was lost")
-
-
-def as_json(message: AbstractIncomingMessage) -> dict[str, Any]:
-    """Return a message for programs, with its body as JSON where it is JSON."""
-    content = exact_body(message.body)
-    with suppress(ValueError, TypeError):
-        content["body"] = json.loads(content["body"])
-    return {**properties(message), **content}
-
-
-def properties(message: AbstractIncomingMessage) -> dict[str, Any]:
-    """Return all of a message but its body, ``timestamp`` in seconds since the Unix epoch."""
-    time = message.timestamp
-    return {
-        "routing_key": message.routing_key,
-        "exchange": message.exchange,
-        "message_id": message.message_id,
-        "type": message.type,
-        "content_type": message.content_type,
-        "timestamp": int(time.timestamp()) if isinstance(time, datetime) else time,
-        "app_id": message.app_id,
-        "headers": dict(message.headers),
-    }
-
-
-def exact_body(body: bytes) -> dict[str, Any]:
-    """Return a body as text in ``body``; what is no UTF-8 is in ``body_base64``."""
-    try:
-        return {"body": body.decode()}
-    except UnicodeDecodeError:
-        return {"body": None, "body_base64": base64.b64encode(body).decode()}
-
-
-def body_text(body: bytes) -> str:
-    """Return a body on one line: the text if it is UTF-8, else base64."""
-    content = exact_body(body)
-    text = content["body"]
-    if text is None:
-        return f"base64:{content['body_base64']}"
-    if printable(text) == text:
-        return str(text)
-    try:
-        return json.dumps(json.loads(text))
-    except ValueError:
-        return printable(text)

@@ -1,4 +1,4 @@
-"""Posting sample events to a bridge, signed as SuperOffice signs them."""
+"""Sample events, signed as SuperOffice signs them and posted to a bridge."""
 
 from __future__ import annotations
 
@@ -24,47 +24,47 @@ _CONTEXT = "Cust20001"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What became of one event, after how many seconds.
+class SendResult:
+    """What became of one sample, and after how many seconds.
 
-    ``id`` is that of its message, or, for one that was not accepted, its EventId. ``kind`` is
-    counted in a summary (``200 published``, ``503``); ``detail`` is more of a failure.
+    ``id`` is the id of its message, or its EventId when it failed. ``kind`` is what a summary
+    counts (``200 published``, ``503``), and ``detail`` says more about a failure.
     """
 
     id: str
     kind: str
     seconds: float
     detail: str = ""
-    accepted: bool = True
+    ok: bool = True
 
     @property
     def failure(self) -> str:
-        """Return the kind and the detail, for one that was not accepted."""
+        """Return the kind and the detail, for a sample that failed."""
         return f"{self.kind}: {self.detail}" if self.detail else self.kind
 
 
-class Sender(Protocol):
-    """Sends samples somewhere."""
+class SampleClient(Protocol):
+    """Brings samples somewhere: to a bridge over HTTP, or to RabbitMQ directly."""
 
-    async def send(self, content: dict[str, Any], *, due: float) -> Answer:
-        """Send one sample, an object, and return the answer.
+    async def send(self, content: dict[str, Any], *, due: float) -> SendResult:
+        """Send one sample, a JSON object, and return what became of it.
 
-        ``due`` is the ``time.perf_counter()`` from which its latency counts.
-        Raises ``Unavailable`` when nobody is there to take it.
+        Latency counts from ``due``, a time of ``time.perf_counter()``.
+        Raises ``Unavailable`` when nothing listens there.
         """
         ...
 
 
-class HttpSender:
-    """Posts samples to one URL; made by ``sending``."""
+class Poster:
+    """Posts samples to one URL; made by ``open_poster``."""
 
     def __init__(self, session: aiohttp.ClientSession, *, url: str, secret: bytes | None) -> None:
         self._session = session
         self._url = url
         self._secret = secret
 
-    async def send(self, content: dict[str, Any], *, due: float) -> Answer:
-        """Post one sample, signed, and return the answer; see ``Sender``."""
+    async def send(self, content: dict[str, Any], *, due: float) -> SendResult:
+        """Sign and post one sample; see ``SampleClient``."""
         try:
             status, text = await self._post(content)
         except aiohttp.ClientConnectorError as error:
@@ -74,11 +74,11 @@ class HttpSender:
             ) from error
         except (aiohttp.ClientError, TimeoutError) as error:
             kind = f"no answer: {_cause(error)}"
-            return Answer(content["EventId"], kind, time.perf_counter() - due, accepted=False)
+            return SendResult(content["EventId"], kind, time.perf_counter() - due, ok=False)
         seconds = time.perf_counter() - due
         if status == 200:
-            return _accepted(content, text, seconds)
-        return Answer(content["EventId"], f"{status}", seconds, text, accepted=False)
+            return _succeeded(content, text, seconds)
+        return SendResult(content["EventId"], f"{status}", seconds, text, ok=False)
 
     async def _post(self, content: dict[str, Any]) -> tuple[int, str]:
         body = encode(content)
@@ -94,13 +94,13 @@ def context_of(endpoint: EndpointSettings) -> str:
     return next(iter(endpoint.contexts), _CONTEXT)
 
 
-def _accepted(content: dict[str, Any], text: str, seconds: float) -> Answer:
-    """Return what became of the event too, if whoever answered says so: ``200 published``."""
+def _succeeded(content: dict[str, Any], text: str, seconds: float) -> SendResult:
+    """Return the result of a 200, with the status and the id that a bridge answers."""
     try:
         answer = orjson.loads(text)
-        return Answer(str(answer["id"]), f"200 {answer['status']}", seconds)
+        return SendResult(str(answer["id"]), f"200 {answer['status']}", seconds)
     except (ValueError, LookupError, TypeError):
-        return Answer(content["EventId"], "200", seconds)
+        return SendResult(content["EventId"], "200", seconds)
 
 
 def _cause(error: Exception) -> str:
@@ -110,18 +110,19 @@ def _cause(error: Exception) -> str:
 
 
 def _reason(error: OSError) -> str:
+    # A failed look-up of a name has a negative number, which strerror does not know.
     return os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
 
 
 @asynccontextmanager
-async def sending(
+async def open_poster(
     *, url: str, endpoint: EndpointSettings, certificate: Path | None = None
-) -> AsyncIterator[HttpSender]:
-    """Open a session that signs with the endpoint's first secret.
+) -> AsyncIterator[Poster]:
+    """Open an HTTP session that signs with the endpoint's first secret.
 
-    With a ``certificate`` whoever shows it is trusted: the bridge of this configuration, which is
-    called by an address that it was hardly issued for.
+    With a ``certificate`` the server that shows it is trusted. It is the certificate of our own
+    bridge, which was hardly issued for the address by which this machine reaches it.
     """
     connector = aiohttp.TCPConnector(limit=0, ssl=trusting(certificate) if certificate else True)
     async with aiohttp.ClientSession(connector=connector, timeout=_TIMEOUT) as session:
-        yield HttpSender(session, url=url, secret=next(iter(endpoint.secret_keys), None))
+        yield Poster(session, url=url, secret=next(iter(endpoint.secret_keys), None))

@@ -1,4 +1,4 @@
-"""Sending what is parked through the pipeline again; what is confirmed leaves the quarantine."""
+"""Parked messages, sent through the pipeline again."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 
 from aio_pika.abc import AbstractIncomingMessage
 
-from bridge.cli.clients.consumer import properties
-from bridge.cli.clients.direct import DirectOutbox, publishing
+from bridge.cli.clients.bare_pipeline import DirectOutbox, open_bare_pipeline
+from bridge.cli.messages import properties
 from bridge.core.errors import BridgeError, ContextRefused, NotAccepted, PayloadInvalid
 from bridge.core.event import Delivery
 from bridge.core.message import Message
@@ -16,18 +16,18 @@ from bridge.pipeline import Pipeline
 from bridge.settings import Settings
 
 _ADDED = frozenset({"reason", "time", "original_exchange", "original_routing_key"})
-"""Headers that parking puts on a finished message."""
+"""Headers that parking adds to a message which was ready to be published."""
 
 
 class Replay:
-    """Takes parked messages to the broker again."""
+    """Publishes parked messages again."""
 
     def __init__(self, pipeline: Pipeline, outbox: DirectOutbox) -> None:
         self._pipeline = pipeline
         self._outbox = outbox
 
     async def send(self, message: AbstractIncomingMessage) -> str | None:
-        """Send a parked message again; return why it stays parked, None when it was confirmed."""
+        """Send a message again; return why it has to stay parked, or None when it was confirmed."""
         found = properties(message)
         try:
             if "original_exchange" in found["headers"]:
@@ -45,21 +45,21 @@ class Replay:
         return None
 
     async def _republish(self, found: dict[str, object], body: bytes) -> None:
-        outcome = await self._outbox.deliver(_finished(found, body))
+        outcome = await self._outbox.deliver(_message(found, body))
         if not outcome.is_with_broker:
             raise NotAccepted(outcome.value, str(found["message_id"]))
 
 
 @asynccontextmanager
-async def replaying(settings: Settings) -> AsyncIterator[Replay]:
-    """Connect for the length of the block. Raises ``BrokerUnreachable``."""
-    async with publishing(settings) as (pipeline, outbox, _):
+async def open_replay(settings: Settings) -> AsyncIterator[Replay]:
+    """Connect to the broker for the length of the block; raises ``BrokerUnreachable``."""
+    async with open_bare_pipeline(settings) as (pipeline, outbox, _):
         yield Replay(pipeline, outbox)
 
 
 def _delivery(found: dict[str, object], body: bytes) -> Delivery:
     headers = found["headers"]
-    assert isinstance(headers, dict)  # noqa: S101  # see broker.properties
+    assert isinstance(headers, dict)  # noqa: S101  # see messages.properties
     retry = str(headers.get("retry", ""))
     trace = headers.get("traceparent")
     return Delivery(
@@ -71,9 +71,9 @@ def _delivery(found: dict[str, object], body: bytes) -> Delivery:
     )
 
 
-def _finished(found: dict[str, object], body: bytes) -> Message:
+def _message(found: dict[str, object], body: bytes) -> Message:
     headers = found["headers"]
-    assert isinstance(headers, dict)  # noqa: S101  # see broker.properties
+    assert isinstance(headers, dict)  # noqa: S101  # see messages.properties
     return Message(
         exchange=str(headers["original_exchange"]),
         routing_key=str(headers["original_routing_key"]),
@@ -87,5 +87,5 @@ def _finished(found: dict[str, object], body: bytes) -> Message:
 
 
 def _is_added(name: str) -> bool:
-    """Return whether a header came with the parking, or (``x-``) from RabbitMQ itself."""
+    """Return whether parking added a header, or RabbitMQ did (``x-``)."""
     return name in _ADDED or name.startswith("x-")

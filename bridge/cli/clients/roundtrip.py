@@ -1,4 +1,4 @@
-"""The proof that it works: events sent over HTTP, seen by a consumer of RabbitMQ."""
+"""A check of the whole way: events go in over HTTP, and a consumer of RabbitMQ sees them arrive."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ import time
 from collections import deque
 from typing import Any
 
-from bridge.cli import output
-from bridge.cli.clients.consumer import subscribed
-from bridge.cli.clients.poster import HttpSender, context_of, sending
-from bridge.cli.commands.listen import show
+from bridge.cli import messages, output
+from bridge.cli.clients.consumer import open_subscription
+from bridge.cli.clients.poster import Poster, context_of, open_poster
 from bridge.cli.errors import CommandFailed
 from bridge.core.errors import BrokerUnreachable
 from bridge.dev.samples import sample
 from bridge.settings import Settings
 
 EVENTS = ("contact.created", "contact.deleted", "associate.changed")
-"""What is sent."""
+"""Events that a round trip sends, in this order."""
 
 _ARRIVAL_SECONDS = 15.0
 _RECONNECT_SECONDS = 1.0
@@ -25,19 +24,19 @@ _REMEMBERED = 1000
 
 
 class Viewer:
-    """A consumer of every exchange for events: prints what arrives, and remembers the ids."""
+    """A consumer of every exchange for events: it prints messages and remembers their ids."""
 
     def __init__(self, url: str, settings: Settings) -> None:
         exchanges = {settings.broker.exchange, *(route.exchange for route in settings.routes)}
         self._url = url
         self._bindings = [(exchange, "#") for exchange in sorted(exchanges)]
         self._bound = asyncio.Event()
-        self._lost = False
+        self._was_lost = False
         self._arrived: deque[str | None] = deque(maxlen=_REMEMBERED)
         self._news = asyncio.Condition()
 
     async def run(self) -> None:
-        """Consume until cancelled, on a new connection whenever one is lost."""
+        """Consume until cancelled; connect again whenever the connection is lost."""
         while True:
             try:
                 await self._consume()
@@ -45,54 +44,52 @@ class Viewer:
                 if self._bound.is_set():
                     output.notice(f"the consumer lost its connection: {error}")
                     self._bound.clear()
-                    self._lost = True
+                    self._was_lost = True
             await asyncio.sleep(_RECONNECT_SECONDS)
 
     async def bound(self) -> None:
-        """Return when nothing that is published from now on is missed."""
+        """Wait until the queue is bound: it gets every message that is published from then on."""
         await self._bound.wait()
 
     async def arrival(self, message_id: str) -> None:
-        """Return when this event has arrived."""
+        """Wait until the message with this id has arrived."""
         async with self._news:
             await self._news.wait_for(lambda: message_id in self._arrived)
 
     async def _consume(self) -> None:
-        async with subscribed(self._url, self._bindings) as messages:
+        async with open_subscription(self._url, self._bindings) as arrivals:
             self._bound.set()
-            if self._lost:
+            if self._was_lost:
                 output.notice("the consumer is back")
-            async for message in messages:
-                show(message)
+            async for message in arrivals:
+                messages.show(message)
                 async with self._news:
                     self._arrived.append(message.message_id)
                     self._news.notify_all()
 
 
-async def demonstrate(viewer: Viewer, url: str, settings: Settings) -> None:
-    """Send the events one after another; raises ``CommandFailed`` naming those that fail."""
+async def check_round_trip(viewer: Viewer, url: str, settings: Settings) -> None:
+    """Send ``EVENTS`` one after another; raises ``CommandFailed`` naming those that fail."""
     await viewer.bound()
     endpoint, certificate = settings.endpoints[0], settings.server.tls_certificate
     context = context_of(endpoint)
-    async with sending(url=url, endpoint=endpoint, certificate=certificate) as sender:
+    async with open_poster(url=url, endpoint=endpoint, certificate=certificate) as poster:
         contents = (sample(event, context=context) for event in EVENTS)
-        failures = [await _failure(content, sender, viewer, url) for content in contents]
+        failures = [await _failure(content, poster, viewer, url) for content in contents]
     if any(failures):
         raise CommandFailed("\n".join(filter(None, failures)))
 
 
-async def _failure(
-    content: dict[str, Any], sender: HttpSender, viewer: Viewer, url: str
-) -> str | None:
-    """Send one event and wait until it arrives; return what went wrong."""
+async def _failure(content: dict[str, Any], poster: Poster, viewer: Viewer, url: str) -> str | None:
+    """Send one event and wait until it arrives; return what went wrong, or None."""
     event = content["Event"]
     output.line(f"sending {event} to {url}")
-    answer = await sender.send(content, due=time.perf_counter())
-    if not answer.accepted:
-        return f"{event} was not accepted: {output.printable(answer.failure)}"
+    result = await poster.send(content, due=time.perf_counter())
+    if not result.ok:
+        return f"{event} was not accepted: {output.printable(result.failure)}"
     try:
         async with asyncio.timeout(_ARRIVAL_SECONDS):
-            await viewer.arrival(answer.id)
+            await viewer.arrival(result.id)
     except TimeoutError:
-        return f"{event} did not arrive within {_ARRIVAL_SECONDS:.0f} s ({answer.kind})"
+        return f"{event} did not arrive within {_ARRIVAL_SECONDS:.0f} s ({result.kind})"
     return None

@@ -22,7 +22,7 @@ from bridge.settings import EndpointSettings, Settings
 
 @dataclass(frozen=True, slots=True)
 class _Broker:
-    """What one of the URLs led to; ``error`` is None if the broker let us in."""
+    """A broker of the configuration; ``error`` is None if it let us in."""
 
     url: str
     error: str | None
@@ -30,7 +30,7 @@ class _Broker:
 
     @property
     def state(self) -> str:
-        """Return it in words."""
+        """Return a few words for people."""
         if self.error:
             return "cannot be reached"
         return f"{len(self.mismatches)} missing" if self.mismatches else "has all that is needed"
@@ -72,7 +72,7 @@ def _load(config: Path | None, *, connect: bool, as_json: bool) -> Settings:
 
 
 async def _look(settings: Settings) -> list[_Broker]:
-    """Connect to every URL in turn, and declare nothing."""
+    """Connect to every URL in turn; nothing is declared."""
     broker = settings.broker
     addresses = zip(broker.connection_urls(), broker.safe_urls(), strict=True)
     return [await _look_at(url, safe, settings) for url, safe in addresses]
@@ -117,13 +117,13 @@ def _rows(settings: Settings) -> list[tuple[str, str, str]]:
 
 
 def _access(endpoint: EndpointSettings) -> str:
-    """Say who may call the endpoint, but no secret."""
+    """Say who may call the endpoint, without a secret."""
     who = "unsigned" if endpoint.allow_unsigned else f"signed, secrets: {len(endpoint.secrets)}"
     return f"{who}, contexts: {' '.join(endpoint.contexts) or 'any'}"
 
 
 def _summary(settings: Settings) -> dict[str, Any]:
-    """Return the same for programs."""
+    """Return the same as ``_rows``, for programs."""
     return {
         "endpoints": [
             at.model_dump(exclude={"secrets"}) | {"secrets": len(at.secrets)}

@@ -37,7 +37,7 @@ def jsonschema(
 
 
 def _schema(entity: str) -> str:
-    """Return the schema for an entity, or that of the name itself; say so where it is of none."""
+    """Return the name of an entity's schema; print a notice if SuperOffice has no such entity."""
     if f"schemas/{entity}.json" in DOCUMENTS:
         return entity
     name = schema_of(entity)

@@ -14,27 +14,27 @@ import typer
 from bridge import log
 from bridge.cli import output
 from bridge.cli.clients.consumer import first_reachable
-from bridge.cli.clients.roundtrip import Viewer, demonstrate
-from bridge.cli.commands.serve import serving
+from bridge.cli.clients.roundtrip import Viewer, check_round_trip
+from bridge.cli.commands.serve import run_service
 from bridge.cli.context import (
     URLS,
     ConfigOption,
     Development,
-    announced,
+    announce,
     broker_variables,
     is_set,
     load_settings,
 )
 from bridge.cli.errors import CommandFailed
 from bridge.cli.local import local_environ, on_free_ports
-from bridge.cli.runtime import beside, run_until_stopped
+from bridge.cli.runtime import run_beside, run_until_stopped
 from bridge.core.errors import BrokerUnreachable
 from bridge.dev.rabbitmq import RabbitMQFailed, RabbitMQNode, RabbitMQNotInstalled
 from bridge.service import Service
 from bridge.settings import Settings
 
-_NOBODY = "amqp://127.0.0.1:1/"
-"""Stands for the broker where none is to be had: nobody listens there."""
+_NO_BROKER = "amqp://127.0.0.1:1/"
+"""URL to configure when there is no RabbitMQ: no program listens on port 1."""
 
 _SPOOL_WITHOUT_NODE = "var/dev-spool.db"
 _READY_SECONDS = 30.0
@@ -57,8 +57,8 @@ def dev(
     It sends itself three signed events and prints them as a consumer receives them. While it
     runs, the other commands in this directory use it. Exit code 1 if an event does not arrive.
 
-    Without any RabbitMQ it serves all the same, and keeps what it accepts on disk; only --once
-    cannot do without.
+    Without any RabbitMQ it serves all the same and keeps what it accepts on disk. Only --once
+    needs one.
     """
     log.configure(level="info" if verbose else "warning", format="console")
     run_until_stopped(_dev(config, once=once))
@@ -69,36 +69,36 @@ async def _dev(config: Path | None, *, once: bool) -> None:
         environ = local_environ(os.environ, variables)
         settings = on_free_ports(load_settings(config, environ))
         url = await _reachable(settings, needed=once)
-        async with serving(settings) as service:
+        async with run_service(settings) as service:
             if url is not None:
                 await _ready(service)
             await _show(service, settings, url, once=once)
 
 
 async def _show(service: Service, settings: Settings, url: str | None, *, once: bool) -> None:
-    """Demonstrate what it does, with a broker, and go on until stopped, unless ``once``."""
+    """Send the three events if there is a broker; then go on until stopped, unless ``once``."""
     amqp_url = url or settings.broker.connection_urls()[0]
     development = _development(settings, service, amqp_url=amqp_url)
     viewer = Viewer(amqp_url, settings)
-    with announced(development):
-        async with beside(_view(viewer, service)):
+    with announce(development):
+        async with run_beside(_view(viewer, service)):
             if url is not None:
-                await demonstrate(viewer, development.url, settings)
+                await check_round_trip(viewer, development.url, settings)
             if not once:
                 _say_ready(development, spooling=url is None)
                 await asyncio.Event().wait()
 
 
 async def _view(viewer: Viewer, service: Service) -> None:
-    """Print what arrives, once the broker has what there is to bind to."""
-    while not service.publisher.is_ready:  # noqa: ASYNC110  # it tells only when asked
+    """Print what arrives, as soon as the exchanges exist to which a queue can be bound."""
+    while not service.publisher.is_ready:  # noqa: ASYNC110  # there is no event to wait for
         await asyncio.sleep(_POLL_SECONDS)
     await viewer.run()
 
 
 @asynccontextmanager
 async def _broker(environ: Mapping[str, str], *, needed: bool) -> AsyncIterator[Mapping[str, str]]:
-    """Start a private RabbitMQ unless the environment names one; yield what configures it."""
+    """Start a private RabbitMQ unless the environment names a broker; yield its variables."""
     if is_set(environ, URLS):
         output.line("using the RabbitMQ of BRIDGE_BROKER__URLS")
         yield {}
@@ -110,7 +110,7 @@ async def _broker(environ: Mapping[str, str], *, needed: bool) -> AsyncIterator[
             if needed:
                 raise
             output.notice(f"no private RabbitMQ: {error}")
-            yield {**broker_variables(_NOBODY), "BRIDGE_SPOOL__PATH": _SPOOL_WITHOUT_NODE}
+            yield {**broker_variables(_NO_BROKER), "BRIDGE_SPOOL__PATH": _SPOOL_WITHOUT_NODE}
             return
         output.line(
             f"RabbitMQ {node.version} is up after {node.started_in_seconds:.1f} s at {node.url}"
@@ -118,13 +118,13 @@ async def _broker(environ: Mapping[str, str], *, needed: bool) -> AsyncIterator[
         yield {
             **broker_variables(node.url),
             "BRIDGE_BROKER__TOPOLOGY": "declare",
-            # The configured one may hold events for another broker: they would end in this one.
+            # The configured spool may hold events for another broker: they would end in this one.
             "BRIDGE_SPOOL__PATH": f"{node.directory / 'spool.db'}",
         }
 
 
 async def _reachable(settings: Settings, *, needed: bool) -> str | None:
-    """Return the URL of the broker that lets us in, None when there is none."""
+    """Return the URL of a broker that lets us in, or None."""
     try:
         return await first_reachable(settings.broker.connection_urls())
     except BrokerUnreachable as error:
@@ -142,21 +142,21 @@ async def _private_node() -> AsyncIterator[RabbitMQNode]:
             await asyncio.wait({starting})
         yield starting.result()
     finally:
-        # A thread cannot be cancelled: what it is about to start is ours to stop.
+        # A thread cannot be cancelled. So wait until it has started the node, and stop that.
         await asyncio.wait({starting})
         if starting.exception() is None:
             await asyncio.to_thread(starting.result().stop)
 
 
 async def _ready(service: Service) -> None:
-    """Return when the broker has all that is needed; raises ``CommandFailed`` after a while.
+    """Wait until the broker has all exchanges and queues; raises ``CommandFailed`` after a while.
 
-    The service itself is ready earlier: it can spool.
+    The service itself is ready earlier, because it can spool.
     """
     publisher = service.publisher
     try:
         async with asyncio.timeout(_READY_SECONDS):
-            while not publisher.is_ready:  # noqa: ASYNC110  # it tells only when asked
+            while not publisher.is_ready:  # noqa: ASYNC110  # there is no event to wait for
                 await asyncio.sleep(_POLL_SECONDS)
     except TimeoutError:
         raise CommandFailed(
@@ -166,7 +166,7 @@ async def _ready(service: Service) -> None:
 
 
 def _development(settings: Settings, service: Service, *, amqp_url: str) -> Development:
-    """Describe what runs; it is signed with the first secret of the first endpoint."""
+    """Describe what runs. Other commands sign with the first secret of the first endpoint."""
     endpoint = settings.endpoints[0]
     secret = next(iter(endpoint.secret_keys), None)
     return Development(

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import typer
-from aio_pika.abc import AbstractIncomingMessage
 
 from bridge.broker.connection import safe_url
-from bridge.cli import output
-from bridge.cli.clients import consumer as broker
+from bridge.cli import messages, output
+from bridge.cli.clients.consumer import Binding, first_reachable, open_subscription
 from bridge.cli.context import ConfigOption, JsonOption, client_settings
 from bridge.cli.errors import CommandFailed
 from bridge.cli.runtime import run_until_stopped
@@ -38,8 +37,8 @@ def listen(
 ) -> None:
     """Print events as they arrive, from a temporary queue.
 
-    The queue is bound to the exchange by each pattern and gone with the command. Exit code 1 if
-    it ends before --count events have arrived.
+    The queue is bound to the exchange with each pattern and is gone when the command ends. Exit
+    code 1 if that is before --count events have arrived.
     """
     settings = client_settings(config)
     source = exchange or settings.broker.exchange
@@ -52,29 +51,17 @@ def listen(
 
 
 async def _listen(
-    urls: Sequence[str], bindings: Sequence[broker.Binding], count: int | None, *, as_json: bool
+    urls: Sequence[str], bindings: Sequence[Binding], count: int | None, *, as_json: bool
 ) -> bool:
-    """Print what arrives; return True when enough has arrived."""
-    url = await broker.first_reachable(urls)
-    async with broker.subscribed(url, bindings) as messages:
+    """Print messages; return True when ``count`` of them have arrived."""
+    url = await first_reachable(urls)
+    async with open_subscription(url, bindings) as arrivals:
         where = f"{bindings[0][0]} at {safe_url(url)}"
         output.notice(f"listening for {' '.join(pattern for _, pattern in bindings)} on {where}")
         arrived = 0
-        async for message in messages:
-            show(message, as_json=as_json)
+        async for message in arrivals:
+            messages.show(message, as_json=as_json)
             arrived += 1
             if arrived == count:
                 break
     return True
-
-
-def show(message: AbstractIncomingMessage, *, as_json: bool = False) -> None:
-    """Print one message: routing key and body, or all of it as JSON."""
-    if as_json:
-        output.document(broker.as_json(message))
-    elif output.is_terminal():
-        output.line(output.printable(message.routing_key or ""), style="bold cyan")
-        output.line(broker.body_text(message.body))
-    else:
-        key = output.printable(message.routing_key or "")
-        output.line(f"{key}\t{broker.body_text(message.body)}")

@@ -10,10 +10,9 @@ from typing import Annotated
 import typer
 from aio_pika.abc import AbstractIncomingMessage
 
-from bridge.cli import output
-from bridge.cli.clients import consumer as broker
-from bridge.cli.clients.parked_queue import Messages, look, quarantine
-from bridge.cli.clients.replay import replaying
+from bridge.cli import messages, output
+from bridge.cli.clients.parked_queue import Messages, open_parked, scan
+from bridge.cli.clients.replay import open_replay
 from bridge.cli.context import ConfigOption, JsonOption, client_settings
 from bridge.cli.errors import CommandFailed
 from bridge.cli.runtime import run
@@ -40,12 +39,12 @@ def list_parked(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List what is parked, and why; all of it stays where it is."""
-    found = run(look(_urls(config), limit, _row))
+    """List the parked messages and why they are parked. They all stay where they are."""
+    found = run(scan(_urls(config), limit, _row))
     rows = [(index, *row) for index, row in enumerate(found.oldest, 1)]
     if as_json:
-        messages = [dict(zip(_COLUMNS, row, strict=True)) for row in rows]
-        output.document({"total": found.total, "messages": messages})
+        listed = [dict(zip(_COLUMNS, row, strict=True)) for row in rows]
+        output.document({"total": found.total, "messages": listed})
     else:
         output.table(_COLUMNS, rows, flexible="id", overflow="ellipsis")
     if found.is_partial or not as_json:
@@ -64,14 +63,14 @@ def show(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show one parked message with its headers and its body; it stays where it is."""
+    """Show one parked message with its headers and its body. It stays where it is."""
     message = run(_find(_urls(config), which))
-    properties = broker.properties(message)
+    properties = messages.properties(message)
     if as_json:
-        output.document({**properties, **broker.exact_body(message.body)})
+        output.document({**properties, **messages.exact_body(message.body)})
         return
     headers = properties.pop("headers")
-    rows = [*properties.items(), *sorted(headers.items())]  # the broker changes their order
+    rows = [*properties.items(), *sorted(headers.items())]  # RabbitMQ changes their order
     output.table(("name", "value"), rows, flexible="value")
     for line in _body_lines(message.body):
         output.line(line)
@@ -86,7 +85,7 @@ def export(
     """Print parked messages whole, one JSON object on a line; without ids, all of them."""
 
     async def write(message: AbstractIncomingMessage) -> bool:
-        output.document({**broker.properties(message), **broker.exact_body(message.body)})
+        output.document({**messages.properties(message), **messages.exact_body(message.body)})
         return False
 
     run(_each(_urls(config), _Choice.of(ids, reason, everything=not ids), write))
@@ -101,8 +100,8 @@ def replay(
 ) -> None:
     """Send parked messages through the whole pipeline again; what is confirmed is removed.
 
-    A delivery goes the way of a new one, except that its signature was checked when it came; a
-    message that its exchange refused goes there again. What fails stays, and the reason is told.
+    A delivery is treated as a new one, but its signature is not checked again. A message that its
+    exchange refused is published there again. What fails stays parked, and the reason is printed.
     """
     kept = run(_replay(client_settings(config), _Choice.of(ids, reason, everything)))
     if kept:
@@ -131,7 +130,7 @@ def discard(
 
 @dataclass(frozen=True, slots=True)
 class _Choice:
-    """Which parked messages a command is about."""
+    """The parked messages that a command is about."""
 
     ids: tuple[str, ...]
     reason: str | None
@@ -142,16 +141,16 @@ class _Choice:
             raise typer.BadParameter("name ids (their start will do), or --all")
         return cls(tuple(ids or ()), reason)
 
-    def takes(self, message: AbstractIncomingMessage) -> bool:
+    def matches(self, message: AbstractIncomingMessage) -> bool:
         if self.reason is not None and message.headers.get("reason") != self.reason:
             return False
         return not self.ids or (message.message_id or "").startswith(self.ids)
 
 
 async def _replay(settings: Settings, choice: _Choice) -> int:
-    """Replay the chosen messages and return how many stay."""
+    """Replay the chosen messages and return how many stay parked."""
     kept = 0
-    async with replaying(settings) as replay:
+    async with open_replay(settings) as replay:
 
         async def send(message: AbstractIncomingMessage) -> bool:
             nonlocal kept
@@ -173,11 +172,11 @@ async def _each(
     choice: _Choice,
     act: Callable[[AbstractIncomingMessage], Awaitable[bool]],
 ) -> None:
-    """Act on each chosen message; remove those for which the action says so, and no other."""
+    """Call ``act`` with each chosen message, and remove the message if it returns True."""
     found = False
-    async with quarantine(urls) as (total, messages):
-        async for message in messages:
-            if choice.takes(message):
+    async with open_parked(urls) as (total, parked):
+        async for message in parked:
+            if choice.matches(message):
                 found = True
                 if await act(message):
                     await message.ack()
@@ -190,14 +189,14 @@ def _urls(config: Path | None) -> tuple[str, ...]:
 
 
 async def _find(urls: Sequence[str], which: str) -> AbstractIncomingMessage:
-    """Return the message at this place of the list, or the only one with such an id."""
+    """Return the message at this index of the list, or the only one whose id starts so."""
     if which.isdecimal():
-        found = await look(urls, int(which), lambda message: message)
+        found = await scan(urls, int(which), lambda message: message)
         if 0 < int(which) <= len(found.oldest):
             return found.oldest[int(which) - 1]
         raise CommandFailed(f"no index of the {found.total} parked is {which!r}: list them")
-    async with quarantine(urls) as (total, messages):
-        alike = await _alike(messages, which)
+    async with open_parked(urls) as (total, parked):
+        alike = await _alike(parked, which)
     if not alike:
         raise CommandFailed(f"no index and no id of the {total} parked is {which!r}: list them")
     if len(alike) > 1:
@@ -205,10 +204,10 @@ async def _find(urls: Sequence[str], which: str) -> AbstractIncomingMessage:
     return alike[0]
 
 
-async def _alike(messages: Messages, start: str) -> list[AbstractIncomingMessage]:
-    """Return the message with this id, or those whose id starts so, at most two different ones."""
+async def _alike(parked: Messages, start: str) -> list[AbstractIncomingMessage]:
+    """Return the message with this id, or up to two that start so: two ids are ambiguous."""
     alike: dict[str, AbstractIncomingMessage] = {}
-    async for message in messages:
+    async for message in parked:
         name = message.message_id or ""
         if name == start:
             return [message]

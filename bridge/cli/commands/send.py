@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import random
 import sys
@@ -21,17 +20,17 @@ from yarl import URL
 
 from bridge.broker.connection import safe_url
 from bridge.cli import output
-from bridge.cli.clients.direct import directly
-from bridge.cli.clients.poster import Answer, Sender, context_of, sending
+from bridge.cli.clients.direct import open_direct
+from bridge.cli.clients.load import IN_FLIGHT, LoadGenerator
+from bridge.cli.clients.poster import SampleClient, SendResult, context_of, open_poster
 from bridge.cli.context import ConfigOption, JsonOption, broker_settings, client_settings
-from bridge.cli.errors import CommandFailed, Unavailable
-from bridge.cli.runtime import run, task_group
+from bridge.cli.errors import CommandFailed
+from bridge.cli.runtime import run
 from bridge.dev.samples import known_events, sample
 from bridge.settings import EndpointSettings, Settings
 from bridge.web.listener import reachable
 
-_IN_FLIGHT = 16
-_SHOWN_BODIES = 3
+_SHOWN_FAILURES = 3
 
 
 def send(
@@ -44,7 +43,7 @@ def send(
         typer.Option(
             min=0.001,
             help="Events per second, sent on time however long the answers take."
-            f" Default: as fast as {_IN_FLIGHT} at a time go.",
+            f" Default: as fast as {IN_FLIGHT} at a time go.",
             show_default=False,
         ),
     ] = None,
@@ -80,35 +79,35 @@ def send(
         _check_url(to, ("amqp", "amqps") if direct else ("http", "https"))
     target = _broker(config, to) if direct else _webhook(config, to)
     _warn_unknown(event)
-    shot = run(_send_all(target, event, count=count, repeat=repeat, rate=rate))
-    _report(shot, as_json=as_json)
-    _fail_unless_accepted(shot, "confirmed" if direct else "answered 200")
+    sent = run(_send_all(target, event, count=count, repeat=repeat, rate=rate))
+    _report(sent, as_json=as_json)
+    _raise_failures(sent, "confirmed" if direct else "answered 200")
 
 
 @dataclass(frozen=True, slots=True)
 class _Target:
-    """Where samples go (for people), by what way, and the ContextIdentifier accepted there."""
+    """Where samples go: its URL without a password, a ContextIdentifier it accepts, a client."""
 
     url: str
     context: str
-    sender: AbstractAsyncContextManager[Sender]
+    client: AbstractAsyncContextManager[SampleClient]
 
 
 def _webhook(config: Path | None, to: str | None) -> _Target:
-    """Return the receiver of a bridge."""
+    """Return an endpoint of a bridge."""
     settings = client_settings(config)
     url = to or _url_of(settings)
     endpoint = _at(url, settings)
     certificate = None if to else settings.server.tls_certificate
-    sender = sending(url=url, endpoint=endpoint, certificate=certificate)
-    return _Target(safe_url(url), context_of(endpoint), sender)
+    client = open_poster(url=url, endpoint=endpoint, certificate=certificate)
+    return _Target(safe_url(url), context_of(endpoint), client)
 
 
 def _broker(config: Path | None, to: str | None) -> _Target:
     """Return RabbitMQ itself."""
     settings = broker_settings(config, to)
     url = ", ".join(settings.broker.safe_urls())
-    return _Target(url, context_of(settings.endpoints[0]), directly(settings))
+    return _Target(url, context_of(settings.endpoints[0]), open_direct(settings))
 
 
 def _url_of(settings: Settings) -> str:
@@ -148,85 +147,42 @@ def _warn_unknown(event: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Shot:
-    """What was sent to where, and what became of it within how many seconds."""
+class _Sent:
+    """The event that was sent, where to, the results, and how many seconds it all took."""
 
     event: str
     url: str
-    answers: list[Answer]
+    results: list[SendResult]
     seconds: float
 
     @property
-    def refused(self) -> list[Answer]:
-        """Return the answers of what was not accepted."""
-        return [answer for answer in self.answers if not answer.accepted]
+    def failed(self) -> list[SendResult]:
+        """Return the results of the samples that failed."""
+        return [result for result in self.results if not result.ok]
 
 
 async def _send_all(
     target: _Target, event: str, *, count: int, repeat: int, rate: float | None
-) -> _Shot:
+) -> _Sent:
     started = time.perf_counter()
     contents = _samples(event, count=count, repeat=repeat, context=target.context)
     with _bar(event, count * repeat) as advance:
-        async with target.sender as sender:
-            volley = _Volley(sender, contents, advance)
-            await (volley.paced(rate) if rate else volley.saturated())
-    return _Shot(event, target.url, volley.answers, time.perf_counter() - started)
+        async with target.client as client:
+            load = LoadGenerator(client, contents, advance)
+            await (load.at_rate(rate) if rate else load.at_full_speed())
+    return _Sent(event, target.url, load.results, time.perf_counter() - started)
 
 
 def _samples(event: str, *, count: int, repeat: int, context: str) -> Iterator[dict[str, Any]]:
-    """Yield samples, each of a record of its own, and each so often in a row."""
+    """Yield ``count`` samples, each about another record and each ``repeat`` times in a row."""
     first = random.randrange(1, 2**30)
     for key in range(first, first + count):
         yield from [sample(event, primary_key=key, context=context)] * repeat
 
 
-class _Volley:
-    """Many events of one kind."""
-
-    def __init__(
-        self, sender: Sender, contents: Iterator[dict[str, Any]], advance: Callable[[], None]
-    ) -> None:
-        self.answers: list[Answer] = []
-        self._sender = sender
-        self._contents = contents
-        self._advance = advance
-
-    async def saturated(self) -> None:
-        """Send the next one whenever one is answered."""
-        async with task_group() as tasks:
-            for _ in range(_IN_FLIGHT):
-                tasks.create_task(self._worker())
-
-    async def paced(self, rate: float) -> None:
-        """Send so many per second; latency counts from when each was due."""
-        started = time.perf_counter()
-        async with task_group() as tasks:
-            for number, content in enumerate(self._contents):
-                due = started + number / rate
-                await asyncio.sleep(due - time.perf_counter())
-                tasks.create_task(self._one(content, due))
-
-    async def _worker(self) -> None:
-        for content in self._contents:
-            await self._one(content, time.perf_counter())
-
-    async def _one(self, content: dict[str, Any], due: float) -> None:
-        try:
-            answer = await self._sender.send(content, due=due)
-        except Unavailable:
-            if not self.answers:
-                raise
-            # It was there a moment ago: that is a result, not a reason to stop.
-            kind, seconds = "no answer: connection refused", time.perf_counter() - due
-            answer = Answer("", kind, seconds, accepted=False)
-        self.answers.append(answer)
-        self._advance()
-
-
 @contextmanager
 def _bar(event: str, count: int) -> Iterator[Callable[[], None]]:
-    """Show the progress of more than one; yield what to call for each."""
+    """Show the progress if there is more than one sample; yield what to call for each."""
     name = TextColumn("{task.description}")
     columns = (name, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with output.progress(*columns, stream=sys.stderr, shown=count > 1) as display:
@@ -234,41 +190,42 @@ def _bar(event: str, count: int) -> Iterator[Callable[[], None]]:
         yield lambda: display.advance(task)
 
 
-def _report(shot: _Shot, *, as_json: bool) -> None:
-    answers = Counter(answer.kind for answer in shot.answers)
-    latency = _latency([answer.seconds for answer in shot.answers])
+def _report(sent: _Sent, *, as_json: bool) -> None:
+    kinds = Counter(result.kind for result in sent.results)
+    latency = _latency([result.seconds for result in sent.results])
     if as_json:
         output.document(
             {
-                "event": shot.event,
-                "url": shot.url,
-                "sent": len(shot.answers),
-                "seconds": round(shot.seconds, 3),
-                "answers": answers,
+                "event": sent.event,
+                "url": sent.url,
+                "sent": len(sent.results),
+                "seconds": round(sent.seconds, 3),
+                "answers": kinds,
                 "latency_ms": latency,
-                "ids": [answer.id for answer in shot.answers],
+                "ids": [result.id for result in sent.results],
             }
         )
-    elif len(shot.answers) == 1:
-        [answer] = shot.answers
-        output.line(f"{answer.kind}\t{answer.id}\t{latency['max']} ms")
+    elif len(sent.results) == 1:
+        [result] = sent.results
+        output.line(f"{result.kind}\t{result.id}\t{latency['max']} ms")
     else:
-        sent = ("sent", f"{len(shot.answers)} in {shot.seconds:.1f} s to {shot.url}")
+        total = ("sent", f"{len(sent.results)} in {sent.seconds:.1f} s to {sent.url}")
         times = ((name, f"{milliseconds} ms") for name, milliseconds in latency.items())
-        output.table((shot.event, ""), [sent, *answers.most_common(), *times], flexible="")
+        output.table((sent.event, ""), [total, *kinds.most_common(), *times], flexible="")
 
 
 def _latency(seconds: list[float]) -> dict[str, float]:
-    """Return percentiles in milliseconds, by the nearest rank."""
+    """Return percentiles in milliseconds, by the nearest-rank method."""
     ranked = sorted(seconds)
     ranks = {"p50": math.ceil(0.50 * len(ranked)), "p99": math.ceil(0.99 * len(ranked))}
     named = {name: ranked[rank - 1] for name, rank in ranks.items()} | {"max": ranked[-1]}
     return {name: round(value * 1000, 2) for name, value in named.items()}
 
 
-def _fail_unless_accepted(shot: _Shot, asked: str) -> None:
-    if not shot.refused:
+def _raise_failures(sent: _Sent, asked: str) -> None:
+    """Raise ``CommandFailed`` if a sample failed, with the most frequent reasons."""
+    if not sent.failed:
         return
-    texts = Counter(answer.failure for answer in shot.refused)
-    shown = "; ".join(output.printable(text) for text, _ in texts.most_common(_SHOWN_BODIES))
-    raise CommandFailed(f"{len(shot.refused)} of {len(shot.answers)} not {asked}: {shown}")
+    reasons = Counter(result.failure for result in sent.failed)
+    shown = "; ".join(output.printable(text) for text, _ in reasons.most_common(_SHOWN_FAILURES))
+    raise CommandFailed(f"{len(sent.failed)} of {len(sent.results)} not {asked}: {shown}")

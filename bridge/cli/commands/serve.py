@@ -18,7 +18,7 @@ import structlog
 from bridge import log
 from bridge.aio import keep_running, watch_threads
 from bridge.cli.context import ConfigOption
-from bridge.cli.deadline import in_time
+from bridge.cli.deadline import read_in_time
 from bridge.cli.errors import Unavailable, Unread
 from bridge.cli.runtime import run_until_stopped
 from bridge.reload import Reloader
@@ -27,7 +27,7 @@ from bridge.settings import Loaded, ServerSettings, Settings, load
 from bridge.spool import SpoolDamaged
 
 _LEAST_DESCRIPTORS = 64
-"""Number of files that the process opens for itself, and a few connections."""
+"""How many files the process needs open for itself, plus a few connections."""
 
 _RAISE_THE_LIMIT = (
     "raise the limit of open files above max_connections by a hundred (ulimit -n, LimitNOFILE= of"
@@ -40,12 +40,12 @@ def serve(config: ConfigOption = None) -> None:
 
     HUP, or a change of the files that the configuration was read from, makes it read them again:
     secrets, contexts, log level and certificate change without a restart. It logs to standard
-    output, whether or not anybody reads it, and starts whether or not RabbitMQ is there. When it is
-    told to stop it takes no new requests and finishes those it has.
+    output, whether or not anybody reads it, and starts whether or not RabbitMQ is there. When told
+    to stop, it takes no new requests and finishes those it has.
     """
     _need_descriptors()
     read = partial(load, config, os.environ)
-    loaded = in_time(read, is_slow=_end_as_unread)
+    loaded = read_in_time(read, is_slow=_exit_as_unread_when_stopped)
     wanted = loaded.settings.log
     log.configure(level=wanted.level, format=wanted.format, stream=sys.stdout, waits=False)
     for warning in loaded.warnings:
@@ -54,16 +54,20 @@ def serve(config: ConfigOption = None) -> None:
     run_until_stopped(_serve(loaded, read, hangup), on_hangup=hangup.set, unread_ends=False)
 
 
-def _end_as_unread() -> None:
-    """Have a stop end a start that waits for a file as a disk that hangs does: it never began."""
+def _exit_as_unread_when_stopped() -> None:
+    """Let a stop end the process at once while it still waits for its configuration.
+
+    The exit code is that of a file that cannot be read, not 0: the service never began.
+    """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: os._exit(Unread.exit_code))
 
 
 def _need_descriptors() -> None:
-    """Raise ``Unavailable`` when too few files may be open to begin with.
+    """Raise the limit of open files, or ``Unavailable`` when it is too low to begin with.
 
-    What fails for want of one says something else: that there is no disk, no port, no broker.
+    Without this check the first call that gets no descriptor would blame something else: the disk,
+    the port or the broker.
     """
     now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     if resource.RLIM_INFINITY not in (now, most) and most < _LEAST_DESCRIPTORS:
@@ -73,11 +77,11 @@ def _need_descriptors() -> None:
 
 
 async def _serve(loaded: Loaded, read: Callable[[], Loaded], hangup: asyncio.Event) -> None:
-    async with serving(loaded.settings) as service:
+    async with run_service(loaded.settings) as service:
         reloader = Reloader(service, loaded, read)
         async with keep_running("reloader", partial(reloader.run, hangup)):
-            _spare_the_collector()
-            _share_the_interpreter()
+            _collect_less_garbage()
+            _switch_threads_sooner()
             with watch_threads(service.spool.give_up):
                 await service.spool.damaged.wait()
     raise SpoolDamaged(
@@ -86,28 +90,30 @@ async def _serve(loaded: Loaded, read: Callable[[], Loaded], hangup: asyncio.Eve
     )
 
 
-def _spare_the_collector() -> None:
-    """Leave what lives as long as the service out of garbage collection, and collect less often.
+def _collect_less_garbage() -> None:
+    """Take everything that exists now out of garbage collection, and collect less often.
 
-    A request leaves no cycles behind. With Python's own thresholds the requests that are in flight
-    alone would start a collection every few of them, and each full one looks at all that is loaded.
+    Modules and long-lived objects are never garbage, and a request leaves no cycles behind. With
+    Python's default thresholds a few requests in flight would start a collection, and each full
+    collection would look at every object of the process.
     """
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
 
 
-def _share_the_interpreter() -> None:
-    """Let the thread that writes to the disk go on soon after its fsync, whatever the load.
+def _switch_threads_sooner() -> None:
+    """Let the thread of the spool run soon after its fsync, however busy the event loop is.
 
-    It needs the interpreter for some microseconds only. With Python's own 5 ms it is woken in vain
-    each time the event loop lets go of it for a system call, which costs both of them.
+    The thread needs the interpreter for some microseconds only. With Python's default of 5 ms it
+    would wake up in vain whenever the event loop releases the interpreter for a system call, and
+    that slows down both of them.
     """
     sys.setswitchinterval(0.0005)
 
 
 @asynccontextmanager
-async def serving(settings: Settings) -> AsyncIterator[Service]:
+async def run_service(settings: Settings) -> AsyncIterator[Service]:
     """Run the service for the length of the block; raises ``Unavailable`` for a busy port."""
     async with AsyncExitStack() as stack:
         try:

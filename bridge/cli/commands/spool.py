@@ -11,8 +11,8 @@ import typer
 
 from bridge import spool
 from bridge.cli import output
-from bridge.cli.clients.consumer import exact_body
 from bridge.cli.context import ConfigOption, JsonOption, client_settings
+from bridge.cli.messages import exact_body
 from bridge.core.times import rfc3339
 from bridge.spool import Row
 

@@ -1,4 +1,4 @@
-"""``bridge topology``: what the configuration asks of the broker, and whether it is there."""
+"""``bridge topology``: the exchanges, queues and bindings of the configuration, in the broker."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _STATES = {
 def show(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Look whether all exchanges and queues are there; nothing is declared.
 
-    AMQP shows of an object that it exists, not how it was declared or bound; `apply` tells.
+    AMQP tells only that an object exists, not how it was declared or bound; `apply` finds out.
     """
     _run(config, "verify", as_json=as_json)
 
@@ -89,7 +89,7 @@ def _exchange_item(exchange: Exchange, wrong: _Wrong) -> _Item:
 
 
 def _queue_items(queue: Queue, wrong: _Wrong, mode: Mode) -> Iterator[_Item]:
-    """Yield the queue and its bindings, which nothing can show but declaring them."""
+    """Yield the queue and its bindings. AMQP can declare a binding, but not look at one."""
     arguments = ", ".join(f"{name}={value}" for name, value in queue.all_arguments.items())
     state = wrong.get(("queue", queue.name), "there")
     yield _Item("queue", queue.name, f"durable, {arguments}", state)
