@@ -119,7 +119,7 @@ class Service:
                 "bytes": self.spool.bytes,
                 "oldest_seconds": round(self.drain.oldest_seconds, 1),
             },
-            "aside": self.drain.aside,
+            "aside": self.drain.places,
         }
 
     def adopt(self, settings: Settings) -> None:

@@ -19,8 +19,9 @@ PURE = {
 ONLY_PURE = (
     "core", "superoffice", "contract",
     "web/answers.py",
-    "delivery/closers.py", "delivery/due.py", "delivery/held.py", "delivery/lines.py",
-    "delivery/places.py", "delivery/records.py", "delivery/share.py", "delivery/shares.py",
+    "delivery/closers.py", "delivery/due.py", "delivery/fifo.py", "delivery/held.py",
+    "delivery/places.py", "delivery/records.py", "delivery/rows.py", "delivery/share.py",
+    "delivery/shares.py", "delivery/sweep.py", "delivery/turns.py",
     "broker/frames.py",
 )  # fmt: skip
 """Rooms and files that decide and do nothing else."""
