@@ -23,6 +23,7 @@ ONLY_PURE = (
     "delivery/places.py", "delivery/records.py", "delivery/rows.py", "delivery/share.py",
     "delivery/shares.py", "delivery/sweep.py", "delivery/turns.py",
     "broker/frames.py", "broker/refusals.py", "broker/renewal.py", "broker/topology.py",
+    "broker/window.py",
 )  # fmt: skip
 """Rooms and files that decide and do nothing else."""
 
