@@ -13,9 +13,9 @@ from bridge.spool.errors import (
     SpoolUnavailable,
     SpoolUnusable,
 )
-from bridge.spool.looking import Totals, rows, totals
+from bridge.spool.inspection import Totals, rows, totals
 from bridge.spool.opening import opened
-from bridge.spool.rows import Row, record_key
+from bridge.spool.rowcodec import Row, record_key
 from bridge.spool.store import Spool, Stored
 
 __all__ = [

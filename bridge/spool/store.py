@@ -20,7 +20,7 @@ from bridge.core.message import Message
 from bridge.spool.commits import Append, Delete, NoteTries
 from bridge.spool.errors import SpoolFull, SpoolHung, SpoolUnavailable
 from bridge.spool.files import is_damage, suspect
-from bridge.spool.rows import (
+from bridge.spool.rowcodec import (
     SELECT,
     SELECT_META,
     Row,
@@ -29,7 +29,7 @@ from bridge.spool.rows import (
     row_to_store,
     values,
 )
-from bridge.spool.salvage import rescue
+from bridge.spool.salvage.copying import rescue
 from bridge.spool.writer import HUNG_SECONDS, Writer
 
 _READ_ROWS = 64
