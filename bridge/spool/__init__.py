@@ -16,9 +16,10 @@ from bridge.spool.errors import (
 from bridge.spool.inspection import Totals, rows, totals
 from bridge.spool.opening import opened
 from bridge.spool.rowcodec import Row, record_key
-from bridge.spool.store import Spool, Stored
+from bridge.spool.store import OnWritten, Spool
 
 __all__ = [
+    "OnWritten",
     "Row",
     "Spool",
     "SpoolDamaged",
@@ -27,7 +28,6 @@ __all__ = [
     "SpoolLocked",
     "SpoolUnavailable",
     "SpoolUnusable",
-    "Stored",
     "Totals",
     "opened",
     "record_key",
