@@ -10,14 +10,15 @@ Nothing is kept of those but the record, and that in bounded memory: they lie on
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Hashable
-from datetime import UTC, datetime
 
 import structlog
 
 from bridge.core.backoff import refusal_pause, silence_pause
 from bridge.core.message import PARKED, Message, refused_message
 from bridge.core.publish import Outcome, Publish, Publisher
+from bridge.core.times import rfc3339
 from bridge.delivery.closers import Closers
 from bridge.delivery.due import Due
 from bridge.delivery.held import Charge, Held, HeldRows, Key
@@ -45,8 +46,7 @@ def key_of(row: Row) -> Key:
 
 def parked(message: Message, reason: str) -> Message:
     """Return the copy of a message for ``superoffice.parked``."""
-    time = datetime.now(UTC).isoformat().replace("+00:00", "Z")
-    return refused_message(message, reason=reason, time=time)
+    return refused_message(message, reason=reason, time=rfc3339(time.time_ns()))
 
 
 class Shelf:
