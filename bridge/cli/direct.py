@@ -11,7 +11,7 @@ from typing import Any
 from bridge.broker.publisher import RabbitPublisher
 from bridge.cli.errors import mismatched
 from bridge.cli.sender import Answer
-from bridge.core.errors import BrokerUnreachable, NotAccepted
+from bridge.core.errors import BrokerUnreachable, Rejected
 from bridge.core.event import Delivery
 from bridge.core.message import Message
 from bridge.core.publish import Outcome, Publisher
@@ -74,9 +74,9 @@ class DirectSender:
         delivery = Delivery(self._endpoint, encode(content), time.time_ns())
         try:
             kind, name, _ = await self._pipeline.replay(delivery)
-        except NotAccepted as refused:
+        except Rejected as rejected:
             seconds = time.perf_counter() - due
-            return Answer(content["EventId"], refused.reason, seconds, accepted=False)
+            return Answer(content["EventId"], rejected.reason, seconds, accepted=False)
         return Answer(name, kind, time.perf_counter() - due)
 
 

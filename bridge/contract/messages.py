@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from bridge.contract.deployment import Example
 from bridge.core.event import Delivery
-from bridge.core.message import Message, event_message, source_uri
+from bridge.core.message import Message, event_message
 from bridge.core.routing import Router
+from bridge.superoffice.names import source_uri
 from bridge.superoffice.normalize import normalize
 from bridge.superoffice.payload import parse
 

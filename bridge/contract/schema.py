@@ -15,6 +15,7 @@ from bridge.contract.kinds import OF_KIND, VISIBLE, Schema
 from bridge.core.message import MAX_ID_BYTES, SCHEMA_VERSION, SCHEMAS
 from bridge.core.routing import MAX_KEY_BYTES
 from bridge.superoffice.catalogue import ENTITIES, EXTRA_TABLE, LIST, Entity, Kind, find
+from bridge.superoffice.names import TYPE_PREFIX
 from bridge.superoffice.normalize import snake_case
 
 ANY: Final = Entity(
@@ -204,7 +205,7 @@ _ATTRIBUTES: Final[Mapping[str, Schema]] = MappingProxyType(
             "pattern": VISIBLE,
         },
         "type": {
-            "description": "com.superoffice. and the event's name in lower case.",
+            "description": f"{TYPE_PREFIX} and the event's name in lower case.",
             "type": "string",
             "pattern": r"^com\.superoffice\.",
             "maxLength": MAX_KEY_BYTES,

@@ -24,13 +24,13 @@ from bridge.core.message import (
     Message,
     event_message,
     refused_message,
-    source_uri,
     unrouted_message,
 )
 from bridge.core.routing import Route, Router, Target
 from bridge.settings import load
 from bridge.spool.rows import row_of
 from bridge.superoffice.catalogue import ENTITIES
+from bridge.superoffice.names import source_uri
 from tests.contract.generated import examples
 from tests.strategies.webhooks import delivered
 
