@@ -18,6 +18,7 @@ import structlog
 from bridge.core.backoff import refusal_pause, silence_pause
 from bridge.core.message import PARKED, Message, refused_message
 from bridge.core.publish import Outcome, Publish, Publisher
+from bridge.core.reasons import Undelivered
 from bridge.core.times import rfc3339
 from bridge.delivery.closers import Closers
 from bridge.delivery.due import Due
@@ -133,7 +134,13 @@ class Shelf:
         """Return why a row is to be parked, if it is: nobody can read it, or its place is lost."""
         aside = self.places.of(row.message)
         lost = aside is not None and not self._sender.can_publish_to(row.message.exchange)
-        return "spool_unreadable" if row.unreadable else aside.park_as if aside and lost else None
+        return (
+            Undelivered.SPOOL_UNREADABLE
+            if row.unreadable
+            else aside.park_as
+            if aside and lost
+            else None
+        )
 
     def misses(self, message: Message) -> bool:
         """Return whether a message's exchange is not there, and set that aside if it is not."""
@@ -388,7 +395,7 @@ class Shelf:
             if self._sender.is_up and self._sender.can_publish_to(aside.place[0]):
                 aside.recovering = self.wants_sweep = True
             elif now - aside.since >= GONE_SECONDS:
-                aside.park_as = "exchange_gone"
+                aside.park_as = Undelivered.EXCHANGE_GONE
                 aside.recovering = self.wants_sweep = True
 
     def _strikes_out(self, message: Message) -> bool:
@@ -429,7 +436,7 @@ class Shelf:
         if self.lets("event_refused"):
             log.warning("event_refused", event_id=row.message.message_id, tries=held.tries)
         if held.tries >= self.refused_tries:
-            held.park_as = "refused"
+            held.park_as = Undelivered.REFUSED
             self.schedule(held, 0)
         else:
             self.schedule(held, refusal_pause(held.tries))

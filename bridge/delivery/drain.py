@@ -22,6 +22,7 @@ import structlog
 from bridge.core.event import Record
 from bridge.core.message import Message
 from bridge.core.publish import Outcome, Publish, Publisher
+from bridge.core.reasons import Undelivered
 from bridge.delivery.aside import Shelf, parked
 from bridge.delivery.lines import Lines
 from bridge.delivery.places import Aside
@@ -453,7 +454,7 @@ class Drain:
             self._leave_backlog(row.seq)
             self._shelf.pass_over_unparked(row, *self._books(row.seq))
         else:
-            park_as = "spool_unreadable" if row.unreadable else None
+            park_as = Undelivered.SPOOL_UNREADABLE if row.unreadable else None
             self._enter(
                 row, _Taken(row.seq, row.size, row.message.record, counted=True, park_as=park_as)
             )

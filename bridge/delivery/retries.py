@@ -9,6 +9,7 @@ import structlog
 
 from bridge.core.backoff import silence_pause
 from bridge.core.publish import Outcome, Publish, Publisher
+from bridge.core.reasons import Undelivered
 from bridge.delivery.aside import GONE_SECONDS, Shelf, parked
 from bridge.delivery.held import Held
 from bridge.delivery.places import Aside, Why
@@ -79,7 +80,7 @@ class Retries:
 
     async def _retry(self, held: Held) -> None:
         if held.park_as is None and self._is_given_up(held, held.exchange):
-            held.park_as = "exchange_gone"
+            held.park_as = Undelivered.EXCHANGE_GONE
         if held.seq in self._shelf.unresolved or not self._sender.can_publish_to(held.exchange):
             self._shelf.schedule(held, _AGAIN_SECONDS)
             return
@@ -226,7 +227,7 @@ class Retries:
             if row.tries + 1 >= self._shelf.refused_tries and not self._shelf.held.is_full:
                 self._forget_head(aside, row)
                 self._shelf.take_up(row)
-                self._shelf.hold(row, publish, park_as="refused")
+                self._shelf.hold(row, publish, park_as=Undelivered.REFUSED)
         if outcome is not Outcome.NOT_SENT:
             aside.failures += 1
             aside.apart = aside.apart or (outcome is Outcome.UNKNOWN and not self._sender.is_up)
