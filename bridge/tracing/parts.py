@@ -18,7 +18,7 @@ from bridge.delivery.outbox import Store
 from bridge.pipeline import Endpoint, Pipeline, Receipt
 from bridge.spool import Row, SpoolFull, Stored
 from bridge.tracing import spans
-from bridge.web.http import Answer, Handler, JsonAnswer
+from bridge.web.responses import Handler, HttpResponse, JsonOk
 
 _P = ParamSpec("_P")
 _Result = TypeVar("_Result")
@@ -33,7 +33,7 @@ class Traces:
     def handler(self, handle: Handler, paths: Container[str]) -> Handler:
         """Return a handler with a span around each request; ``paths`` are the endpoints'."""
 
-        async def traced(request: web.BaseRequest) -> Answer:
+        async def traced(request: web.BaseRequest) -> HttpResponse:
             route = request.path if request.path in paths else None
             span = self._tracer.start_span(
                 spans.request_name(request, route),
@@ -49,7 +49,7 @@ class Traces:
                 except Exception:
                     spans.answered(span, 500)
                     raise
-                spans.answered(span, 200 if isinstance(answer, JsonAnswer) else answer.status)
+                spans.answered(span, 200 if isinstance(answer, JsonOk) else answer.status)
                 return answer
 
         return traced

@@ -29,8 +29,8 @@ from bridge.superoffice.headers import (
     retry_of,
     traceparent_of,
 )
-from bridge.web.answers import REFUSALS
-from bridge.web.http import Answer, accepted, refuse
+from bridge.web.answers import REJECTIONS
+from bridge.web.responses import HttpResponse, ok, reject
 from bridge.web.throttle import Failures
 
 NO_ENDPOINT = "-"
@@ -66,7 +66,7 @@ class Receiver:
         """Log from the level that is configured now."""
         self._log = log.bind()
 
-    async def handle(self, request: web.BaseRequest) -> Answer:
+    async def handle(self, request: web.BaseRequest) -> HttpResponse:
         """Answer one request."""
         started = time.perf_counter()
         endpoint = self._paths.get(request.path)
@@ -83,7 +83,7 @@ class Receiver:
         content = {"status": receipt.status, "id": receipt.id}
         if receipt.reason is not None:
             content["reason"] = receipt.reason
-        return accepted(request, content)
+        return ok(request, content)
 
     async def _receive(self, request: web.BaseRequest, endpoint: str | None) -> Receipt:
         if endpoint is None:
@@ -150,19 +150,19 @@ class Receiver:
         self, request: web.BaseRequest, endpoint: str | None, rejected: Rejected
     ) -> web.Response:
         reason, label = rejected.reason, endpoint or NO_ENDPOINT
-        refusal = REFUSALS[reason]
+        rejection = REJECTIONS[reason]
         self._metrics.rejected.labels(label, reason).inc()
         # The first 429 of a source has had its line: source_limited.
         if reason != RejectReason.RATE_LIMITED and self._refusals.lets(reason):
             log.warning(
                 "request_refused",
-                status=refusal.status,
+                status=rejection.status,
                 reason=reason,
                 endpoint=label,
                 event_id=rejected.event_id or request.headers.get(EVENT_ID, "")[:200],
                 remote=request.remote,
             )
-        return refuse(refusal, **rejected.values)
+        return reject(rejection, **rejected.values)
 
     def _count(self, endpoint: str, receipt: Receipt) -> None:
         self._metrics.accepted.labels(endpoint, receipt.status).inc()

@@ -13,9 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.contract import jsonschema, schema_of
-from bridge.contract.schema import NAMES
-from bridge.core.message import event_message, parked_message, refused_message, unrouted_message
+from bridge.contract import jsonschema
+from bridge.contract.names import DOCUMENTS, ENTITY_OF, schema_of
+from bridge.core.message import (
+    event_message,
+    parked_message,
+    refused_message,
+    unrouted_message,
+)
 from bridge.core.reasons import Undelivered, Unreadable
 from bridge.core.routing import Target
 from bridge.spool.rows import row_of
@@ -26,7 +31,10 @@ from tests.contract.validation import check_message, errors, validator
 from tests.strategies.webhooks import delivered, deliveries
 
 EXAMPLES = examples()
-SCHEMAS = {name: make() for name, make in jsonschema.schemas(EXAMPLES).items()}
+SCHEMAS = {
+    "envelope": jsonschema.envelope(EXAMPLES),
+    **{name: jsonschema.data(name, EXAMPLES) for name in ENTITY_OF},
+}
 TIME = "2026-03-02T09:15:27.5Z"
 
 
@@ -90,7 +98,7 @@ def test_every_entity_has_its_schema():
     }
     assert {"list"} == {schema_of(f"list.{name}") for name in (*LIST_NAMES, "110")}
     assert ("extra_table", "any", "any") == tuple(map(schema_of, ("y_rental", "Window", "")))
-    assert set(SCHEMAS) == {"envelope", *NAMES}
+    assert {f"schemas/{name}.json" for name in SCHEMAS} == set(DOCUMENTS[2:])
 
 
 @given(delivered(), st.booleans())

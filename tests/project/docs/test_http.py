@@ -14,7 +14,7 @@ from bridge.core.reasons import RejectReason, Status, Unreadable
 from bridge.service import Service
 from bridge.superoffice import headers as superoffice
 from bridge.web import receiver
-from bridge.web.answers import ACCEPTED, OF_THE_SERVER, REFUSALS, UNREADABLE
+from bridge.web.answers import ACCEPTED, REJECTIONS, SERVER_REJECTIONS, UNREADABLE
 from tests.project.docs.documents import section, span, spans, table
 from tests.project.docs.requests import BODY, CASES, FOREIGN, Headers, post, signed, webhook
 from tests.project.docs.source import calls, first_texts
@@ -28,7 +28,7 @@ LATE = {*Unreadable, RejectReason.UNAVAILABLE, RejectReason.EARLIER_ATTEMPT_FAIL
 
 def test_every_reason_has_its_answer() -> None:
     """The receiver finds each of them, and there is no answer that it never gives."""
-    assert {*RejectReason, *Unreadable} == set(REFUSALS)
+    assert {*RejectReason, *Unreadable} == set(REJECTIONS)
     assert set(Status) == set(ACCEPTED)
     assert set(Unreadable) == set(UNREADABLE)
     assert Outcome(RejectReason.UNAVAILABLE) is Outcome.NOT_SENT
@@ -38,7 +38,7 @@ def test_every_refusal_is_listed() -> None:
     """Each status with its reason has a line, and no line is without."""
     listed = [(int(row["Status"]), span(row["Reason"])) for row in table(PAGE, "Refused")]
 
-    assert sorted((one.status, reason) for reason, one in REFUSALS.items()) == sorted(listed)
+    assert sorted((one.status, reason) for reason, one in REJECTIONS.items()) == sorted(listed)
 
 
 def test_every_status_of_an_accepted_event_is_listed() -> None:
@@ -51,7 +51,7 @@ def test_answers_of_the_server_itself_are_listed() -> None:
     rows = table(PAGE, "Refused", number=1)
 
     listed = {span(row["When"]): row["Status"] for row in rows}
-    assert listed == {action: f"{one.status}" for action, one in OF_THE_SERVER.items()}
+    assert listed == {action: f"{one.status}" for action, one in SERVER_REJECTIONS.items()}
     assert listed.keys() == {
         action
         for name in ("log.warning", "log.error")
@@ -121,7 +121,7 @@ def test_the_order_of_checks_names_every_early_refusal() -> None:
     """The list of checks has the reasons of the table, but for those of JSON and of the end."""
     listed = re.findall(r"`([a-z_]+)`", section(PAGE, "Order of checks"))
 
-    assert REFUSALS.keys() - LATE - {RejectReason.MALFORMED} == set(listed) - {"test"}
+    assert REJECTIONS.keys() - LATE - {RejectReason.MALFORMED} == set(listed) - {"test"}
 
 
 async def test_members_of_readyz_are_listed(service: Service) -> None:

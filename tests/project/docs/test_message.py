@@ -187,7 +187,7 @@ def test_parked_messages_have_what_is_listed(received: Delivery, example: Messag
 
 
 def test_every_reason_to_park_is_listed() -> None:
-    """What the parser cannot read, and what the drain gives up."""
+    """What the parser refuses, and what the drain gives up."""
     rows = table(PAGE, "Parked messages", number=2)
     kinds = {
         kind: {span(row["Reason"]) for row in rows if row["Kind"] == kind}
