@@ -23,8 +23,7 @@ from bridge.metrics import Metrics
 from bridge.pipeline import Answer, Endpoint, Pipeline
 from bridge.spool import Row, SpoolFull, Stored
 from bridge.tracing import spans
-from bridge.web.http import Answer as HttpAnswer
-from bridge.web.http import Handler, JsonAnswer
+from bridge.web.responses import Handler, HttpResponse, JsonOk
 
 
 class Traces:
@@ -36,7 +35,7 @@ class Traces:
     def handler(self, handle: Handler, paths: Container[str]) -> Handler:
         """Return a handler with a span around each request; ``paths`` are the endpoints'."""
 
-        async def traced(request: web.BaseRequest) -> HttpAnswer:
+        async def traced(request: web.BaseRequest) -> HttpResponse:
             route = request.path if request.path in paths else None
             span = self._tracer.start_span(
                 spans.request_name(request, route),
@@ -52,7 +51,7 @@ class Traces:
                 except Exception:
                     spans.answered(span, 500)
                     raise
-                spans.answered(span, 200 if isinstance(answer, JsonAnswer) else answer.status)
+                spans.answered(span, 200 if isinstance(answer, JsonOk) else answer.status)
                 return answer
 
         return traced
