@@ -171,8 +171,8 @@ class Connection(HttpProtocol):
     async def _answer(self, message: Any, body: StreamReader) -> bool:
         """Answer a request; return whether another one may follow."""
         response, gone = await self.respond(message, body)
-        is_earned = self.server.proves and response.status == HTTPStatus.OK
-        self.earned_200 = self.earned_200 or is_earned
+        if not self.earned_200:
+            self.earned_200 = self.server.proves and response.status == HTTPStatus.OK
         if not body.is_eof():
             self.lingers = True
             await self._linger(body)
