@@ -10,10 +10,10 @@ from urllib.parse import unquote
 
 import structlog
 
-from bridge.aio import kept_running
-from bridge.broker.publisher import Publisher
+from bridge.aio import keep_running
+from bridge.broker.publisher import RabbitPublisher
 from bridge.broker.topology import Queue, Topology
-from bridge.contract.deployed import Documents, deployment_of, routes_of
+from bridge.contract.rendering import Documents
 from bridge.core import publish as ports
 from bridge.core.routing import Router
 from bridge.delivery.dedup import Dedup
@@ -49,7 +49,7 @@ class Service:
     def __init__(self, settings: Settings, spool: Spool, traces: Traces | None = None) -> None:
         self.metrics = Metrics()
         self.spool = spool
-        self.publisher = Publisher(
+        self.publisher = RabbitPublisher(
             settings.broker.connection_urls(),
             topology_of(settings, spooled=spool.exchanges),
             mode=settings.broker.topology,
@@ -77,7 +77,7 @@ class Service:
         self._receiver = _receiver_of(settings, self._pipeline, self.metrics)
         self._certificate = _certificate_of(settings.server)
         self.listener = _public(settings, self._receiver, self._certificate, traces)
-        self._documents = Documents(deployment_of(settings))
+        self._documents = Documents(settings)
         token = settings.server.admin_token
         admin = Admin(
             status=self.status,
@@ -118,7 +118,7 @@ class Service:
                 "bytes": self.spool.bytes,
                 "oldest_seconds": round(self.drain.oldest_seconds, 1),
             },
-            "aside": self.drain.aside,
+            "aside": self.drain.places,
         }
 
     def adopt(self, settings: Settings) -> None:
@@ -126,7 +126,7 @@ class Service:
         set_level(settings.log.level)
         self._receiver.renew_log()
         self._pipeline.use(_endpoints_of(settings))
-        self._documents.use(deployment_of(settings))
+        self._documents.use(settings)
 
     def renew_certificate(self, server: ServerSettings) -> bool:
         """Show new clients what the certificate's files hold by now; return whether it changed.
@@ -158,8 +158,8 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
         ):
             service = Service(settings, spool, traces)
             async with (
-                kept_running("publisher", service.publisher.run),
-                kept_running("drain", service.drain.run),
+                keep_running("publisher", service.publisher.run),
+                keep_running("drain", service.drain.run),
             ):
                 try:
                     await service.listener.start()
@@ -256,7 +256,7 @@ def pipeline_of(
     make = traces.pipeline if traces else Pipeline
     return make(
         _endpoints_of(settings),
-        router=Router(routes_of(settings), exchange=settings.broker.exchange),
+        router=Router(settings.router_routes(), exchange=settings.broker.exchange),
         outbox=outbox,
         dedup=dedup,
         metrics=metrics,

@@ -19,13 +19,15 @@ PURE = {
 ONLY_PURE = (
     "core", "superoffice", "contract",
     "web/answers.py",
-    "delivery/closers.py", "delivery/due.py", "delivery/held.py", "delivery/lines.py",
-    "delivery/places.py", "delivery/records.py", "delivery/share.py", "delivery/shares.py",
-    "broker/frames.py",
+    "delivery/closers.py", "delivery/due.py", "delivery/fifo.py", "delivery/held.py",
+    "delivery/places.py", "delivery/records.py", "delivery/rows.py", "delivery/share.py",
+    "delivery/shares.py", "delivery/sweep.py", "delivery/turns.py",
+    "broker/frames.py", "broker/refusals.py", "broker/renewal.py", "broker/topology.py",
+    "broker/window.py",
 )  # fmt: skip
 """Rooms and files that decide and do nothing else."""
 
-NOT_PURE = ("contract/deployed.py", "core/publish.py")
+NOT_PURE = ("contract/rendering.py",)
 
 ONLY_IN = {
     "aiohttp": {"web", "tracing", "cli"},
@@ -35,13 +37,18 @@ ONLY_IN = {
     "opentelemetry": {"tracing"},
     "prometheus_client": {"metrics"},
     "pydantic": {"settings"},
-    "pydantic_settings": {"settings"},
     "tomllib": {"settings"},
     "typer": {"cli"},
     "rich": {"cli"},
     "sqlite3": {"spool"},
     "subprocess": {"dev", "cli"},
 }
+
+IMPORT_DEV = {
+    "cli/commands/dev.py", "cli/commands/send.py",
+    "cli/clients/direct.py", "cli/clients/poster.py", "cli/clients/roundtrip.py",
+}  # fmt: skip
+"""Files that may import ``bridge.dev``: they start a private broker, or post samples."""
 
 LAYERS = (
     {"__main__"},
@@ -101,6 +108,27 @@ def test_imports_keep_the_rules(path):
             assert (here, rest[0]) not in NEVER, f"{path.name} must not import {name}"
 
 
+def test_only_commands_for_development_import_dev():
+    """The private broker and the samples are for `bridge dev` and `bridge send`."""
+    files = [path for path in FILES if room(path) != "dev"]
+    found = {path for path in files if any(name.startswith("bridge.dev") for name in imports(path))}
+
+    assert IMPORT_DEV == {path.relative_to(PACKAGE).as_posix() for path in found}
+
+
+def test_the_service_loads_only_what_it_needs():
+    """`bridge serve` starts without `bridge.dev`, and without the generator of the contract."""
+    rooms = ("bridge.dev", "bridge.contract.")
+    code = f"""
+import sys, bridge.__main__, bridge.cli.commands.serve, bridge.reload, bridge.service
+print(*sorted(name for name in sys.modules if name.startswith({rooms!r})))
+"""
+    command = [sys.executable, "-c", code]
+    found = subprocess.run(command, capture_output=True, text=True, check=True)
+
+    assert "bridge.contract.names bridge.contract.rendering\n" == found.stdout
+
+
 def test_every_room_has_a_layer():
     """A new module must find its place in the order."""
     assert set(RANK) == {room(path) for path in FILES} - {"__init__"}
@@ -111,12 +139,12 @@ def test_nothing_happens_at_import():
     names = [
         ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
         for path in FILES
-        if path.name not in {"__main__.py", "keeper.py"}
+        if path.name not in {"__main__.py", "supervisor.py"}
     ]
     code = f"""
 import builtins, importlib, os, socket, threading
 def refuse(*args, **kwargs): raise AssertionError("work at import")
-import asyncio, uvloop, aiohttp, aio_pika, typer, rich.console, pydantic_settings, structlog
+import asyncio, uvloop, aiohttp, aio_pika, typer, rich.console, structlog
 import prometheus_client, multiprocessing, opentelemetry.sdk.trace.export
 socket.socket.connect = socket.socket.bind = refuse
 os.environ = type("Env", (dict,), {{}})(os.environ)

@@ -11,21 +11,21 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from bridge.core.errors import ContextRefused, NotAccepted, PayloadInvalid, SignatureInvalid
+from bridge.core.errors import PayloadInvalid, Rejected, SignatureInvalid
 from bridge.core.event import Delivery
 from bridge.core.message import PARKED, Message
 from bridge.core.publish import Outcome
+from bridge.core.reasons import RejectReason, Status
 from bridge.core.routing import Route, Router
 from bridge.delivery.dedup import Dedup
 from bridge.metrics import Metrics
-from bridge.pipeline import Answer, Endpoint, Pipeline
+from bridge.pipeline import Endpoint, Pipeline, Receipt
 from bridge.superoffice.signature import sign
 from tests.strategies.json_texts import joined, strings, texts, values
 from tests.strategies.oracles import is_key, read
 from tests.strategies.webhooks import bodies, deliveries, header_values
 
 SECRET = b"Something Super Secret"
-REFUSALS = (SignatureInvalid, ContextRefused, PayloadInvalid, NotAccepted)
 TAKEN = (Outcome.CONFIRMED, Outcome.UNROUTED, Outcome.SPOOLED)
 
 ENDPOINTS = st.builds(
@@ -66,8 +66,8 @@ def answers(
     outbox: Memory,
     *attempts: tuple[Delivery, list[str]],
     routes: tuple[Route, ...] = (),
-) -> list[Answer | Exception]:
-    """Return what the attempts, one after another, are answered; only our refusals are caught."""
+) -> list[Receipt | Rejected]:
+    """Return what the attempts, one after another, are answered; only rejections are caught."""
     pipeline = Pipeline(
         {endpoint.name: endpoint},
         router=Router(routes, exchange="superoffice"),
@@ -76,13 +76,13 @@ def answers(
         metrics=METRICS,
     )
 
-    async def receive(delivery: Delivery, signatures: list[str]) -> Answer | Exception:
+    async def receive(delivery: Delivery, signatures: list[str]) -> Receipt | Rejected:
         try:
             return await pipeline.receive(delivery, signatures=signatures)
-        except REFUSALS as refusal:
-            return refusal
+        except Rejected as rejected:
+            return rejected
 
-    async def receive_all() -> list[Answer | Exception]:
+    async def receive_all() -> list[Receipt | Rejected]:
         return [await receive(*attempt) for attempt in attempts]
 
     return asyncio.run(receive_all())
@@ -93,7 +93,7 @@ METRICS = Metrics()
 
 @given(ENDPOINTS, DELIVERIES, st.lists(header_values(), max_size=2))
 def test_nothing_unsigned_gets_in(endpoint, delivery, headers):
-    """Without the right signature nothing happens, and the refusal is of our kind."""
+    """Without the right signature nothing happens, and the rejection is of our kind."""
     endpoint = dataclasses.replace(endpoint, allow_unsigned=False)
     outbox = Memory()
     (answer,) = answers(endpoint, outbox, (delivery, headers))
@@ -104,23 +104,23 @@ def test_nothing_unsigned_gets_in(endpoint, delivery, headers):
 
 @given(ENDPOINTS, DELIVERIES, st.sampled_from(list(Outcome)))
 def test_every_authentic_delivery_has_an_answer(endpoint, delivery, outcome):
-    """Any body: taken and answered 200, or refused for its context, or try again."""
+    """Any body: taken and answered 200, or rejected for its context, or try again."""
     endpoint = dataclasses.replace(endpoint, allow_unsigned=False)
     outbox = Memory(outcome)
     (answer,) = answers(endpoint, outbox, (delivery, [sign(delivery.body, secret=SECRET)]))
 
-    if isinstance(answer, Answer):
+    if isinstance(answer, Receipt):
         assert outcome in TAKEN or "ignored" == answer.status
         assert answer.id
         assert [answer.id] * (answer.status != "ignored") == [
             message.message_id for message in outbox.messages
         ]
-    elif isinstance(answer, ContextRefused):
+    elif answer.reason == RejectReason.CONTEXT:
         assert endpoint.contexts
         assert [] == outbox.messages
     else:
-        assert isinstance(answer, NotAccepted)
         assert outcome not in TAKEN
+        assert outcome.value == answer.reason
 
 
 @given(ENDPOINTS, DELIVERIES)
@@ -140,7 +140,7 @@ def test_what_cannot_be_understood_is_parked_or_refused(endpoint, delivery):
         assert [] == outbox.messages
     else:
         (message,) = outbox.messages
-        assert Answer("parked", message.message_id, reason) == answer
+        assert Receipt(Status.PARKED, message.message_id, reason) == answer
         assert (PARKED, delivery.body) == (message.exchange, message.body)
 
 
@@ -153,7 +153,7 @@ def test_a_foreign_context_is_refused(endpoint, body):
     attempt = (delivery, [sign(body, secret=SECRET)])
     (answer,) = answers(endpoint, Memory(Outcome.CONFIRMED), attempt)
 
-    assert (named or context is None or not endpoint.contexts) == isinstance(answer, Answer)
+    assert (named or context is None or not endpoint.contexts) == isinstance(answer, Receipt)
 
 
 @given(ENDPOINTS, DELIVERIES, st.sampled_from(list(Outcome)))
@@ -163,11 +163,11 @@ def test_a_repeat_is_a_duplicate_once_somebody_took_the_event(endpoint, delivery
     attempt = (delivery, [sign(delivery.body, secret=SECRET)])
     first, second = answers(endpoint, outbox, attempt, attempt)
 
-    if isinstance(first, Answer) and first.status in ("published", "unrouted", "spooled"):
-        assert Answer("duplicate", first.id) == second
+    if isinstance(first, Receipt) and first.status in ("published", "unrouted", "spooled"):
+        assert Receipt(Status.DUPLICATE, first.id) == second
         assert 1 == len(outbox.messages)
-    elif isinstance(first, NotAccepted):
-        assert isinstance(second, Answer)
+    elif first.reason == outcome.value:
+        assert isinstance(second, Receipt)
         assert second.status in ("published", "parked")
         assert outbox.messages[0] == outbox.messages[1]
 
@@ -179,7 +179,7 @@ def test_a_raw_route_keeps_the_bytes(delivery, source):
     outbox = Memory(Outcome.CONFIRMED)
     attempt = (delivery, [sign(delivery.body, secret=SECRET)])
     (answer,) = answers(endpoint, outbox, attempt, routes=(Route("#", "raw", raw=True),))
-    assert isinstance(answer, Answer)
+    assert isinstance(answer, Receipt)
     (message,) = outbox.messages
 
     assert delivery.body == message.body
@@ -218,9 +218,9 @@ def test_two_events_are_not_one(event_id, changes):
         *((Delivery("superoffice", body, 0), [sign(body, secret=SECRET)]) for body in bodies),
     )
 
-    statuses = [answer.status for answer in found if isinstance(answer, Answer)]
+    statuses = [answer.status for answer in found if isinstance(answer, Receipt)]
     assert ["published", "published", "duplicate"] == statuses
-    first, second, again = (answer.id for answer in found if isinstance(answer, Answer))
+    first, second, again = (answer.id for answer in found if isinstance(answer, Receipt))
     assert first == again != second
     assert [first, second] == [json.loads(message.body)["id"] for message in outbox.messages]
 

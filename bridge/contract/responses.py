@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Final
 
-from bridge.contract.deployment import Deployment, Webhook
+from bridge.core.reasons import Status, Unreadable
+from bridge.settings import EndpointSettings, Settings
 from bridge.web.answers import (
     ACCEPTED,
     ADMIN_REJECTIONS,
@@ -21,14 +22,14 @@ from bridge.web.answers import (
 
 def accepted() -> dict[str, Any]:
     """Return the schema of a 200 for a webhook."""
-    usual = [status for status in ACCEPTED if status != "parked"]
+    usual = [status for status in ACCEPTED if status != Status.PARKED]
     identifier = {
         "description": "The id of the message, the same for every attempt.",
         "type": "string",
         "minLength": 1,
     }
     parked = {
-        "status": {"const": "parked"},
+        "status": {"const": Status.PARKED},
         "id": identifier,
         "reason": {"description": _list(UNREADABLE), "enum": list(UNREADABLE)},
     }
@@ -67,10 +68,10 @@ def closed(members: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def of_webhook(webhook: Webhook) -> dict[str, Any]:
+def of_webhook(endpoint: EndpointSettings) -> dict[str, Any]:
     """Return the answers to a webhook, by status."""
     refusals = {**REJECTIONS, **SERVER_REJECTIONS}
-    never = {404, 405} if webhook.signed else {404, 405, 401, 429}
+    never = {404, 405, 401, 429} if endpoint.allow_unsigned else {404, 405}
     statuses = sorted({refusal.status for refusal in refusals.values()} - never)
     return {"200": _reference("Accepted"), **_references(statuses)}
 
@@ -108,11 +109,11 @@ def _name(status: int, prefix: str) -> str:
     return prefix + TITLES[status].replace(" ", "")
 
 
-def shared(deployment: Deployment, *, pages: Iterable[str]) -> dict[str, Any]:
+def shared(settings: Settings, *, pages: Iterable[str]) -> dict[str, Any]:
     """Return the answers of both listeners, those included that no operation of theirs gives."""
     values = {
-        "bytes": deployment.max_body_bytes,
-        "seconds": deployment.read_timeout_seconds,
+        "bytes": settings.server.max_body_bytes,
+        "seconds": settings.server.read_timeout_seconds,
         "pages": ", ".join(pages),
     }
     return {
@@ -124,7 +125,7 @@ def shared(deployment: Deployment, *, pages: Iterable[str]) -> dict[str, Any]:
 
 def _accepted() -> dict[str, Any]:
     answers = {status: {"status": status, "id": _ID} for status in ACCEPTED}
-    answers["parked"] |= {"id": _HASH, "reason": "not_json"}
+    answers[Status.PARKED] |= {"id": _HASH, "reason": Unreadable.NOT_JSON}
     return {
         "description": "The event is safe: the broker has confirmed it, or it is on disk, or it is"
         " a repeat of one that is; or it is a test.",

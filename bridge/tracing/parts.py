@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Container, Mapping, Sequence
 from functools import partial
 from time import time_ns
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from aiohttp import web
 from opentelemetry.trace import SpanKind, Tracer, get_current_span, use_span
 
-from bridge.core.errors import NotAccepted, PayloadInvalid, RequestRefused
-from bridge.core.event import Delivery, Payload
-from bridge.core.identity import Identity
+from bridge.core.errors import Rejected
+from bridge.core.event import Delivery
 from bridge.core.message import Message
-from bridge.core.publish import Outbox, Outcome, Publish, Sender
-from bridge.core.routing import Router
-from bridge.delivery.dedup import Dedup
+from bridge.core.publish import Outbox, Outcome, Publish, Publisher
 from bridge.delivery.outbox import Store
-from bridge.metrics import Metrics
-from bridge.pipeline import Answer, Endpoint, Pipeline
-from bridge.spool import Row, SpoolFull, Stored
+from bridge.pipeline import Endpoint, Pipeline, Receipt
+from bridge.spool import OnWritten, Row, SpoolFull
 from bridge.tracing import spans
 from bridge.web.responses import Handler, HttpResponse, JsonOk
+
+_P = ParamSpec("_P")
+_Result = TypeVar("_Result")
 
 
 class Traces:
@@ -57,25 +55,32 @@ class Traces:
         return traced
 
     def pipeline(
-        self,
-        endpoints: Mapping[str, Endpoint],
-        *,
-        router: Router,
-        outbox: Outbox,
-        dedup: Dedup,
-        metrics: Metrics,
+        self, endpoints: Mapping[str, Endpoint], *, outbox: Outbox, **parts: Any
     ) -> Pipeline:
         """Return a pipeline whose steps are spans below the one of the request."""
         traced = _TracedOutbox(self._tracer, outbox)
-        return _TracedPipeline(
-            self._tracer, endpoints, router=router, outbox=traced, dedup=dedup, metrics=metrics
-        )
+        return _TracedPipeline(endpoints, outbox=traced, around=self._around, **parts)
+
+    def _around(self, name: str, step: Callable[_P, _Result], /) -> Callable[_P, _Result]:
+        """Return a step of the pipeline with a span around it."""
+
+        def traced(*args: _P.args, **kwargs: _P.kwargs) -> _Result:
+            span = self._tracer.start_span(name)
+            try:
+                return step(*args, **kwargs)
+            except Exception as error:
+                spans.fail(span, type(error).__name__)
+                raise
+            finally:
+                span.end()
+
+        return traced
 
     def store(self, store: Store) -> Store:
         """Return a spool with a span around each message's way to the disk."""
         return _TracedStore(self._tracer, store)
 
-    def sender(self, sender: Sender) -> Sender:
+    def sender(self, sender: Publisher) -> Publisher:
         """Return a sender for the drain, with a span around each publish."""
         return _TracedSender(self._tracer, sender)
 
@@ -83,44 +88,20 @@ class Traces:
 class _TracedPipeline(Pipeline):
     """Says on the span of the request what became of the delivery."""
 
-    def __init__(self, tracer: Tracer, endpoints: Mapping[str, Endpoint], **parts: Any) -> None:
-        super().__init__(endpoints, **parts)
-        self._tracer = tracer
-
-    async def receive(self, delivery: Delivery, *, signatures: Sequence[str]) -> Answer:
+    async def receive(self, delivery: Delivery, *, signatures: Sequence[str]) -> Receipt:
         span = get_current_span()
         span.set_attribute("superoffice_bridge.endpoint", delivery.endpoint)
         try:
-            answer = await super().receive(delivery, signatures=signatures)
-        except (RequestRefused, PayloadInvalid, NotAccepted) as refusal:
-            span.set_attribute("superoffice_bridge.reason", refusal.reason)
+            receipt = await super().receive(delivery, signatures=signatures)
+        except Rejected as rejected:
+            reason = rejected.reason.removeprefix("signature_")
+            span.set_attribute("superoffice_bridge.reason", reason)
             raise
-        span.set_attribute("superoffice_bridge.status", answer.status)
-        span.set_attribute("superoffice_bridge.event_id", answer.id)
-        if answer.reason is not None:
-            span.set_attribute("superoffice_bridge.reason", answer.reason)
-        return answer
-
-    def _verify(self, endpoint: Endpoint, delivery: Delivery, signatures: Sequence[str]) -> None:
-        with self._step("verify"):
-            super()._verify(endpoint, delivery, signatures)
-
-    def _message(
-        self, endpoint: Endpoint, delivery: Delivery, payload: Payload, identity: Identity
-    ) -> Message:
-        with self._step("normalize"):
-            return super()._message(endpoint, delivery, payload, identity)
-
-    @contextmanager
-    def _step(self, name: str) -> Iterator[None]:
-        span = self._tracer.start_span(name)
-        try:
-            yield
-        except Exception as error:
-            spans.fail(span, type(error).__name__)
-            raise
-        finally:
-            span.end()
+        span.set_attribute("superoffice_bridge.status", receipt.status)
+        span.set_attribute("superoffice_bridge.event_id", receipt.id)
+        if receipt.reason is not None:
+            span.set_attribute("superoffice_bridge.reason", receipt.reason)
+        return receipt
 
 
 class _TracedOutbox:
@@ -155,16 +136,18 @@ class _TracedStore:
     def fullness(self) -> float:
         return self._store.fullness
 
-    def append(self, message: Message, *, stored: Stored) -> Row:
-        return self._store.append(message, stored=partial(self._stored, time_ns(), stored))
+    def append(self, message: Message, *, on_written: OnWritten) -> Row:
+        return self._store.append(message, on_written=partial(self._written, time_ns(), on_written))
 
-    def _stored(self, started: int, stored: Stored, row: Row, refusal: SpoolFull | None) -> None:
+    def _written(
+        self, started: int, on_written: OnWritten, row: Row, refusal: SpoolFull | None
+    ) -> None:
         context = spans.message_context(row.message)
         span = self._tracer.start_span("spool", context, start_time=started)
         if refusal is not None:
             spans.fail(span, type(refusal).__name__)
         span.end()
-        stored(row, refusal)
+        on_written(row, refusal)
 
 
 class _TracedSender:
@@ -173,7 +156,7 @@ class _TracedSender:
     The span is made when the outcome is there: what never went to the broker makes none.
     """
 
-    def __init__(self, tracer: Tracer, sender: Sender) -> None:
+    def __init__(self, tracer: Tracer, sender: Publisher) -> None:
         self._tracer = tracer
         self._sender = sender
 
@@ -185,8 +168,8 @@ class _TracedSender:
     def connection(self) -> int:
         return self._sender.connection
 
-    def takes(self, exchange: str) -> bool:
-        return self._sender.takes(exchange)
+    def can_publish_to(self, exchange: str) -> bool:
+        return self._sender.can_publish_to(exchange)
 
     def submit(self, message: Message) -> Publish:
         return self._traced(self._sender.submit(message))
@@ -202,7 +185,7 @@ class _TracedSender:
     def _settled(self, started: int, traced: Publish, publish: Publish) -> None:
         outcome, message = publish.outcome, publish.message
         assert outcome is not None  # noqa: S101  # it is settled
-        if outcome is not Outcome.AWAY:
+        if outcome is not Outcome.NOT_SENT:
             span = self._tracer.start_span(
                 spans.publish_name(message),
                 spans.message_context(message),
