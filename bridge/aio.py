@@ -20,6 +20,25 @@ _PAUSE_SECONDS = 1.0
 log = structlog.get_logger()
 
 
+def is_cancelled() -> bool:
+    """Return whether the current task was asked to end.
+
+    A library may cancel what the task waits for, for instance when a connection is lost. That
+    raises ``CancelledError`` as well, but nobody asked the task to end.
+    """
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+async def set_within(event: asyncio.Event, seconds: float) -> bool:
+    """Wait until an event is set, at most so long; return whether it is."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await event.wait()
+    except TimeoutError:
+        return False
+
+
 @asynccontextmanager
 async def kept_running(
     name: str, run: Callable[[], Coroutine[Any, Any, None]]
@@ -91,18 +110,12 @@ async def _again_and_again(name: str, run: Callable[[], Coroutine[Any, Any, None
         try:
             await run()
         except asyncio.CancelledError as error:
-            if _is_told_to_end():
+            if is_cancelled():
                 raise
             _report(name, error)
         except Exception as error:
             _report(name, error)
         await asyncio.sleep(_PAUSE_SECONDS)
-
-
-def _is_told_to_end() -> bool:
-    """Return whether it is we who are cancelled, not something that we waited for."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 def _report(name: str, error: BaseException) -> None:

@@ -49,6 +49,36 @@ async def test_a_cancellation_that_nobody_asked_for_is_an_error_too(monkeypatch)
     assert runs[1].cancelled()
 
 
+async def test_an_event_is_waited_for_so_long():
+    """The answer tells whether the event was set in time."""
+    never, soon = asyncio.Event(), asyncio.Event()
+    asyncio.get_running_loop().call_soon(soon.set)
+
+    assert not await aio.set_within(never, 0.01)
+    assert await aio.set_within(soon, 60)
+
+
+async def test_only_a_task_that_was_asked_to_end_is_cancelled():
+    """What a task waits for may be cancelled; that does not ask the task itself to end."""
+    seen = []
+
+    async def wait(what):
+        try:
+            await what
+        except asyncio.CancelledError:
+            seen.append(aio.is_cancelled())
+
+    loop = asyncio.get_running_loop()
+    for_itself, for_another = loop.create_future(), loop.create_future()
+    tasks = [asyncio.create_task(wait(each)) for each in (for_itself, for_another)]
+    await asyncio.sleep(0)
+    tasks[0].cancel()
+    for_another.cancel()
+    await asyncio.gather(*tasks)
+
+    assert [True, False] == seen
+
+
 async def test_unrouted_events_of_the_drain_are_counted(serving):
     """An event that no queue was bound for counts as such also when it came from the spool."""
     async with serving() as bridge:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import aiormq
 import structlog
 
+from bridge.aio import set_within
 from bridge.broker.channel import ConfirmChannel
 from bridge.broker.connection import Connection, broker_errors, connect, ended_for_cause
 from bridge.broker.room import Room
@@ -121,7 +122,7 @@ class Trials:
         tried.on_settled(pass_on)
         channel.send(tried)
         try:
-            await self._wait_for(settled)
+            await set_within(settled, self._patience)
         finally:
             if tried.outcome is None:
                 tried.suspect = False
@@ -148,18 +149,13 @@ class Trials:
         )
         own.send(tried)
         try:
-            await self._wait_for(settled)
+            await set_within(settled, self._patience)
         finally:
             if tried.outcome is None:
                 own.abandon(f"not confirmed within {self._patience:g} s")
             own.is_closed = True
         async with asyncio.timeout(self._patience):  # a silent queue may keep it from an answer
             await channel.close()
-
-    async def _wait_for(self, settled: asyncio.Event) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._patience):
-                await settled.wait()
 
     def _note_ended(self, reason: str) -> None:
         if self._lines.lets("trial_ended"):

@@ -15,6 +15,7 @@ from itertools import cycle
 import aiormq
 import structlog
 
+from bridge.aio import set_within
 from bridge.broker.alone import Question, Site, Trials
 from bridge.broker.channel import ConfirmChannel
 from bridge.broker.connection import HEARTBEAT, Connection, broker_errors, connect, safe_url
@@ -240,7 +241,7 @@ class Publisher:
 
     async def _watch(self, connection: Connection, url: str) -> None:
         """Return when the channel is gone, or was cut because nothing is confirmed any more."""
-        while not await self._gone_within(_TICK_SECONDS):
+        while not await set_within(self._gone, _TICK_SECONDS):
             channel = self._channel
             if channel is None or channel.is_closed:  # and an error kept it from saying so
                 return
@@ -313,16 +314,8 @@ class Publisher:
         loop = asyncio.get_running_loop()
         end = loop.time() + self._deadline
         while self._channel and not self._channel.is_idle and loop.time() < end:
-            if await self._gone_within(_TICK_SECONDS):
+            if await set_within(self._gone, _TICK_SECONDS):
                 return
-
-    async def _gone_within(self, seconds: float) -> bool:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._gone.wait()
-        except TimeoutError:
-            return False
-        return True
 
     def _note_blocked(self, blocked: bool) -> None:
         if blocked != self._blocked:

@@ -19,6 +19,7 @@ from itertools import islice
 
 import structlog
 
+from bridge.aio import set_within
 from bridge.core.event import Record
 from bridge.core.message import Message
 from bridge.core.publish import Outcome, Publish, Sender
@@ -381,11 +382,7 @@ class Drain:
 
     async def _idle(self) -> None:
         """Wait for something to do; the broker's state is looked at again after a moment."""
-        try:
-            async with asyncio.timeout(_TICK_SECONDS):
-                await self._wake.wait()
-        except TimeoutError:
-            pass
+        await set_within(self._wake, _TICK_SECONDS)
         self._wake.clear()
 
     def _free(self) -> int:
