@@ -40,7 +40,7 @@ async def set_within(event: asyncio.Event, seconds: float) -> bool:
 
 
 @asynccontextmanager
-async def kept_running(
+async def keep_running(
     name: str, run: Callable[[], Coroutine[Any, Any, None]]
 ) -> AsyncIterator[None]:
     """Run a task for the length of the block; what it does not expect must not be its end."""
@@ -53,14 +53,14 @@ async def kept_running(
             await asyncio.wait({task}, timeout=_PAUSE_SECONDS)
 
 
-def on_a_thread(
+def run_in_thread(
     work: Callable[..., _Result], *arguments: Any, name: str
 ) -> asyncio.Future[_Result]:
-    """Do as ``begun``, for who waits on the event loop, and may give up."""
-    return asyncio.wrap_future(begun(work, *arguments, name=name))
+    """Do as ``start_thread``, for who waits on the event loop, and may give up."""
+    return asyncio.wrap_future(start_thread(work, *arguments, name=name))
 
 
-def begun(work: Callable[..., _Result], *arguments: Any, name: str) -> Future[_Result]:
+def start_thread(work: Callable[..., _Result], *arguments: Any, name: str) -> Future[_Result]:
     """Do something on a thread of its own, which nobody has to wait for at the end.
 
     Whatever it ends of is in what is returned.
@@ -82,7 +82,7 @@ def _work(work: Callable[[], _Result], done: Future[_Result]) -> None:
 
 
 @contextmanager
-def threads_watched(failed: Callable[[str], None]) -> Iterator[None]:
+def watch_threads(failed: Callable[[str], None]) -> Iterator[None]:
     """Tell, on the event loop, what a thread has ended of that expected no error.
 
     Nothing starts it again, and what it was there for is not done any more.

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 import structlog
 
-from bridge.aio import kept_running
+from bridge.aio import keep_running
 from bridge.broker.publisher import Publisher
 from bridge.broker.topology import Queue, Topology
 from bridge.contract.deployed import Documents, deployment_of, routes_of
@@ -159,8 +159,8 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
         ):
             service = Service(settings, spool, traces)
             async with (
-                kept_running("publisher", service.publisher.run),
-                kept_running("drain", service.drain.run),
+                keep_running("publisher", service.publisher.run),
+                keep_running("drain", service.drain.run),
             ):
                 try:
                     await service.listener.start()

@@ -43,7 +43,7 @@ async def test_a_cancellation_that_nobody_asked_for_is_an_error_too(monkeypatch)
             waits_for.cancel()
         await waits_for
 
-    async with aio.kept_running("test", run):
+    async with aio.keep_running("test", run):
         await eventually(lambda: len(runs) == 2)
 
     assert runs[1].cancelled()

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from concurrent.futures import wait
 from typing import TypeVar
 
-from bridge.aio import begun
+from bridge.aio import start_thread
 from bridge.cli import output
 from bridge.cli.errors import Unread
-from bridge.reading import waited_for
+from bridge.reading import slowest_file
 
 _Result = TypeVar("_Result")
 
@@ -27,7 +27,7 @@ def in_time(
 
     ``is_slow`` is called when it takes its time.
     """
-    reading = begun(read, name="configuration")
+    reading = start_thread(read, name="configuration")
     if not wait([reading], timeout=_SLOW_SECONDS).done:
         is_slow()
         output.notice(f"warning: {_file()} has not been read for {_SLOW_SECONDS:g} s: waiting")
@@ -40,4 +40,4 @@ def in_time(
 
 
 def _file() -> str:
-    return str(waited_for() or "the configuration")
+    return str(slowest_file() or "the configuration")

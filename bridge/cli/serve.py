@@ -16,7 +16,7 @@ from functools import partial
 import structlog
 
 from bridge import log
-from bridge.aio import kept_running, threads_watched
+from bridge.aio import keep_running, watch_threads
 from bridge.cli.context import ConfigOption
 from bridge.cli.errors import AGAIN, Unavailable
 from bridge.cli.patience import in_time
@@ -75,10 +75,10 @@ def _need_descriptors() -> None:
 async def _serve(loaded: Loaded, read: Callable[[], Loaded], hangup: asyncio.Event) -> None:
     async with serving(loaded.settings) as service:
         reloader = Reloader(service, loaded, read)
-        async with kept_running("reloader", partial(reloader.run, hangup)):
+        async with keep_running("reloader", partial(reloader.run, hangup)):
             _spare_the_collector()
             _share_the_interpreter()
-            with threads_watched(service.spool.give_up):
+            with watch_threads(service.spool.give_up):
                 await service.spool.damaged.wait()
     raise SpoolDamaged(
         f"{loaded.settings.spool.path}: {service.spool.damage}:"

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import orjson
 import structlog
 
-from bridge.aio import begun
+from bridge.aio import start_thread
 from bridge.core.message import Message
 from bridge.spool.commits import Append, Delete, NoteTries
 from bridge.spool.errors import SpoolFull, SpoolHung, SpoolUnavailable
@@ -247,7 +247,7 @@ class Spool:
         """
         self._writer.hand_over()
         self._moved_at = time.monotonic()
-        end = begun(self._close, name="spool-end")
+        end = start_thread(self._close, name="spool-end")
         patience = _RESCUE_SECONDS if self._is_gone else _END_SECONDS
         while not end.done() and (left := self._idle_since() + patience - time.monotonic()) > 0:
             wait([end], timeout=left)

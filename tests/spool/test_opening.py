@@ -12,7 +12,7 @@ from contextlib import closing, suppress
 import pytest
 from structlog.testing import capture_logs
 
-from bridge.aio import threads_watched
+from bridge.aio import watch_threads
 from bridge.spool import (
     Spool,
     SpoolFull,
@@ -798,7 +798,7 @@ async def test_an_end_that_fails_is_no_secret(spool, monkeypatch):
 async def test_any_thread_that_ends_is_no_secret(spool):
     """Whatever thread it was, and whoever started it: the process ends, and says why."""
     async with spool() as lacking:
-        with threads_watched(lacking.give_up), capture_logs() as log:
+        with watch_threads(lacking.give_up), capture_logs() as log:
             threading.Thread(target=raises(RuntimeError("a defect")), name="other").start()
             await is_damaged(lacking)
 
