@@ -70,7 +70,7 @@ class Trials:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         # Not at the end of the task's own code, of which nothing runs when it ends before it began.
-        task.add_done_callback(lambda _: _settle(publish, Outcome.AWAY))
+        task.add_done_callback(lambda _: _settle(publish, Outcome.NOT_SENT))
         return publish
 
     def end(self) -> None:
@@ -117,7 +117,7 @@ class Trials:
         def pass_on(tried: Publish) -> None:
             settled.set()
             publish.culprit = tried.culprit
-            publish.settle(tried.outcome or Outcome.AWAY)
+            publish.settle(tried.outcome or Outcome.NOT_SENT)
 
         tried.on_settled(pass_on)
         channel.send(tried)
@@ -138,7 +138,7 @@ class Trials:
             settled.set()
             refused = beside.apart and ended_for_cause(channel)
             publish.culprit = tried.culprit or refused
-            publish.settle(Outcome.REFUSED if refused else tried.outcome or Outcome.AWAY)
+            publish.settle(Outcome.REFUSED if refused else tried.outcome or Outcome.NOT_SENT)
 
         tried.on_settled(pass_on)
         own = ConfirmChannel(

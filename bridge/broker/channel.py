@@ -128,7 +128,7 @@ class ConfirmChannel:
         way round, would shift the outcome of every later one.
         """
         if self.is_closed:
-            publish.settle(Outcome.AWAY)
+            publish.settle(Outcome.NOT_SENT)
         elif self._is_full():
             self._queued.append(publish)
         else:
@@ -187,7 +187,7 @@ class ConfirmChannel:
             publish.culprit, publish.suspect = accused and is_alone, accused and not is_alone
             _tell(publish, Outcome.REFUSED if publish.culprit else Outcome.UNKNOWN)
         while self._queued:
-            _tell(self._queued.popleft(), Outcome.AWAY)
+            _tell(self._queued.popleft(), Outcome.NOT_SENT)
 
     def on_error(self, error: BaseException, publish: Publish | None = None) -> None:
         """Give the channel up because of an error nobody expects, met with a publish or not."""
@@ -196,7 +196,7 @@ class ConfirmChannel:
             log.error("request_failed", exc_info=error)
         finally:
             if publish is not None and publish.outcome is None:  # it has not become one in flight
-                _tell(publish, Outcome.AWAY)
+                _tell(publish, Outcome.NOT_SENT)
         if not isinstance(error, Exception):
             raise error
 
@@ -297,6 +297,6 @@ def _tell(publish: Publish, outcome: Outcome) -> None:
 
 def _refuse(publish: Publish, error: Exception) -> None:
     """Settle what has no frames, and so no tag; without memory for them, it may have some later."""
-    _tell(publish, Outcome.AWAY if isinstance(error, MemoryError) else Outcome.REFUSED)
+    _tell(publish, Outcome.NOT_SENT if isinstance(error, MemoryError) else Outcome.REFUSED)
     said = str(error) if isinstance(error, MessageInvalid) else repr(error)
     log.error("message_invalid", event_id=publish.message.message_id, error=said)

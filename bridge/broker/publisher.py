@@ -136,12 +136,12 @@ class Publisher:
         return self._standing.takes(exchange)
 
     def submit(self, message: Message) -> Publish:
-        """Put the message on the wire; one that cannot go now is settled as ``AWAY`` at once."""
+        """Put the message on the wire, or settle it as ``NOT_SENT`` at once."""
         publish = Publish(message)
         if self._channel is not None and self.is_up and self.takes(message.exchange):
             self._channel.send(publish)
         else:
-            publish.settle(Outcome.AWAY)
+            publish.settle(Outcome.NOT_SENT)
         return publish
 
     def try_alone(self, message: Message, *, apart: bool = False) -> Publish:
@@ -152,7 +152,7 @@ class Publisher:
         if self._site is not None and self.is_up and self.takes(message.exchange):
             return self._trials.begin(message, self._site, apart=apart)
         publish = Publish(message)
-        publish.settle(Outcome.AWAY)
+        publish.settle(Outcome.NOT_SENT)
         return publish
 
     async def run(self) -> None:

@@ -46,7 +46,7 @@ class Replay:
 
     async def _republish(self, found: dict[str, object], body: bytes) -> None:
         outcome = await self._outbox.deliver(_finished(found, body))
-        if not outcome.accepted:
+        if not outcome.is_with_broker:
             raise NotAccepted(outcome.value, str(found["message_id"]))
 
 

@@ -27,11 +27,11 @@ class Outcome(Enum):
     UNKNOWN = "unknown"
     """Published, but neither confirmed nor refused in time; it may be in its queue."""
 
-    AWAY = "unavailable"
+    NOT_SENT = "unavailable"
     """Not published: the broker, or the message's exchange, is not to be had now."""
 
     @property
-    def accepted(self) -> bool:
+    def is_with_broker(self) -> bool:
         """Return whether the broker has taken responsibility for the message."""
         return self in (Outcome.CONFIRMED, Outcome.UNROUTED)
 
@@ -105,7 +105,7 @@ class Sender(Protocol):
         ...
 
     def submit(self, message: Message) -> Publish:
-        """Put a message on the wire; one that cannot go now is settled as ``AWAY`` at once."""
+        """Put a message on the wire; one that cannot go now is settled as ``NOT_SENT`` at once."""
         ...
 
     def try_alone(self, message: Message, *, apart: bool = False) -> Publish:
@@ -122,5 +122,5 @@ class Outbox(Protocol):
     """Takes responsibility for messages."""
 
     async def deliver(self, message: Message) -> Outcome:
-        """Return ``CONFIRMED``, ``UNROUTED`` or ``SPOOLED``, or ``AWAY`` if nobody takes it."""
+        """Return ``CONFIRMED``, ``UNROUTED`` or ``SPOOLED``, or ``NOT_SENT`` if nobody takes it."""
         ...

@@ -204,7 +204,7 @@ class Shelf:
         self.unresolved.discard(row.seq)
         self.wants_sweep = True
         outcome, held = publish.outcome, self.held.get(row.seq)
-        if outcome is not None and outcome.accepted:
+        if outcome is not None and outcome.is_with_broker:
             self._spool.delete(row)
             self.drop_head(row)
             if held is not None:

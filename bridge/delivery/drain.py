@@ -221,7 +221,7 @@ class Drain:
         self._unstored[row.seq] = _Handed(row)
         self._backlog += 1
         self._waiting.hand(row.message.record)
-        if publish is None or publish.outcome is Outcome.AWAY:
+        if publish is None or publish.outcome is Outcome.NOT_SENT:
             if alone and (self._waits(row.message) or self._queues(row.message)):
                 self._cursor = row.seq
                 self._ahead.clear()
@@ -546,12 +546,12 @@ class Drain:
         """Take the outcome of a row that is in flight, or was before it was spooled."""
         late = self._attached.pop(row.seq, None) is not None
         outcome = publish.outcome
-        self._land(row.seq, taken=outcome is not None and outcome.accepted)
+        self._land(row.seq, taken=outcome is not None and outcome.is_with_broker)
         taken = self._taken.get(row.seq)
         if row.seq in self._shelf.unresolved:
             self._shelf.heard_of(row, publish)
             self._tally.note(row, outcome, late=True)
-        elif outcome is not None and outcome.accepted:
+        elif outcome is not None and outcome.is_with_broker:
             self._finish(row, outcome, taken, late=late)
         elif outcome is Outcome.REFUSED or publish.suspect or (taken and taken.park_as):
             self._probing = False if outcome is Outcome.REFUSED else self._probing

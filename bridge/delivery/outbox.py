@@ -68,7 +68,7 @@ class _Ticket:
     @property
     def confirmed(self) -> Outcome | None:
         outcome = self.publish.outcome if self.publish is not None else None
-        return outcome if outcome is not None and outcome.accepted else None
+        return outcome if outcome is not None and outcome.is_with_broker else None
 
     def settle(self, outcome: Outcome) -> None:
         if not self.answer.done():
@@ -95,7 +95,7 @@ class Outbox:
         self._said = Sampled(note_events)
 
     async def deliver(self, message: Message) -> Outcome:
-        """Return when the message is confirmed, or on disk, or (``AWAY``) neither can take it.
+        """Return when the message is confirmed, or on disk, or (``NOT_SENT``) neither can take it.
 
         A caller that is cancelled gives up the answer, not the message.
         """
@@ -133,7 +133,7 @@ class Outbox:
 
     def _settled(self, ticket: _Ticket, publish: Publish) -> None:
         assert publish.outcome is not None  # noqa: S101  # it is settled
-        if not publish.outcome.accepted:
+        if not publish.outcome.is_with_broker:
             self._spill(ticket)
             return
         del self._pending[ticket]
@@ -170,7 +170,7 @@ class Outbox:
         """Tell a sender to try again because of an error nobody expected; its record goes on."""
         log.error("request_failed", exc_info=error)
         self._pending.pop(ticket, None)
-        ticket.settle(Outcome.AWAY)
+        ticket.settle(Outcome.NOT_SENT)
         record = ticket.message.record
         if record is None or record not in self._lines:
             return
@@ -184,16 +184,16 @@ class Outbox:
             if self._said.lets("spool_write_failed"):
                 log.error("spool_write_failed", error=f"{type(error).__name__}: {error}", events=1)
             if ticket not in self._storing:  # else the disk's own answer is still to come
-                ticket.settle(Outcome.AWAY)
+                ticket.settle(Outcome.NOT_SENT)
 
     def _keep(self, ticket: _Ticket) -> None:
         if not self._drain.has_room_for(ticket.message):
-            ticket.settle(Outcome.AWAY)
+            ticket.settle(Outcome.NOT_SENT)
             return
         try:
             row = self._spool.append(ticket.message, stored=partial(self._stored, ticket))
         except SpoolFull:
-            ticket.settle(Outcome.AWAY)
+            ticket.settle(Outcome.NOT_SENT)
             return
         self._storing[ticket] = None
         self._drain.take(row, ticket.publish)
@@ -205,7 +205,7 @@ class Outbox:
         late = self._loop.time() - COMMIT_SECONDS
         for ticket in [each for each in self._storing if each.due <= late]:
             del self._storing[ticket]
-            ticket.settle(ticket.confirmed or Outcome.AWAY)
+            ticket.settle(ticket.confirmed or Outcome.NOT_SENT)
         self._look = None
         if self._storing:
             self._look = self._loop.call_later(COMMIT_SECONDS / 2, self._give_up_on_the_disk)
@@ -219,7 +219,7 @@ class Outbox:
 
     def _answer(self, ticket: _Ticket, refusal: SpoolFull | None) -> None:
         if refusal is not None:
-            ticket.settle(ticket.confirmed or Outcome.AWAY)
+            ticket.settle(ticket.confirmed or Outcome.NOT_SENT)
         elif (pause := self._pause(ticket)) > 0:
             self._loop.call_later(pause, ticket.settle, Outcome.SPOOLED)
         else:

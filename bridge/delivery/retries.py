@@ -119,10 +119,10 @@ class Retries:
     def _retried(self, held: Held, row: Row, publish: Publish) -> None:
         outcome = self._tried(publish, apart=held.apart)
         self._follow(row, publish, held.park_as)
-        if outcome is not None and outcome.accepted:
+        if outcome is not None and outcome.is_with_broker:
             self._shelf.let_go(held)
             self._finish(row, outcome, held.park_as)
-        elif outcome is Outcome.AWAY:  # that counts no try
+        elif outcome is Outcome.NOT_SENT:  # that counts no try
             self._shelf.schedule(held, _AGAIN_SECONDS)
         elif held.park_as is not None and not self._is_lost(outcome):
             self._plan_parking(held, row)
@@ -213,7 +213,7 @@ class Retries:
         self._shelf.unresolved.discard(row.seq)
         self._follow(row, publish, None)
         self._shelf.wants_sweep |= aside.recovering or aside not in self._shelf.places
-        if outcome is not None and outcome.accepted:
+        if outcome is not None and outcome.is_with_broker:
             self._shelf.take_up(row)
             self._forget_head(aside, row)
             self._shelf.wants_sweep = True
@@ -227,7 +227,7 @@ class Retries:
                 self._forget_head(aside, row)
                 self._shelf.take_up(row)
                 self._shelf.hold(row, publish, park_as="refused")
-        if outcome is not Outcome.AWAY:
+        if outcome is not Outcome.NOT_SENT:
             aside.failures += 1
             aside.apart = aside.apart or (outcome is Outcome.UNKNOWN and not self._sender.is_up)
             pause = aside.pause()
@@ -270,7 +270,7 @@ class Retries:
         self.under_way -= 1
         outcome = publish.outcome
         answered = outcome is Outcome.REFUSED or self._is_silent(outcome)
-        answered = answered or (outcome is not None and outcome.accepted)
+        answered = answered or (outcome is not None and outcome.is_with_broker)
         if answered and not apart:
             self._answered()
         return outcome

@@ -23,7 +23,7 @@ class Tally:
         self, row: Row, outcome: Outcome | None, *, park_as: str | None = None, late: bool = False
     ) -> None:
         """Count a row that was taken: where its route leads, or as parked; or after its time."""
-        if outcome is None or not outcome.accepted:
+        if outcome is None or not outcome.is_with_broker:
             return
         event_id = row.message.message_id
         if park_as is None:

@@ -203,7 +203,7 @@ class _TracedSender:
     def _settled(self, started: int, traced: Publish, publish: Publish) -> None:
         outcome, message = publish.outcome, publish.message
         assert outcome is not None  # noqa: S101  # it is settled
-        if outcome is not Outcome.AWAY:
+        if outcome is not Outcome.NOT_SENT:
             span = self._tracer.start_span(
                 spans.publish_name(message),
                 spans.message_context(message),

@@ -304,7 +304,7 @@ async def test_closed_channel_sends_nothing() -> None:
     wire.channel.send(late)
     await asyncio.sleep(0)
 
-    assert (Outcome.AWAY, {}) == (late.outcome, wire.published)
+    assert (Outcome.NOT_SENT, {}) == (late.outcome, wire.published)
 
 
 async def test_whoever_is_on_trial_is_to_blame() -> None:

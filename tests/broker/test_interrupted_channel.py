@@ -145,7 +145,7 @@ class Play:
         """Nothing counts as confirmed that was not, or that came back; the end is told once."""
         for publish in self.sent:
             tags = self.wire.tags_of(publish)
-            if publish.outcome is not None and publish.outcome.accepted:
+            if publish.outcome is not None and publish.outcome.is_with_broker:
                 assert tags & self.wire.meant["ack"], publish
             if publish.outcome is Outcome.CONFIRMED:
                 assert not tags & self.wire.returned, publish

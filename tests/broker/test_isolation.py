@@ -83,7 +83,7 @@ async def test_exchange_that_cannot_be_declared(publishing, monkeypatch, answer)
         await eventually(lambda: publisher.takes("superoffice"))
         await eventually(lambda: publisher.is_up)
         ours, other = message(1, exchange="other"), message(2)
-        assert [Outcome.AWAY, Outcome.CONFIRMED] == await publish_all(publisher, [ours, other])
+        assert [Outcome.NOT_SENT, Outcome.CONFIRMED] == await publish_all(publisher, [ours, other])
         [found] = publisher.mismatches
         assert (("exchange", "other"), False) == ((found.kind, found.name), publisher.is_ready)
 
@@ -275,7 +275,7 @@ async def test_trial_that_ends_before_it_begins(publishing):
         publisher._trials.end()
         await eventually(lambda: trial.outcome, seconds=1.0)
 
-    assert (Outcome.AWAY, []) == (trial.outcome, peer.published)
+    assert (Outcome.NOT_SENT, []) == (trial.outcome, peer.published)
 
 
 async def test_refused_copies_are_logged_within_bounds(publishing):

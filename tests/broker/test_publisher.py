@@ -137,7 +137,7 @@ async def test_unverified_exchange_is_never_published_to(publishing, broker):
         outcomes = await publish_all(publisher, messages)
         assert publisher._channel is channel
 
-    assert outcomes == [Outcome.AWAY if n == 10 else Outcome.CONFIRMED for n in range(30)]
+    assert outcomes == [Outcome.NOT_SENT if n == 10 else Outcome.CONFIRMED for n in range(30)]
 
 
 async def test_body_beyond_frame_max(publishing, broker):
@@ -209,7 +209,7 @@ async def test_no_broker_at_start(publishing):
         await asyncio.sleep(0)
         outcome = await outcome_of(publisher, message(1))
 
-    assert outcome is Outcome.AWAY
+    assert outcome is Outcome.NOT_SENT
     assert ("down", "pending", False) == (publisher.broker, publisher.topology, publisher.is_ready)
 
 
@@ -221,7 +221,7 @@ async def test_killed_broker_comes_back(publishing, node, broker):
         lost = publisher.submit(message(1))
         await asyncio.to_thread(node.kill)
         await eventually(lambda: lost.outcome is Outcome.UNKNOWN)
-        assert await outcome_of(publisher, message(2)) is Outcome.AWAY
+        assert await outcome_of(publisher, message(2)) is Outcome.NOT_SENT
         await asyncio.to_thread(node.restart)
         await eventually(lambda: publisher.is_ready)
         assert await outcome_of(publisher, message(3)) is Outcome.CONFIRMED
@@ -243,7 +243,7 @@ async def test_blocked_broker_is_away(publishing, node, broker):
         await eventually(lambda: first.outcome)
         await eventually(lambda: publisher.is_ready)
 
-    assert (Outcome.CONFIRMED, Outcome.AWAY) == (first.outcome, second)
+    assert (Outcome.CONFIRMED, Outcome.NOT_SENT) == (first.outcome, second)
     assert ["event-1"] == ids(broker, "all")
 
 
@@ -264,7 +264,7 @@ async def test_frozen_broker_is_noticed(publishing, node, broker, monkeypatch):
         await eventually(lambda: publisher.is_ready)
         assert publisher._channel is not first
 
-    assert (None, Outcome.UNKNOWN, Outcome.AWAY) == (unresolved, lost.outcome, away)
+    assert (None, Outcome.UNKNOWN, Outcome.NOT_SENT) == (unresolved, lost.outcome, away)
 
 
 async def test_exchange_deleted_while_running(publishing, broker):

@@ -13,7 +13,7 @@ from tests.broker.peer import Peer
 from tests.broker.test_publisher import outcome_of, publish_all
 from tests.helpers import consumer_queue, eventually, message
 
-GOOD = (Outcome.CONFIRMED, Outcome.AWAY)
+GOOD = (Outcome.CONFIRMED, Outcome.NOT_SENT)
 
 FULL: dict[str, Any] = {"x-max-length": 0, "x-overflow": "reject-publish"}
 FULL_NOW: dict[str, Any] = {"x-max-length": 1, "x-overflow": "reject-publish"}
@@ -46,7 +46,7 @@ async def test_connection_that_only_refuses_is_renewed(publishing, broker):
             outcomes.update(await publish_all(publisher, kinds))
             await asyncio.sleep(0.02)
 
-    assert {Outcome.REFUSED, Outcome.CONFIRMED, Outcome.AWAY} == outcomes  # never UNKNOWN
+    assert {Outcome.REFUSED, Outcome.CONFIRMED, Outcome.NOT_SENT} == outcomes  # never UNKNOWN
 
 
 async def test_connection_to_a_queue_that_is_full_now_is_kept(publishing, broker):

@@ -29,4 +29,4 @@ async def test_line_of_a_lost_channel(publishing):
         publisher._channel.abandon("test")
 
     outcomes = [publish.outcome for publish in publishes]
-    assert [Outcome.UNKNOWN] * WINDOW + [Outcome.AWAY] * 50 == outcomes
+    assert [Outcome.UNKNOWN] * WINDOW + [Outcome.NOT_SENT] * 50 == outcomes

@@ -90,7 +90,7 @@ class ScriptedBroker:
         """Take a message onto the wire."""
         publish = Publish(message)
         if not (self.is_up and self.takes(message.exchange)):
-            publish.settle(Outcome.AWAY)
+            publish.settle(Outcome.NOT_SENT)
             return publish
         spooled = message.message_id in self.spooled
         flight = Flight(publish, from_spool=spooled, alone=alone, at=self.now())

@@ -266,9 +266,9 @@ def test_share_of_the_disk(tmp_path, without_threads, mood):
     late = village.bridge.sent[600:]
     persons, sales = ({sent.outcome for sent in some} for some in (late[:20], late[20:]))
 
-    assert Outcome.AWAY is outcomes[-1]
+    assert Outcome.NOT_SENT is outcomes[-1]
     assert {Outcome.SPOOLED} == persons
-    assert {Outcome.AWAY} == sales
+    assert {Outcome.NOT_SENT} == sales
     assert [True] == [each["full"] for each in village.bridge.drain.aside]
     assert 1 == village.bridge.drain.places_full
     assert village.bridge.spool.accepts

@@ -131,7 +131,7 @@ def test_refused_row_that_the_disk_does_not_take(bridge):
     bridge.broker.full.clear()
     bridge.loop.jump(2)
 
-    assert Outcome.AWAY is first.outcome
+    assert Outcome.NOT_SENT is first.outcome
     assert 1 == len(bridge.broker.in_flight)
     finish(bridge, jump=5.0)
     assert [2, 3] == routed(bridge)
@@ -556,7 +556,7 @@ def test_an_error_of_the_spool_is_of_one_event(bridge, monkeypatch):
     )
     bridge.live()
 
-    assert (Outcome.AWAY, Outcome.SPOOLED) == (first.outcome, second.outcome)
+    assert (Outcome.NOT_SENT, Outcome.SPOOLED) == (first.outcome, second.outcome)
     bridge.heal()
     finish(bridge)
 
@@ -592,7 +592,9 @@ def test_an_error_before_the_wire_is_of_one_event(bridge, monkeypatch):
     bridge.live()
     bridge.live()
 
-    assert [Outcome.AWAY, Outcome.CONFIRMED, Outcome.CONFIRMED] == [each.outcome for each in sent]
+    assert [Outcome.NOT_SENT, Outcome.CONFIRMED, Outcome.CONFIRMED] == [
+        each.outcome for each in sent
+    ]
     assert [2, 3] == routed(bridge)
 
 
@@ -839,7 +841,7 @@ def test_memory_that_ends_before_the_disk(bridge, monkeypatch):
     counted = bridge.spool.events, bridge.spool.bytes
     monkeypatch.undo()
 
-    assert (Outcome.AWAY, Outcome.SPOOLED) == (first.outcome, second.outcome)
+    assert (Outcome.NOT_SENT, Outcome.SPOOLED) == (first.outcome, second.outcome)
     assert bridge.disk.counted() == counted
     finish(bridge)
     assert [2] == routed(bridge)

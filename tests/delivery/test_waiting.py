@@ -161,7 +161,7 @@ def test_disk_that_refuses_and_the_broker_is_back(bridge):
     bridge.loop.settle()
 
     assert [0, 101, 102] == before
-    assert Outcome.AWAY is behind.outcome
+    assert Outcome.NOT_SENT is behind.outcome
     assert {Outcome.CONFIRMED} == {sent.outcome for sent in (*others, again)}
     bridge.heal()
     finish(bridge)
@@ -198,7 +198,7 @@ def test_disk_that_hangs_and_the_broker_is_back(bridge):
     bridge.broker.confirm_all()
     bridge.loop.settle()
 
-    assert Outcome.AWAY is behind.outcome
+    assert Outcome.NOT_SENT is behind.outcome
     assert {Outcome.CONFIRMED} == {sent.outcome for sent in others}
     assert not bridge.drain.holds_up_all
     bridge.disk.hang(False)
@@ -269,7 +269,7 @@ def test_place_that_recovers_while_the_disk_hangs(bridge):
     bridge.broker.confirm_all()
     bridge.loop.settle()
 
-    assert Outcome.AWAY is behind.outcome
+    assert Outcome.NOT_SENT is behind.outcome
     assert {Outcome.CONFIRMED} == {sent.outcome for sent in others}
     bridge.disk.hang(False)
     bridge.heal()
