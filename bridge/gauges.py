@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bridge.broker.publisher import Publisher
+from bridge.broker.publisher import RabbitPublisher
 from bridge.delivery.dedup import Dedup
 from bridge.delivery.drain import Drain
 from bridge.metrics import Metrics
@@ -12,7 +12,7 @@ from bridge.spool import Spool
 def add_gauges(
     metrics: Metrics,
     *,
-    publisher: Publisher,
+    publisher: RabbitPublisher,
     spool: Spool,
     drain: Drain,
     dedup: Dedup,

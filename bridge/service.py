@@ -11,7 +11,7 @@ from urllib.parse import unquote
 import structlog
 
 from bridge.aio import keep_running
-from bridge.broker.publisher import Publisher
+from bridge.broker.publisher import RabbitPublisher
 from bridge.broker.topology import Queue, Topology
 from bridge.contract.deployed import Documents, deployment_of, routes_of
 from bridge.core import publish as ports
@@ -50,7 +50,7 @@ class Service:
     def __init__(self, settings: Settings, spool: Spool, traces: Traces | None = None) -> None:
         self.metrics = Metrics()
         self.spool = spool
-        self.publisher = Publisher(
+        self.publisher = RabbitPublisher(
             settings.broker.connection_urls(),
             topology_of(settings, spooled=spool.exchanges),
             mode=settings.broker.topology,

@@ -53,7 +53,7 @@ _DEAF_SECONDS = 2 * HEARTBEAT
 log = structlog.get_logger()
 
 
-class Publisher:
+class RabbitPublisher:
     """Takes messages to RabbitMQ; may be called at any time, connected or not.
 
     ``confirm_deadline`` in seconds: when publishes have waited that long and nothing at all was
@@ -131,14 +131,14 @@ class Publisher:
         """Return how many messages the broker has neither confirmed nor refused."""
         return self._channel.in_flight if self._channel else 0
 
-    def takes(self, exchange: str) -> bool:
+    def can_publish_to(self, exchange: str) -> bool:
         """Return whether an exchange was verified; nothing is published to another one."""
         return self._standing.takes(exchange)
 
     def submit(self, message: Message) -> Publish:
         """Put the message on the wire, or settle it as ``NOT_SENT`` at once."""
         publish = Publish(message)
-        if self._channel is not None and self.is_up and self.takes(message.exchange):
+        if self._channel is not None and self.is_up and self.can_publish_to(message.exchange):
             self._channel.send(publish)
         else:
             publish.settle(Outcome.NOT_SENT)
@@ -149,7 +149,7 @@ class Publisher:
 
         ``apart``: on a connection of its own, too.
         """
-        if self._site is not None and self.is_up and self.takes(message.exchange):
+        if self._site is not None and self.is_up and self.can_publish_to(message.exchange):
             return self._trials.begin(message, self._site, apart=apart)
         publish = Publish(message)
         publish.settle(Outcome.NOT_SENT)
@@ -175,7 +175,7 @@ class Publisher:
     def _reroute(self, publish: Publish, channel: ConfirmChannel | None = None) -> None:
         """Send the copy of a returned message to ``superoffice.unrouted``."""
         channel, message_id = channel or self._channel, publish.message.message_id
-        if publish.rerouted or not self.takes(UNROUTED) or channel is None:
+        if publish.rerouted or not self.can_publish_to(UNROUTED) or channel is None:
             publish.settle(Outcome.REFUSED)
             if self._lines.lets("unrouted_refused"):
                 log.error("unrouted_refused", event_id=message_id, exchange=UNROUTED)

@@ -8,13 +8,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from bridge.broker.publisher import Publisher
+from bridge.broker.publisher import RabbitPublisher
 from bridge.cli.errors import mismatched
 from bridge.cli.sender import Answer
 from bridge.core.errors import BrokerUnreachable, NotAccepted
 from bridge.core.event import Delivery
 from bridge.core.message import Message
-from bridge.core.publish import Outcome, Sender
+from bridge.core.publish import Outcome, Publisher
 from bridge.delivery.dedup import Claim, Dedup, Key
 from bridge.dev.samples import encode
 from bridge.metrics import Metrics
@@ -30,7 +30,7 @@ _POLL_SECONDS = 0.05
 class DirectOutbox:
     """An outbox without a disk: the broker confirms a message, or nobody takes it."""
 
-    def __init__(self, sender: Sender, *, deadline: float) -> None:
+    def __init__(self, sender: Publisher, *, deadline: float) -> None:
         """Take the time in seconds that the broker has to confirm a message."""
         self._sender = sender
         self._deadline = deadline
@@ -95,13 +95,15 @@ async def directly(settings: Settings) -> AsyncIterator[DirectSender]:
 @asynccontextmanager
 async def publishing(
     settings: Settings,
-) -> AsyncIterator[tuple[Pipeline, DirectOutbox, Publisher]]:
+) -> AsyncIterator[tuple[Pipeline, DirectOutbox, RabbitPublisher]]:
     """Connect for the length of the block; nothing is dropped as a duplicate.
 
     Raises ``BrokerUnreachable``.
     """
     broker = settings.broker
-    publisher = Publisher(broker.connection_urls(), topology_of(settings), mode=broker.topology)
+    publisher = RabbitPublisher(
+        broker.connection_urls(), topology_of(settings), mode=broker.topology
+    )
     outbox = DirectOutbox(publisher, deadline=_CONFIRM_SECONDS)
     running = asyncio.create_task(publisher.run())
     try:
@@ -113,7 +115,7 @@ async def publishing(
             await running
 
 
-async def _connected(publisher: Publisher, urls: tuple[str, ...]) -> None:
+async def _connected(publisher: RabbitPublisher, urls: tuple[str, ...]) -> None:
     for _ in range(int(_CONNECT_SECONDS / _POLL_SECONDS)):
         if publisher.is_up:
             return

@@ -87,7 +87,7 @@ class Publish:
             callback(self)
 
 
-class Sender(Protocol):
+class Publisher(Protocol):
     """Publishes to the broker, or says at once that it cannot."""
 
     @property
@@ -100,7 +100,7 @@ class Sender(Protocol):
         """Return the number of the connection, which every new one raises."""
         ...
 
-    def takes(self, exchange: str) -> bool:
+    def can_publish_to(self, exchange: str) -> bool:
         """Return whether an exchange may be published to."""
         ...
 

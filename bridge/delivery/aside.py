@@ -17,7 +17,7 @@ import structlog
 
 from bridge.core.backoff import refusal_pause, silence_pause
 from bridge.core.message import PARKED, Message, refused_message
-from bridge.core.publish import Outcome, Publish, Sender
+from bridge.core.publish import Outcome, Publish, Publisher
 from bridge.delivery.closers import Closers
 from bridge.delivery.due import Due
 from bridge.delivery.held import Charge, Held, HeldRows, Key
@@ -59,7 +59,7 @@ class Shelf:
     def __init__(
         self,
         spool: Spool,
-        sender: Sender,
+        sender: Publisher,
         *,
         refused_tries: int,
         books: Callable[[int], list[Records]],
@@ -127,18 +127,18 @@ class Shelf:
     @property
     def can_park(self) -> bool:
         """Return whether one more row may be parked: what is refused there is held."""
-        return not self.held.is_full and self._sender.takes(PARKED)
+        return not self.held.is_full and self._sender.can_publish_to(PARKED)
 
     def park_as(self, row: Row) -> str | None:
         """Return why a row is to be parked, if it is: nobody can read it, or its place is lost."""
         aside = self.places.of(row.message)
-        lost = aside is not None and not self._sender.takes(row.message.exchange)
+        lost = aside is not None and not self._sender.can_publish_to(row.message.exchange)
         return "spool_unreadable" if row.unreadable else aside.park_as if aside and lost else None
 
     def misses(self, message: Message) -> bool:
         """Return whether a message's exchange is not there, and set that aside if it is not."""
         exchange = message.exchange
-        if not self._sender.is_up or self._sender.takes(exchange):
+        if not self._sender.is_up or self._sender.can_publish_to(exchange):
             return False
         if not self.places.is_gone(exchange):
             log.warning("exchange_gone", exchange=exchange, parked_in_seconds=GONE_SECONDS)
@@ -385,7 +385,7 @@ class Shelf:
         for aside in self.places.exchanges:
             if aside.recovering:
                 continue
-            if self._sender.is_up and self._sender.takes(aside.place[0]):
+            if self._sender.is_up and self._sender.can_publish_to(aside.place[0]):
                 aside.recovering = self.wants_sweep = True
             elif now - aside.since >= GONE_SECONDS:
                 aside.park_as = "exchange_gone"

@@ -22,7 +22,7 @@ import structlog
 from bridge.aio import set_within
 from bridge.core.event import Record
 from bridge.core.message import Message
-from bridge.core.publish import Outcome, Publish, Sender
+from bridge.core.publish import Outcome, Publish, Publisher
 from bridge.delivery.aside import Shelf, parked
 from bridge.delivery.lines import Lines
 from bridge.delivery.places import Aside
@@ -93,7 +93,7 @@ class Drain:
     def __init__(
         self,
         spool: Spool,
-        sender: Sender,
+        sender: Publisher,
         metrics: Metrics,
         *,
         refused_tries: int,
@@ -204,7 +204,7 @@ class Drain:
             or message.record in self._lines
             or (self._shelf.holds_up(message) and not self._goes_ahead(message))
             or self._shelf.closers.suspects(message)
-            or not self._sender.takes(message.exchange)
+            or not self._sender.can_publish_to(message.exchange)
         )
 
     def _goes_ahead(self, message: Message) -> bool:

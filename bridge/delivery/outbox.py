@@ -16,7 +16,7 @@ import structlog
 
 from bridge.core.event import Record
 from bridge.core.message import Message
-from bridge.core.publish import Outcome, Publish, Sender
+from bridge.core.publish import Outcome, Publish, Publisher
 from bridge.delivery.drain import Drain
 from bridge.delivery.lines import Lines
 from bridge.sampling import Sampled, note_events
@@ -78,7 +78,7 @@ class _Ticket:
 class Outbox:
     """Takes responsibility for messages: the broker's, or the disk's."""
 
-    def __init__(self, sender: Sender, spool: Store, drain: Drain, *, deadline: float) -> None:
+    def __init__(self, sender: Publisher, spool: Store, drain: Drain, *, deadline: float) -> None:
         """Take the time in seconds that the broker has to confirm a message."""
         self._sender = sender
         self._spool = spool

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import structlog
 
 from bridge.core.backoff import silence_pause
-from bridge.core.publish import Outcome, Publish, Sender
+from bridge.core.publish import Outcome, Publish, Publisher
 from bridge.delivery.aside import GONE_SECONDS, Shelf, parked
 from bridge.delivery.held import Held
 from bridge.delivery.places import Aside, Why
@@ -38,7 +38,7 @@ class Retries:
     def __init__(
         self,
         spool: Spool,
-        sender: Sender,
+        sender: Publisher,
         tally: Tally,
         shelf: Shelf,
         *,
@@ -80,7 +80,7 @@ class Retries:
     async def _retry(self, held: Held) -> None:
         if held.park_as is None and self._is_given_up(held, held.exchange):
             held.park_as = "exchange_gone"
-        if held.seq in self._shelf.unresolved or not self._sender.takes(held.exchange):
+        if held.seq in self._shelf.unresolved or not self._sender.can_publish_to(held.exchange):
             self._shelf.schedule(held, _AGAIN_SECONDS)
             return
         connection, was_stored = self._sender.connection, self._is_stored(held.seq)
@@ -110,7 +110,7 @@ class Retries:
     def _is_given_up(self, held: Held, exchange: str) -> bool:
         """Return whether a held row's exchange, too, is gone for too long."""
         now = self._loop.time()
-        if self._sender.takes(exchange):
+        if self._sender.can_publish_to(exchange):
             held.gone_since = None
         elif held.gone_since is None:
             held.gone_since = now

@@ -15,7 +15,7 @@ from bridge.core.errors import NotAccepted, PayloadInvalid, RequestRefused
 from bridge.core.event import Delivery, Payload
 from bridge.core.identity import Identity
 from bridge.core.message import Message
-from bridge.core.publish import Outbox, Outcome, Publish, Sender
+from bridge.core.publish import Outbox, Outcome, Publish, Publisher
 from bridge.core.routing import Router
 from bridge.delivery.dedup import Dedup
 from bridge.delivery.outbox import Store
@@ -76,7 +76,7 @@ class Traces:
         """Return a spool with a span around each message's way to the disk."""
         return _TracedStore(self._tracer, store)
 
-    def sender(self, sender: Sender) -> Sender:
+    def sender(self, sender: Publisher) -> Publisher:
         """Return a sender for the drain, with a span around each publish."""
         return _TracedSender(self._tracer, sender)
 
@@ -174,7 +174,7 @@ class _TracedSender:
     The span is made when the outcome is there: what never went to the broker makes none.
     """
 
-    def __init__(self, tracer: Tracer, sender: Sender) -> None:
+    def __init__(self, tracer: Tracer, sender: Publisher) -> None:
         self._tracer = tracer
         self._sender = sender
 
@@ -186,8 +186,8 @@ class _TracedSender:
     def connection(self) -> int:
         return self._sender.connection
 
-    def takes(self, exchange: str) -> bool:
-        return self._sender.takes(exchange)
+    def can_publish_to(self, exchange: str) -> bool:
+        return self._sender.can_publish_to(exchange)
 
     def submit(self, message: Message) -> Publish:
         return self._traced(self._sender.submit(message))

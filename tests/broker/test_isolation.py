@@ -80,7 +80,7 @@ async def test_exchange_that_cannot_be_declared(publishing, monkeypatch, answer)
         Peer(refuse=saying(bad)) as peer,
         publishing(urls=(peer.url,), wanted=queues(), wait=False) as publisher,
     ):
-        await eventually(lambda: publisher.takes("superoffice"))
+        await eventually(lambda: publisher.can_publish_to("superoffice"))
         await eventually(lambda: publisher.is_up)
         ours, other = message(1, exchange="other"), message(2)
         assert [Outcome.NOT_SENT, Outcome.CONFIRMED] == await publish_all(publisher, [ours, other])
@@ -291,7 +291,7 @@ async def test_refused_copies_are_logged_within_bounds(publishing):
             Peer(on_publish=return_all, refuse=saying(refusal)) as peer,
             publishing(urls=(peer.url,), wait=False) as publisher,
         ):
-            await eventually(lambda: publisher.is_up and publisher.takes("superoffice"))
+            await eventually(lambda: publisher.is_up and publisher.can_publish_to("superoffice"))
             outcomes = await publish_all(publisher, [message(n) for n in range(200)])
 
     assert {Outcome.REFUSED} == set(outcomes)

@@ -116,7 +116,7 @@ async def test_exchange_that_comes_later(publishing, broker, as_user, monkeypatc
         channel.exchange_declare("other", "fanout", durable=True)
     urls = (as_user("one-channel"),)
     async with publishing(urls=urls, wanted=wanted, wait=False) as publisher:
-        await eventually(lambda: publisher.is_up and publisher.takes("superoffice"))
+        await eventually(lambda: publisher.is_up and publisher.can_publish_to("superoffice"))
         assert await outcome_of(publisher, message(1, exchange="other")) is Outcome.NOT_SENT
         with amqp(broker) as channel:
             channel.exchange_delete("other")
