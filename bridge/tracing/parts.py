@@ -20,11 +20,10 @@ from bridge.core.routing import Router
 from bridge.delivery.dedup import Dedup
 from bridge.delivery.outbox import Store
 from bridge.metrics import Metrics
-from bridge.pipeline import Answer, Endpoint, Pipeline
+from bridge.pipeline import Endpoint, Pipeline, Receipt
 from bridge.spool import Row, SpoolFull, Stored
 from bridge.tracing import spans
-from bridge.web.http import Answer as HttpAnswer
-from bridge.web.http import Handler, JsonAnswer
+from bridge.web.http import Answer, Handler, JsonAnswer
 
 
 class Traces:
@@ -36,7 +35,7 @@ class Traces:
     def handler(self, handle: Handler, paths: Container[str]) -> Handler:
         """Return a handler with a span around each request; ``paths`` are the endpoints'."""
 
-        async def traced(request: web.BaseRequest) -> HttpAnswer:
+        async def traced(request: web.BaseRequest) -> Answer:
             route = request.path if request.path in paths else None
             span = self._tracer.start_span(
                 spans.request_name(request, route),
@@ -88,7 +87,7 @@ class _TracedPipeline(Pipeline):
         super().__init__(endpoints, **parts)
         self._tracer = tracer
 
-    async def receive(self, delivery: Delivery, *, signatures: Sequence[str]) -> Answer:
+    async def receive(self, delivery: Delivery, *, signatures: Sequence[str]) -> Receipt:
         span = get_current_span()
         span.set_attribute("superoffice_bridge.endpoint", delivery.endpoint)
         try:

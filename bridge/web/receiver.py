@@ -20,12 +20,11 @@ from aiohttp import hdrs, web
 from bridge.core.errors import ContextRefused, NotAccepted, PayloadInvalid, SignatureInvalid
 from bridge.core.event import Delivery
 from bridge.metrics import Metrics
-from bridge.pipeline import Answer, Pipeline
+from bridge.pipeline import Pipeline, Receipt
 from bridge.sampling import Sampled
 from bridge.superoffice.signature import HEADER as SIGNATURE
 from bridge.web.answers import REFUSALS
-from bridge.web.http import Answer as HttpAnswer
-from bridge.web.http import accepted, refuse
+from bridge.web.http import Answer, accepted, refuse
 from bridge.web.throttle import Failures
 
 EVENT = "X-SuperOffice-Event"
@@ -82,7 +81,7 @@ class Receiver:
         """Log from the level up that is configured by now."""
         self._log = log.bind()
 
-    async def handle(self, request: web.BaseRequest) -> HttpAnswer:
+    async def handle(self, request: web.BaseRequest) -> Answer:
         """Answer one request."""
         started = time.perf_counter()
         endpoint = self._paths.get(request.path)
@@ -99,7 +98,7 @@ class Receiver:
             content["reason"] = answer.reason
         return accepted(request, content)
 
-    async def _answer(self, request: web.BaseRequest, endpoint: str | None) -> Answer:
+    async def _answer(self, request: web.BaseRequest, endpoint: str | None) -> Receipt:
         if endpoint is None:
             raise _Refused("path")
         if request.method != hdrs.METH_POST:
@@ -177,7 +176,7 @@ class Receiver:
             )
         return refuse(refusal, **refused.values)
 
-    def _count(self, endpoint: str, answer: Answer) -> None:
+    def _count(self, endpoint: str, answer: Receipt) -> None:
         self._metrics.accepted.labels(endpoint, answer.status).inc()
         match answer.status:
             case "published":
