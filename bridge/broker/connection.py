@@ -24,7 +24,7 @@ from yarl import URL
 
 from bridge import tls
 from bridge.aio import is_cancelled
-from bridge.broker.underlay import Amqp, Transport, free_channel
+from bridge.broker.aiormq_adapter import Amqp, Transport, free_channel
 from bridge.core.errors import BridgeError, BrokerUnreachable, NoRoom
 
 HEARTBEAT = 5
@@ -123,7 +123,7 @@ class Connection:
         return underlay
 
     @property
-    def has_room(self) -> bool:
+    def has_free_channel(self) -> bool:
         """Return whether the broker allows one more channel on it."""
         return self.amqp.transport is None or bool(free_channel(self.amqp.transport.connection))
 

@@ -16,12 +16,13 @@ import aiormq
 import structlog
 
 from bridge.aio import set_within
-from bridge.broker.alone import Question, Site, Trials
 from bridge.broker.channel import ConfirmChannel
 from bridge.broker.connection import HEARTBEAT, Connection, broker_errors, connect, safe_url
-from bridge.broker.room import Room
-from bridge.broker.standing import Standing
+from bridge.broker.limits import BrokerLimits
+from bridge.broker.liveness import LivenessCheck
 from bridge.broker.topology import Mismatch, Mode, Topology
+from bridge.broker.topology_watch import TopologyWatch
+from bridge.broker.trials import Site, Trials
 from bridge.core.backoff import delay
 from bridge.core.errors import BrokerError
 from bridge.core.message import UNROUTED, Message
@@ -70,8 +71,8 @@ class RabbitPublisher:
     ) -> None:
         self._urls = tuple(urls)
         self._next_url = cycle(self._urls)
-        self._room = Room()
-        self._standing = Standing(wanted, mode, self._room)
+        self._limits = BrokerLimits()
+        self._topology = TopologyWatch(wanted, mode, self._limits)
         self._deadline = confirm_deadline
         self._channel: ConfirmChannel | None = None
         self._gone = asyncio.Event()
@@ -84,9 +85,9 @@ class RabbitPublisher:
         self._oldest = (0, 0.0)
         """The delivery tag of the oldest publish in flight, and since when it is that."""
         self._site: Site | None = None
-        self._question = Question(self._room)
+        self._liveness = LivenessCheck(self._limits)
         self._lines = Sampled(note_events)
-        self._trials = Trials(self._reroute, self._room, patience=confirm_deadline)
+        self._trials = Trials(self._reroute, self._limits, patience=confirm_deadline)
         self.connection = 0
 
     def __repr__(self) -> str:
@@ -114,17 +115,17 @@ class RabbitPublisher:
     @property
     def topology(self) -> str:
         """Return ``verified``, ``pending`` (not all looked at yet) or ``mismatch``."""
-        return self._standing.state
+        return self._topology.state
 
     @property
     def mismatches(self) -> tuple[Mismatch, ...]:
         """Return what the last look at the topology found wrong."""
-        return self._standing.mismatches
+        return self._topology.mismatches
 
     @property
     def is_ready(self) -> bool:
         """Return whether every exchange that messages may go to can be published to now."""
-        return self.is_up and self._standing.is_complete
+        return self.is_up and self._topology.is_complete
 
     @property
     def in_flight(self) -> int:
@@ -133,7 +134,7 @@ class RabbitPublisher:
 
     def can_publish_to(self, exchange: str) -> bool:
         """Return whether an exchange was verified; nothing is published to another one."""
-        return self._standing.takes(exchange)
+        return self._topology.is_verified(exchange)
 
     def submit(self, message: Message) -> Publish:
         """Put the message on the wire, or settle it as ``NOT_SENT`` at once."""
@@ -186,35 +187,35 @@ class RabbitPublisher:
     async def _serve(self, url: str) -> bool:
         """Serve on one connection until it is gone; return whether it ever served."""
         try:
-            await self._standing.begin(url)
+            await self._topology.check_needed(url)
             connection = await connect(url, purpose="publisher")
         except BrokerError as error:
-            self._standing.note_error(error)
+            self._topology.note_error(error)
             log.warning("broker_unreachable", error=str(error))
             return False
         else:
             await self._serve_on(connection, url)
             return True
         finally:  # a look that goes on beside the publishing has begun before it
-            self._standing.end()
+            self._topology.stop()
 
     async def _serve_on(self, connection: Connection, url: str) -> None:
         try:
             with broker_errors(url):
                 self._open(await connection.channel(), connection, url)
                 log.info("broker_connected", url=safe_url(url), topology=self.topology)
-                if not connection.has_room:
-                    self._room.tell("one channel was negotiated (channel_max)")
+                if not connection.has_free_channel:
+                    self._limits.log_once("one channel was negotiated (channel_max)")
                 await self._watch(connection, url)
         except BrokerError as error:
-            self._standing.note_error(error)
+            self._topology.note_error(error)
             log.warning("broker_lost", error=str(error))
         finally:
             if not self._renewing:
                 self._renewals = 0
             self._site = None
-            self._trials.end()
-            self._question.end()
+            self._trials.cancel()
+            self._liveness.stop()
             self._close()
             await connection.close()
 
@@ -248,7 +249,7 @@ class RabbitPublisher:
             self._note_blocked(connection.is_blocked)
             channel.note_overdue(self._deadline)
             if self._site is not None and channel.quiet_for() >= self._deadline / 2:
-                self._question.ask(self._site)
+                self._liveness.start(self._site)
             if not self._blocked and channel.quiet_for() >= _DEAF_SECONDS:
                 log.warning("broker_silent", seconds=_DEAF_SECONDS, in_flight=self.in_flight)
                 connection.abort()
@@ -258,7 +259,7 @@ class RabbitPublisher:
                 if channel.overdue:  # a channel that waits for its queue answers no handshake
                     connection.abort()
                 return
-            self._standing.go_on(url)
+            self._topology.check_when_due(url)
 
     def _is_to_leave(self, channel: ConfirmChannel) -> bool:
         """Return whether another connection is to be made, and say why.
@@ -272,7 +273,7 @@ class RabbitPublisher:
             log.warning("connection_renewed", refused_for_seconds=round(channel.refused_for, 1))
         elif self._is_stuck(channel) or self._has_lost(channel):
             log.warning("connection_replaced", overdue=channel.overdue)
-        elif self._standing.waits_for_room and self._age >= self._patience:
+        elif self._topology.waits_for_connection and self._age >= self._patience:
             log.info("connection_lent", seconds=round(self._age))
         else:
             return False

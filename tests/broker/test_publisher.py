@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bridge.broker import checking, connection
+from bridge.broker import connection, topology_check
 from bridge.broker import publisher as publisher_module
 from bridge.broker.connection import ANSWER_SECONDS
 from bridge.broker.topology import Topology
@@ -195,7 +195,7 @@ async def test_lost_node_is_not_asked_first(publishing, node, broker, monkeypatc
 async def test_node_that_falls_silent_is_given_up(publishing, node, broker, monkeypatch, answers):
     """One that stops answering while it is connected to, or asked, holds up nobody for long."""
     monkeypatch.setattr(connection, "ANSWER_SECONDS", 0.5)
-    monkeypatch.setattr(checking, "ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(topology_check, "ANSWER_SECONDS", 0.5)
     async with Proxy(node.port) as proxy:
         proxy.ration(answers)
         async with publishing(urls=(proxy.url, broker)) as publisher:

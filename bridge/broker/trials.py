@@ -18,7 +18,7 @@ import structlog
 from bridge.aio import set_within
 from bridge.broker.channel import ConfirmChannel
 from bridge.broker.connection import Connection, broker_errors, connect, ended_for_cause
-from bridge.broker.room import Room
+from bridge.broker.limits import BrokerLimits
 from bridge.core.errors import BrokerError, NoRoom
 from bridge.core.message import Message
 from bridge.core.publish import Outcome, Publish
@@ -50,10 +50,10 @@ class _Beside:
 class Trials:
     """The messages that are published alone now."""
 
-    def __init__(self, reroute: Reroute, room: Room, *, patience: float) -> None:
+    def __init__(self, reroute: Reroute, limits: BrokerLimits, *, patience: float) -> None:
         """Take what sends the copy of a returned message, and the seconds until one is given up."""
         self._reroute = reroute
-        self._room = room
+        self._limits = limits
         self._patience = patience
         self._tasks: set[asyncio.Task[None]] = set()
         self._turn = asyncio.Lock()
@@ -73,7 +73,7 @@ class Trials:
         task.add_done_callback(lambda _: _settle(publish, Outcome.NOT_SENT))
         return publish
 
-    def end(self) -> None:
+    def cancel(self) -> None:
         """End all: their connection is about to be closed."""
         for task in list(self._tasks):
             task.cancel()
@@ -82,7 +82,7 @@ class Trials:
         try:
             with suppress(BrokerError, TimeoutError), broker_errors("a trial"):
                 async with AsyncExitStack() as stack:
-                    if (beside := await self._find_room(site, apart, stack)) is not None:
+                    if (beside := await self._open_channel(site, apart, stack)) is not None:
                         await self._try(publish, beside)
                         return
                 async with self._turn:
@@ -93,21 +93,21 @@ class Trials:
             _settle(publish, Outcome.REFUSED)
             log.error("message_invalid", event_id=publish.message.message_id, error=repr(error))
 
-    async def _find_room(self, site: Site, apart: bool, stack: AsyncExitStack) -> _Beside | None:
+    async def _open_channel(self, site: Site, apart: bool, stack: AsyncExitStack) -> _Beside | None:
         """Open a channel; return None if the broker allows none anywhere."""
-        if not apart and self._room.is_shared and site.connection.has_room:
+        if not apart and self._limits.allows_channel and site.connection.has_free_channel:
             try:
                 return _Beside(site.connection, await site.connection.channel(), apart=False)
             except NoRoom as error:  # it was not known before, and has cost the connection
-                self._room.refused(error, elsewhere=False)
+                self._limits.note_refused_channel(error)
                 raise
-        if not self._room.is_elsewhere:
+        if not self._limits.allows_connection:
             return None
         try:
             own = await stack.enter_async_context(_connected(site.url))
             return _Beside(own, await own.channel(), apart=True)
         except NoRoom as error:
-            self._room.refused(error, elsewhere=True)
+            self._limits.note_refused_connection(error)
             return None
 
     async def _try_among_others(self, publish: Publish, channel: ConfirmChannel) -> None:
@@ -174,43 +174,3 @@ async def _connected(url: str) -> AsyncIterator[Connection]:
         yield connection
     finally:
         await connection.close()
-
-
-class Question:
-    """Asks the broker for a sign of life.
-
-    A queue that never confirms looks like a broker that is deaf, but only to its publishers. Their
-    own channel cannot be asked: RabbitMQ answers nothing there while it waits for a queue.
-    """
-
-    def __init__(self, room: Room) -> None:
-        self._room = room
-        self._task: asyncio.Task[None] | None = None
-
-    def ask(self, site: Site) -> None:
-        """Ask, if no answer is waited for, and let the channel of the publishes know of it."""
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._ask(site))
-
-    def end(self) -> None:
-        """Wait for no answer: the connection is about to be closed."""
-        if self._task is not None:
-            self._task.cancel()
-
-    async def _ask(self, site: Site) -> None:
-        with suppress(Exception), broker_errors("a question", Exception):
-            if await self._is_answered(site):
-                site.channel.note_answer()
-
-    async def _is_answered(self, site: Site) -> bool:
-        """Return whether the broker opens a channel; elsewhere, a refusal is an answer as well."""
-        is_shared = self._room.is_shared and site.connection.has_room
-        try:
-            if is_shared:
-                await (await site.connection.channel()).close()
-            else:
-                await (await connect(site.url, purpose="question")).close()
-        except NoRoom as error:
-            self._room.refused(error, elsewhere=not is_shared)
-            return not is_shared
-        return True

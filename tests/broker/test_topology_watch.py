@@ -1,12 +1,13 @@
-"""Looks at the topology that go on beside the publishing, and what ends them."""
+"""Checks of the topology that go on beside the publishing, and what ends them."""
 
 import asyncio
 
 from pamqp import commands
 
 from bridge.broker import publisher as publisher_module
-from bridge.broker import standing
+from bridge.broker import topology_watch
 from bridge.broker.topology import Queue, Topology
+from bridge.broker.topology_watch import TopologyWatch
 from tests.broker.peer import SILENCE, Peer
 from tests.helpers import eventually
 
@@ -14,7 +15,7 @@ WANTED = Topology.of(["superoffice"], [Queue("billing", "superoffice", ("#",))])
 
 
 class Turnstile:
-    """Lets looks in, but never answers about ``billing``, and no publisher."""
+    """Lets checks in, but never answers about ``billing``, and no publisher."""
 
     def __init__(self):
         self.refused = 0
@@ -32,14 +33,15 @@ class Turnstile:
         return None
 
 
-def looks():
-    """Return how many looks go on."""
-    return sum("Standing._look()" in repr(task) for task in asyncio.all_tasks())
+def checks():
+    """Return how many checks go on."""
+    name = f"{TopologyWatch._check.__qualname__}()"
+    return sum(name in repr(task) for task in asyncio.all_tasks())
 
 
-async def test_look_ends_with_the_try_that_began_it(publishing, monkeypatch):
-    """A publisher that gets no connection leaves no looks behind, however often it tries."""
-    monkeypatch.setattr(standing, "_QUEUES_SECONDS", 0.02)
+async def test_check_ends_with_the_connection_that_began_it(publishing, monkeypatch):
+    """A publisher that gets no connection leaves no checks behind, however often it tries."""
+    monkeypatch.setattr(topology_watch, "_QUEUES_SECONDS", 0.02)
     monkeypatch.setattr(publisher_module, "delay", lambda *_, **__: 0.0)
     turnstile = Turnstile()
     async with (
@@ -47,5 +49,5 @@ async def test_look_ends_with_the_try_that_began_it(publishing, monkeypatch):
         publishing(urls=(peer.url,), wanted=WANTED, wait=False),
     ):
         await eventually(lambda: turnstile.refused >= 5)
-        assert looks() <= 1
-    await eventually(lambda: looks() == 0, seconds=1.0)
+        assert checks() <= 1
+    await eventually(lambda: checks() == 0, seconds=1.0)
