@@ -23,10 +23,10 @@ from bridge.broker.connection import describe
 from bridge.broker.frames import publish_frames
 from bridge.broker.incoming import Incoming
 from bridge.broker.refusals import Refusals
-from bridge.broker.returns import Return
+from bridge.broker.returns import Return, Unrouted
 from bridge.core.errors import MessageInvalid
 from bridge.core.message import unrouted_message
-from bridge.core.publish import Outcome, Publish
+from bridge.core.publish import Outcome, Publish, Stage
 
 WINDOW = 256
 """Publishes on the wire at a time: more of them add latency, and nothing else."""
@@ -47,14 +47,14 @@ class ConfirmChannel:
         channel: aiormq.Channel,
         *,
         write: Callable[[bytes], None],
-        returned: Callable[[Publish], None],
+        unrouted: Unrouted,
         closed: Callable[[str], None],
     ) -> None:
         """Take what puts bytes on the channel's connection, and what to tell of the outcome."""
         self._channel = channel
         self._write = write
         self._loop = asyncio.get_running_loop()
-        self._returned = returned
+        self._unrouted = unrouted
         self._closed = closed
         self._number = channel.number
         self._frame_max = channel.connection.connection_tune.frame_max
@@ -141,7 +141,9 @@ class ConfirmChannel:
 
     def _send(self, publish: Publish) -> None:
         try:
-            message = unrouted_message(publish.message) if publish.rerouted else publish.message
+            message = publish.message
+            if publish.stage is not Stage.SENT:
+                message = unrouted_message(message)
             frames = publish_frames(message, channel=self._number, frame_max=self._frame_max)
         except Exception as error:
             _refuse(publish, error)
@@ -248,12 +250,12 @@ class ConfirmChannel:
         else:
             self._in_flight_bytes -= len(publish.message.body)
         try:
-            if publish.returned:
-                self._returned(publish)
+            if publish.stage is Stage.SENT:
+                self._refusals.note(publish, outcome, self._quiet_since)
+            elif (final := self._after_return(publish, outcome)) is not None:
+                outcome = final
+            else:
                 return
-            self._refusals.note(publish, outcome, self._quiet_since)
-            if publish.rerouted and outcome is Outcome.CONFIRMED:
-                outcome = Outcome.UNROUTED
         except BaseException:
             _tell(publish, Outcome.UNKNOWN)
             raise
@@ -268,7 +270,22 @@ class ConfirmChannel:
         if publish is None:
             self.on_anomaly("a message was returned that is not in flight")
         else:
-            publish.returned = True
+            publish.stage = publish.stage.when_returned()
+
+    def _after_return(self, publish: Publish, outcome: Outcome) -> Outcome | None:
+        """Take the next step with a message that was returned, now that its confirm is here.
+
+        First a copy of it goes to ``superoffice.unrouted``, on the same channel: no outcome yet.
+        Then the outcome is that of the copy.
+        """
+        if publish.stage is Stage.COPY:
+            self._refusals.note(publish, outcome, self._quiet_since)
+            return Outcome.UNROUTED if outcome is Outcome.CONFIRMED else outcome
+        if self._unrouted.accepts(publish):
+            publish.stage = Stage.COPY
+            self.send(publish)
+            return None
+        return Outcome.REFUSED
 
     def on_close(self, reason: str) -> None:
         """Give the channel up because the broker has closed it."""

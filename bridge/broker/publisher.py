@@ -20,14 +20,14 @@ from bridge.broker.channel import ConfirmChannel
 from bridge.broker.connection import HEARTBEAT, Connection, broker_errors, connect, safe_url
 from bridge.broker.limits import BrokerLimits
 from bridge.broker.liveness import LivenessCheck
+from bridge.broker.returns import Unrouted
 from bridge.broker.topology import Mismatch, Mode, Topology
 from bridge.broker.topology_watch import TopologyWatch
 from bridge.broker.trials import Site, Trials
 from bridge.core.backoff import delay
 from bridge.core.errors import BrokerError
-from bridge.core.message import UNROUTED, Message
+from bridge.core.message import Message
 from bridge.core.publish import Outcome, Publish
-from bridge.sampling import Sampled, note_events
 
 REFUSING_SECONDS = 2.0
 """For how long one connection may refuse messages until it is renewed; twice as long each time."""
@@ -86,8 +86,8 @@ class RabbitPublisher:
         """The delivery tag of the oldest publish in flight, and since when it is that."""
         self._site: Site | None = None
         self._liveness = LivenessCheck(self._limits)
-        self._lines = Sampled(note_events)
-        self._trials = Trials(self._reroute, self._limits, patience=confirm_deadline)
+        self._unrouted = Unrouted(self.can_publish_to)
+        self._trials = Trials(self._unrouted, self._limits, patience=confirm_deadline)
         self.connection = 0
 
     def __repr__(self) -> str:
@@ -173,17 +173,6 @@ class RabbitPublisher:
             log.info("broker_reconnecting", in_seconds=round(pause, 2))
             await asyncio.sleep(pause)
 
-    def _reroute(self, publish: Publish, channel: ConfirmChannel | None = None) -> None:
-        """Send the copy of a returned message to ``superoffice.unrouted``."""
-        channel, message_id = channel or self._channel, publish.message.message_id
-        if publish.rerouted or not self.can_publish_to(UNROUTED) or channel is None:
-            publish.settle(Outcome.REFUSED)
-            if self._lines.lets("unrouted_refused"):
-                log.error("unrouted_refused", event_id=message_id, exchange=UNROUTED)
-            return
-        publish.returned, publish.rerouted = False, True
-        channel.send(publish)
-
     async def _serve(self, url: str) -> bool:
         """Serve on one connection until it is gone; return whether it ever served."""
         try:
@@ -226,7 +215,7 @@ class RabbitPublisher:
         self._overdue, self._oldest = 0, (0, 0.0)
         self.connection += 1
         self._channel = ConfirmChannel(
-            channel, write=connection.write, returned=self._reroute, closed=self._on_closed
+            channel, write=connection.write, unrouted=self._unrouted, closed=self._on_closed
         )
         self._site = Site(connection, self._channel, url)
 

@@ -26,7 +26,7 @@ class Refusals:
         A channel that took more kinds than are remembered is good too: no new kind is judged.
         """
         message = publish.message
-        place = (UNROUTED, "") if publish.rerouted else (message.exchange, message.routing_key)
+        place = (UNROUTED, "") if publish.stage.is_copy else (message.exchange, message.routing_key)
         if place in self._taken or publish.suspect:
             return
         if outcome is Outcome.CONFIRMED:

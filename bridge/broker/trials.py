@@ -8,7 +8,7 @@ broker allows no further channel, the message goes among the others, and no othe
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 
@@ -19,12 +19,11 @@ from bridge.aio import set_within
 from bridge.broker.channel import ConfirmChannel
 from bridge.broker.connection import Connection, broker_errors, connect, ended_for_cause
 from bridge.broker.limits import BrokerLimits
+from bridge.broker.returns import Unrouted
 from bridge.core.errors import BrokerError, NoRoom
 from bridge.core.message import Message
 from bridge.core.publish import Outcome, Publish
 from bridge.sampling import Sampled, note_events
-
-Reroute = Callable[[Publish, ConfirmChannel], None]
 
 log = structlog.get_logger()
 
@@ -50,9 +49,9 @@ class _Beside:
 class Trials:
     """The messages that are published alone now."""
 
-    def __init__(self, reroute: Reroute, limits: BrokerLimits, *, patience: float) -> None:
-        """Take what sends the copy of a returned message, and the seconds until one is given up."""
-        self._reroute = reroute
+    def __init__(self, unrouted: Unrouted, limits: BrokerLimits, *, patience: float) -> None:
+        """Take the way of a returned message, and the seconds until one is given up."""
+        self._unrouted = unrouted
         self._limits = limits
         self._patience = patience
         self._tasks: set[asyncio.Task[None]] = set()
@@ -144,7 +143,7 @@ class Trials:
         own = ConfirmChannel(
             channel,
             write=beside.connection.write,
-            returned=lambda returned: self._reroute(returned, own),
+            unrouted=self._unrouted,
             closed=self._note_ended,
         )
         own.send(tried)

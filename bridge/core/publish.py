@@ -36,6 +36,36 @@ class Outcome(Enum):
         return self in (Outcome.CONFIRMED, Outcome.UNROUTED)
 
 
+class Stage(Enum):
+    """How far a publish has come. One that no queue is bound for passes through several stages."""
+
+    SENT = "sent"
+    """On its way to its exchange. The broker's confirm settles it."""
+
+    RETURNED = "returned"
+    """The broker has returned it (``basic.return``). When that is confirmed, a copy is sent."""
+
+    COPY = "copy"
+    """The copy is on its way to ``superoffice.unrouted``. The confirm of the copy settles it."""
+
+    COPY_RETURNED = "copy returned"
+    """The broker has returned the copy as well. When that is confirmed, it is refused."""
+
+    @property
+    def is_returned(self) -> bool:
+        """Return whether the broker has returned what was sent last."""
+        return self in (Stage.RETURNED, Stage.COPY_RETURNED)
+
+    @property
+    def is_copy(self) -> bool:
+        """Return whether the copy was sent."""
+        return self in (Stage.COPY, Stage.COPY_RETURNED)
+
+    def when_returned(self) -> Stage:
+        """Return the next stage when the broker returns what was sent."""
+        return {Stage.SENT: Stage.RETURNED, Stage.COPY: Stage.COPY_RETURNED}[self]
+
+
 class Publish:
     """One message on its way: settled once, by the broker or by the loss of the channel.
 
@@ -50,8 +80,7 @@ class Publish:
         "culprit",
         "message",
         "outcome",
-        "rerouted",
-        "returned",
+        "stage",
         "straggler",
         "suspect",
     )
@@ -59,8 +88,7 @@ class Publish:
     def __init__(self, message: Message) -> None:
         self.message = message
         self.outcome: Outcome | None = None
-        self.returned = False
-        self.rerouted = False
+        self.stage = Stage.SENT
         self.suspect = False
         self.culprit = False
         self.straggler: Publish | None = None

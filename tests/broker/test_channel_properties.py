@@ -13,6 +13,7 @@ from pamqp.body import ContentBody
 from pamqp.header import ContentHeader
 
 from bridge.broker.channel import ConfirmChannel
+from bridge.broker.returns import Unrouted
 from bridge.core.message import UNROUTED
 from bridge.core.publish import Outcome, Publish
 from tests.helpers import message
@@ -54,7 +55,7 @@ class Wire:
         )
         self.reasons: list[str] = []
         self.channel = ConfirmChannel(
-            aiormqs, write=self._read, returned=self._reroute, closed=self.reasons.append
+            aiormqs, write=self._read, unrouted=Unrouted(lambda _: True), closed=self.reasons.append
         )
         self.frames = aiormqs.frames
         self.published: dict[int, ContentHeader] = {}
@@ -72,10 +73,6 @@ class Wire:
                 self.places[tag] = frame
             elif isinstance(frame, ContentHeader):
                 self.published[tag] = frame
-
-    def _reroute(self, publish: Publish) -> None:
-        publish.returned, publish.rerouted = False, True
-        self.channel.send(publish)
 
     async def say(self, frame: Any) -> None:
         """Let the broker send a frame, by way of its bytes."""

@@ -38,6 +38,7 @@ CASES: list[tuple[Callable[..., Any], type[BaseException]]] = [
     (ConfirmChannel._settle_one, MemoryError),
     (ConfirmChannel._settle_one, Exit),
     (ConfirmChannel.on_return, MemoryError),
+    (ConfirmChannel._after_return, MemoryError),
     (ConfirmChannel.abandon, MemoryError),
     (ConfirmChannel._settle_all, MemoryError),
     (Incoming._take, MemoryError),
