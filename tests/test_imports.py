@@ -21,7 +21,7 @@ ONLY_PURE = (
     "web/answers.py",
     "delivery/closers.py", "delivery/due.py", "delivery/held.py", "delivery/lines.py",
     "delivery/places.py", "delivery/records.py", "delivery/share.py", "delivery/shares.py",
-    "broker/frames.py",
+    "broker/frames.py", "broker/refusals.py", "broker/renewal.py", "broker/topology.py",
 )  # fmt: skip
 """Rooms and files that decide and do nothing else."""
 

@@ -22,10 +22,10 @@ import structlog
 from bridge.broker.connection import describe
 from bridge.broker.frames import publish_frames
 from bridge.broker.incoming import Incoming
-from bridge.broker.refusals import Refusals
+from bridge.broker.refusals import RefusalWatch
 from bridge.broker.returns import Return, Unrouted
 from bridge.core.errors import MessageInvalid
-from bridge.core.message import unrouted_message
+from bridge.core.message import UNROUTED, unrouted_message
 from bridge.core.publish import Outcome, Publish, Stage
 
 WINDOW = 256
@@ -36,6 +36,8 @@ WINDOW_BYTES = 16 * 1024 * 1024
 
 # Python 3.11 calls a function to look up a member of an enum: too slow for every event.
 _SENT = Stage.SENT
+
+_UNROUTED_PLACE = (UNROUTED, "")
 
 _ANOMALY = "protocol anomaly"
 
@@ -72,7 +74,7 @@ class ConfirmChannel:
         self._overdue_up_to = 0
         self.overdue = 0
         """Number of publishes that have waited too long: they take no place of the window."""
-        self._refusals = Refusals()
+        self._refusals = RefusalWatch()
         self.is_closed = False
         channel.frames = Incoming(channel.frames, self)  # type: ignore[assignment]
         channel.closing.add_done_callback(self._on_closing)
@@ -254,7 +256,10 @@ class ConfirmChannel:
             self._in_flight_bytes -= len(publish.message.body)
         try:
             if publish.stage is _SENT:
-                self._refusals.note(publish, outcome, self._quiet_since)
+                message = publish.message
+                if not publish.suspect:  # a message on trial is expected to be refused
+                    place = (message.exchange, message.routing_key)
+                    self._refusals.note(place, outcome, self._quiet_since)
             elif (final := self._after_return(publish, outcome)) is not None:
                 outcome = final
             else:
@@ -282,7 +287,8 @@ class ConfirmChannel:
         Then the outcome is that of the copy.
         """
         if publish.stage is Stage.COPY:
-            self._refusals.note(publish, outcome, self._quiet_since)
+            if not publish.suspect:
+                self._refusals.note(_UNROUTED_PLACE, outcome, self._quiet_since)
             return Outcome.UNROUTED if outcome is Outcome.CONFIRMED else outcome
         if self._unrouted.accepts(publish):
             publish.stage = Stage.COPY

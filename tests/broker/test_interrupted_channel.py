@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from bridge.broker import channel as module
 from bridge.broker.channel import ConfirmChannel
 from bridge.broker.incoming import Incoming
-from bridge.broker.refusals import Refusals
+from bridge.broker.refusals import RefusalWatch
 from bridge.broker.returns import Return
 from bridge.core.publish import Outcome, Publish
 from tests.broker.test_channel_properties import STRAY, Wire
@@ -47,9 +47,9 @@ CASES: list[tuple[Callable[..., Any], type[BaseException]]] = [
     (Incoming._on_content, MemoryError),
     (Return.add, MemoryError),
     (Return.find, MemoryError),
-    (Refusals.note, MemoryError),
+    (RefusalWatch.note, MemoryError),
 ]
-TELLING = {ConfirmChannel._send, ConfirmChannel._flush, Return.add, Return.find, Refusals.note}
+TELLING = {ConfirmChannel._send, ConfirmChannel._flush, Return.add, Return.find, RefusalWatch.note}
 """Where also no publish stays without an outcome."""
 
 
