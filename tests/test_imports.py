@@ -22,6 +22,7 @@ ONLY_PURE = (
     "delivery/closers.py", "delivery/due.py", "delivery/held.py", "delivery/lines.py",
     "delivery/places.py", "delivery/records.py", "delivery/share.py", "delivery/shares.py",
     "broker/frames.py", "broker/refusals.py", "broker/renewal.py", "broker/topology.py",
+    "broker/window.py",
 )  # fmt: skip
 """Rooms and files that decide and do nothing else."""
 

@@ -138,9 +138,9 @@ class Session:
             age=now - self._opened_at,
             is_up=self.is_up,
             is_blocked=self._is_blocked,
-            refused_for=self.channel.refused_for,
-            overdue=self.channel.overdue,
-            oldest=self.channel.oldest,
+            refused_for=self.channel.refusals.seconds,
+            overdue=self.channel.window.overdue,
+            oldest=self.channel.window.oldest,
             is_check_waiting=self._topology.waits_for_connection,
         )
 
@@ -154,5 +154,7 @@ class Session:
         while not self.channel.is_idle and self._loop.time() < end:
             if await set_within(self._gone, _TICK_SECONDS):
                 return
-        if self.channel.overdue:  # RabbitMQ answers no handshake while a queue does not confirm
+        if (
+            self.channel.window.overdue
+        ):  # RabbitMQ answers no handshake while a queue does not confirm
             self.connection.abort()
