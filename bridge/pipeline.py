@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from time import perf_counter
 from typing import NamedTuple
 
@@ -18,6 +17,7 @@ from bridge.core.identity import Identity, identify
 from bridge.core.message import Message, event_message, parked_message, source_uri
 from bridge.core.publish import Outbox, Outcome
 from bridge.core.routing import Router
+from bridge.core.times import rfc3339
 from bridge.delivery.dedup import Dedup
 from bridge.metrics import Metrics
 from bridge.superoffice.normalize import normalize
@@ -140,8 +140,7 @@ class Pipeline:
         )
 
     async def _park(self, delivery: Delivery, reason: str) -> Receipt:
-        received = datetime.fromtimestamp(delivery.received_ns / 1e9, UTC)
-        time = received.isoformat().replace("+00:00", "Z")
+        time = rfc3339(delivery.received_ns)
         message = parked_message(delivery, reason=reason, time=time)
         await self._hand_over(message)
         return Receipt("parked", message.message_id, reason)

@@ -19,14 +19,15 @@ PURE = {
 ONLY_PURE = (
     "core", "superoffice", "contract",
     "web/answers.py",
-    "delivery/closers.py", "delivery/due.py", "delivery/held.py", "delivery/lines.py",
-    "delivery/places.py", "delivery/records.py", "delivery/share.py", "delivery/shares.py",
+    "delivery/closers.py", "delivery/due.py", "delivery/fifo.py", "delivery/held.py",
+    "delivery/places.py", "delivery/records.py", "delivery/rows.py", "delivery/share.py",
+    "delivery/shares.py", "delivery/sweep.py", "delivery/turns.py",
     "broker/frames.py", "broker/refusals.py", "broker/renewal.py", "broker/topology.py",
     "broker/window.py",
 )  # fmt: skip
 """Rooms and files that decide and do nothing else."""
 
-NOT_PURE = ("contract/deployed.py",)
+NOT_PURE = ("contract/rendering.py",)
 
 ONLY_IN = {
     "aiohttp": {"web", "tracing", "cli"},
@@ -36,13 +37,22 @@ ONLY_IN = {
     "opentelemetry": {"tracing"},
     "prometheus_client": {"metrics"},
     "pydantic": {"settings"},
-    "pydantic_settings": {"settings"},
     "tomllib": {"settings"},
     "typer": {"cli"},
     "rich": {"cli"},
     "sqlite3": {"spool"},
     "subprocess": {"dev", "cli"},
 }
+
+IMPORT_DEV = {
+    "cli/dev.py", "cli/commands/dev.py",
+    "cli/send.py", "cli/commands/send.py",
+    "cli/sender.py", "cli/clients/poster.py",
+    "cli/direct.py", "cli/clients/direct.py",
+    "cli/demonstration.py", "cli/clients/roundtrip.py",
+    "cli/errors.py",
+}  # fmt: skip
+"""Files that may import ``bridge.dev``: commands that start a broker or post samples."""
 
 LAYERS = (
     {"__main__"},
@@ -102,6 +112,14 @@ def test_imports_keep_the_rules(path):
             assert (here, rest[0]) not in NEVER, f"{path.name} must not import {name}"
 
 
+def test_only_commands_for_development_import_dev():
+    """The service runs without the private broker and without the samples."""
+    files = [path for path in FILES if room(path) != "dev"]
+    found = {path for path in files if any(name.startswith("bridge.dev") for name in imports(path))}
+
+    assert set() == {path.relative_to(PACKAGE).as_posix() for path in found} - IMPORT_DEV
+
+
 def test_every_room_has_a_layer():
     """A new module must find its place in the order."""
     assert set(RANK) == {room(path) for path in FILES} - {"__init__"}
@@ -112,12 +130,12 @@ def test_nothing_happens_at_import():
     names = [
         ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
         for path in FILES
-        if path.name not in {"__main__.py", "keeper.py"}
+        if path.name not in {"__main__.py", "supervisor.py"}
     ]
     code = f"""
 import builtins, importlib, os, socket, threading
 def refuse(*args, **kwargs): raise AssertionError("work at import")
-import asyncio, uvloop, aiohttp, aio_pika, typer, rich.console, pydantic_settings, structlog
+import asyncio, uvloop, aiohttp, aio_pika, typer, rich.console, structlog
 import prometheus_client, multiprocessing, opentelemetry.sdk.trace.export
 socket.socket.connect = socket.socket.bind = refuse
 os.environ = type("Env", (dict,), {{}})(os.environ)

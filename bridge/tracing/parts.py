@@ -21,9 +21,9 @@ from bridge.delivery.dedup import Dedup
 from bridge.delivery.outbox import Store
 from bridge.metrics import Metrics
 from bridge.pipeline import Endpoint, Pipeline, Receipt
-from bridge.spool import Row, SpoolFull, Stored
+from bridge.spool import OnWritten, Row, SpoolFull
 from bridge.tracing import spans
-from bridge.web.http import Answer, Handler, JsonAnswer
+from bridge.web.responses import Handler, HttpResponse, JsonOk
 
 
 class Traces:
@@ -35,7 +35,7 @@ class Traces:
     def handler(self, handle: Handler, paths: Container[str]) -> Handler:
         """Return a handler with a span around each request; ``paths`` are the endpoints'."""
 
-        async def traced(request: web.BaseRequest) -> Answer:
+        async def traced(request: web.BaseRequest) -> HttpResponse:
             route = request.path if request.path in paths else None
             span = self._tracer.start_span(
                 spans.request_name(request, route),
@@ -51,7 +51,7 @@ class Traces:
                 except Exception:
                     spans.answered(span, 500)
                     raise
-                spans.answered(span, 200 if isinstance(answer, JsonAnswer) else answer.status)
+                spans.answered(span, 200 if isinstance(answer, JsonOk) else answer.status)
                 return answer
 
         return traced
@@ -155,16 +155,18 @@ class _TracedStore:
     def fullness(self) -> float:
         return self._store.fullness
 
-    def append(self, message: Message, *, stored: Stored) -> Row:
-        return self._store.append(message, stored=partial(self._stored, time_ns(), stored))
+    def append(self, message: Message, *, on_written: OnWritten) -> Row:
+        return self._store.append(message, on_written=partial(self._written, time_ns(), on_written))
 
-    def _stored(self, started: int, stored: Stored, row: Row, refusal: SpoolFull | None) -> None:
+    def _written(
+        self, started: int, on_written: OnWritten, row: Row, refusal: SpoolFull | None
+    ) -> None:
         context = spans.message_context(row.message)
         span = self._tracer.start_span("spool", context, start_time=started)
         if refusal is not None:
             spans.fail(span, type(refusal).__name__)
         span.end()
-        stored(row, refusal)
+        on_written(row, refusal)
 
 
 class _TracedSender:

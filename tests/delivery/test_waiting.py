@@ -17,7 +17,7 @@ from bridge.core.event import record_of
 from bridge.core.publish import Outcome
 from bridge.delivery import waiting
 from bridge.spool import Spool
-from bridge.spool.rows import record_key, record_keys, row_to_store
+from bridge.spool.rowcodec import record_key, record_keys, row_to_store
 from tests.delivery.bridge_under_test import DEADLINE, Bridge
 from tests.delivery.test_interleavings import finish, routed
 from tests.delivery.test_model import directory
@@ -333,7 +333,7 @@ class Backlog:
         """Hand over an event of a record that has no other: it must not wait for anything."""
         self.bridge.loop.settle()
         drain, broker = self.bridge.drain, self.bridge.broker
-        waits = drain.holds_up_all or drain.places_aside or not broker.is_up
+        waits = drain.holds_up_all or drain.held_places or not broker.is_up
         self.send([1000 + self.numbers])
         self.bridge.loop.settle()
         assert waits or self.numbers in on_the_wire(self.bridge), "it waits"
