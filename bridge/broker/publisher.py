@@ -15,7 +15,8 @@ from itertools import cycle
 
 import structlog
 
-from bridge.broker.connection import Connection, broker_errors, connect, safe_url
+from bridge.broker.connection import Connection, connect
+from bridge.broker.errors import broker_errors, safe_url
 from bridge.broker.limits import BrokerLimits
 from bridge.broker.renewal import Renewal
 from bridge.broker.returns import Unrouted

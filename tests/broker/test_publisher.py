@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bridge.broker import connection, session, topology_check
-from bridge.broker.connection import ANSWER_SECONDS
+from bridge.broker.errors import ANSWER_SECONDS
 from bridge.broker.topology import Topology
 from bridge.core.message import UNROUTED
 from bridge.core.publish import Outcome, Publish

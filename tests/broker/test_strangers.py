@@ -11,7 +11,8 @@ from aiormq.exceptions import ConnectionClosed, ConnectionNotAllowed, InvalidFra
 from pamqp import commands
 
 from bridge.broker import connection
-from bridge.broker.connection import connect, describe
+from bridge.broker.connection import connect
+from bridge.broker.errors import describe
 from bridge.core.errors import BrokerUnreachable
 from bridge.core.publish import Outcome
 from bridge.dev.rabbitmq import free_port
