@@ -3,8 +3,8 @@ ARG BASE=python:3.13-slim
 
 FROM ${BASE} AS build
 
-# requirements-otel.lock for an image that can trace (docs/reference/tracing.md).
-ARG LOCK=requirements.lock
+# requirements/otel.lock for an image that can trace (docs/reference/tracing.md).
+ARG LOCK=requirements/runtime.lock
 
 # Without pip: the image runs what is in it and installs nothing.
 RUN python -m venv --without-pip /usr/local/lib/bridge
@@ -12,9 +12,9 @@ WORKDIR /usr/src/superoffice-bridge
 
 # The libraries first: this layer changes only with the lock file. They are compiled here, because
 # nothing can be written beside them later.
-COPY ${LOCK} ./
+COPY ${LOCK} ./requirements.lock
 RUN pip --python /usr/local/lib/bridge/bin/python install --no-cache-dir --only-binary :all: \
-        --require-hashes --requirement ${LOCK}
+        --require-hashes --requirement requirements.lock
 
 # The build backend is in the lock too, and of no use at run time.
 COPY pyproject.toml README.md LICENSE ./

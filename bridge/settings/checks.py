@@ -88,8 +88,8 @@ def _traceable(tracing: Any, report: Report) -> None:
     if enabled and not _is_installed("opentelemetry.sdk.trace"):
         report.add(
             ("tracing", "enabled"),
-            "false, or OpenTelemetry installed: an image built with LOCK=requirements-otel.lock, or"
-            " in a checkout .venv/bin/pip install --require-hashes -r requirements-otel.lock",
+            "false, or OpenTelemetry installed: an image built with LOCK=requirements/otel.lock, or"
+            " in a checkout .venv/bin/pip install --require-hashes -r requirements/otel.lock",
         )
 
 

@@ -75,5 +75,5 @@ def test_without_the_extra(tmp_path):
     assert (0, "") == (off.returncode, off.stderr)
     assert 78 == on.returncode
     assert "BRIDGE_TRACING__ENABLED: tracing.enabled: " in on.stderr
-    assert "pip install --require-hashes -r requirements-otel.lock" in on.stderr
-    assert "LOCK=requirements-otel.lock" in on.stderr
+    assert "pip install --require-hashes -r requirements/otel.lock" in on.stderr
+    assert "LOCK=requirements/otel.lock" in on.stderr

@@ -80,8 +80,8 @@ def database(*, status=200, **advisories):
 
 
 def locked():
-    """Return the names of the packages in requirements.lock."""
-    lines = (AUDIT.parents[1] / "requirements.lock").read_text().splitlines()
+    """Return the names of the packages in requirements/runtime.lock."""
+    lines = (AUDIT.parents[1] / "requirements/runtime.lock").read_text().splitlines()
     return {line.partition("==")[0] for line in lines if "==" in line and line[0] not in "# "}
 
 
@@ -90,7 +90,7 @@ def test_nothing_known_is_0():
     with database() as (url, asked):
         code, said = audited(url)
 
-    assert (0, "audit: no known vulnerabilities in requirements.lock\n") == (code, said)
+    assert (0, "audit: no known vulnerabilities in requirements/runtime.lock\n") == (code, said)
     # Some are for other platforms only, such as colorama for Windows.
     assert len(asked) > 25
     assert asked <= locked()

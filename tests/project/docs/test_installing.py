@@ -18,7 +18,7 @@ NAMED = re.compile(
 """A package of our name on an index that is not ours: whoever takes the name would be run."""
 
 
-FOLDERS = ("bridge", "docs", "config", "bench", "tests", ".ci")
+FOLDERS = ("bridge", "docs", "config", "bench", "tests", "requirements", ".ci")
 
 FOREIGN = {"node_modules", "__pycache__", "var"}
 
@@ -61,8 +61,8 @@ def test_such_texts_are_found(text):
 @pytest.mark.parametrize(
     "text",
     [
-        "/usr/local/lib/superoffice-bridge/bin/pip install --require-hashes -r requirements.lock",
-        ".venv/bin/pip install --require-hashes -r requirements-otel.lock",
+        "/usr/local/lib/superoffice-bridge/bin/pip install -r requirements/runtime.lock",
+        ".venv/bin/pip install --require-hashes -r requirements/otel.lock",
         "install --directory /etc/superoffice-bridge",
         "#   superoffice-bridge (pyproject.toml)",
     ],

@@ -1,0 +1,32 @@
+"""requirements/: what is installed is bound by hashes, and names no package index."""
+
+from pathlib import Path
+
+import pytest
+
+LOCKS = sorted((Path(__file__).parents[3] / "requirements").glob("*.lock"))
+
+NAMES = ["bench", "dev", "otel", "runtime"]
+
+
+def requirements(lock):
+    """Return the requirements of a lock file, each with its hashes."""
+    lines = lock.read_text().replace("\\\n", " ").splitlines()
+    return [line for line in lines if not line.lstrip().startswith("#")]
+
+
+def test_there_is_a_lock_for_each_kind_of_environment():
+    """They are what .ci/bootstrap and the Dockerfile install."""
+    assert NAMES == [lock.stem for lock in LOCKS]
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.stem)
+def test_a_lock_is_hashed_and_holds_no_address(lock):
+    """Whoever installs gets the same files, from where their machine gets them."""
+    found = requirements(lock)
+
+    assert len(found) > 25
+    assert [] == [line for line in found if "==" not in line or "--hash=sha256:" not in line]
+    assert [] == [
+        line for line in lock.read_text().splitlines() if "://" in line or "index" in line
+    ]
