@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 
-from bridge.dev.cluster import RabbitMQCluster
+from tests.system.scale.cluster.rabbitmq import RabbitMQCluster
 from tests.system.scale.cluster.world import running
 
 

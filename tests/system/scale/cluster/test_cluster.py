@@ -11,7 +11,7 @@ from tests.helpers import amqp
 OWNER = """
 import signal, sys
 from pathlib import Path
-from bridge.dev.cluster import RabbitMQCluster
+from tests.system.scale.cluster.rabbitmq import RabbitMQCluster
 
 with RabbitMQCluster.start(Path(sys.argv[1]), size=2):
     print("up", flush=True)

@@ -5,9 +5,9 @@ import asyncio
 import pytest
 
 from bridge.core.message import PARKED, UNROUTED
-from bridge.dev.cluster import at_once
 from bridge.dev.rabbitmq import RabbitMQNode
 from tests.system.faults.world import FULL, ROW_LIMIT, size
+from tests.system.scale.cluster.rabbitmq import at_once
 from tests.system.scale.cluster.world import now
 
 pytestmark = ROW_LIMIT

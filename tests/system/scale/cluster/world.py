@@ -8,12 +8,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from bridge.dev.cluster import RabbitMQCluster
 from bridge.dev.rabbitmq import RabbitMQNode
 from tests.helpers import wipe
 from tests.system.faults.consumer import Consumer
 from tests.system.faults.process import BridgeProcess, until
 from tests.system.faults.world import DEADLINE, FULL, QUEUES, QUORUM, SCALE_RESULTS, World
+from tests.system.scale.cluster.rabbitmq import RabbitMQCluster
 
 ONE_AT_A_TIME = {"x-single-active-consumer": True}
 """A consumer that has gone to another node is two for a moment: without this the queue gives the
