@@ -43,6 +43,16 @@ ONLY_IN = {
     "subprocess": {"dev", "cli"},
 }
 
+IMPORT_DEV = {
+    "cli/dev.py", "cli/commands/dev.py",
+    "cli/send.py", "cli/commands/send.py",
+    "cli/sender.py", "cli/clients/poster.py",
+    "cli/direct.py", "cli/clients/direct.py",
+    "cli/demonstration.py", "cli/clients/roundtrip.py",
+    "cli/errors.py",
+}  # fmt: skip
+"""Files that may import ``bridge.dev``: commands that start a broker or post samples."""
+
 LAYERS = (
     {"__main__"},
     {"cli"},
@@ -99,6 +109,14 @@ def test_imports_keep_the_rules(path):
         elif rest and here not in ("__init__", rest[0]) and rest[0] in RANK:
             assert RANK[rest[0]] > RANK[here], f"{path.name} must not import {name}"
             assert (here, rest[0]) not in NEVER, f"{path.name} must not import {name}"
+
+
+def test_only_commands_for_development_import_dev():
+    """The service runs without the private broker and without the samples."""
+    files = [path for path in FILES if room(path) != "dev"]
+    found = {path for path in files if any(name.startswith("bridge.dev") for name in imports(path))}
+
+    assert set() == {path.relative_to(PACKAGE).as_posix() for path in found} - IMPORT_DEV
 
 
 def test_every_room_has_a_layer():
