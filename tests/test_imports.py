@@ -35,7 +35,6 @@ ONLY_IN = {
     "opentelemetry": {"tracing"},
     "prometheus_client": {"metrics"},
     "pydantic": {"settings"},
-    "pydantic_settings": {"settings"},
     "tomllib": {"settings"},
     "typer": {"cli"},
     "rich": {"cli"},
@@ -134,7 +133,7 @@ def test_nothing_happens_at_import():
     code = f"""
 import builtins, importlib, os, socket, threading
 def refuse(*args, **kwargs): raise AssertionError("work at import")
-import asyncio, uvloop, aiohttp, aio_pika, typer, rich.console, pydantic_settings, structlog
+import asyncio, uvloop, aiohttp, aio_pika, typer, rich.console, structlog
 import prometheus_client, multiprocessing, opentelemetry.sdk.trace.export
 socket.socket.connect = socket.socket.bind = refuse
 os.environ = type("Env", (dict,), {{}})(os.environ)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import SecretBytes, ValidationError
-from pydantic_settings import InitSettingsSource
 
 from bridge.core.errors import ConfigInvalid
 from bridge.settings.certificates import check_files, unencrypted
@@ -17,7 +16,7 @@ from bridge.settings.checks import check_together
 from bridge.settings.model import QueueSettings, RouteSettings, Settings
 from bridge.settings.report import Report
 from bridge.settings.secrets import Resolver
-from bridge.settings.sources import Environment, read_file
+from bridge.settings.sources import read_environment, read_file
 
 DEFAULT_PATH = Path("config/bridge.toml")
 """What is read, if it exists, when no file is named: relative to the working directory."""
@@ -57,8 +56,7 @@ def load(path: Path | None, environ: Mapping[str, str], *, secrets: bool = True)
     """
     report = Report(str(path or DEFAULT_PATH))
     written = read_file(path or DEFAULT_PATH, report, optional=path is None)
-    variables = Environment(environ, report)
-    tree = _merge(written or {}, variables())
+    tree = _merge(written or {}, read_environment(environ, report))
     if written is not None:  # of a file that cannot be read nobody knows what it leaves out
         _add_conventional(tree, environ, report)
     check_together(tree, report)
@@ -68,7 +66,7 @@ def load(path: Path | None, environ: Mapping[str, str], *, secrets: bool = True)
     settings = _validate(tree, report)
     if settings is None or report.problems:
         raise ConfigInvalid(sorted(report.problems, key=attrgetter("source", "key")))
-    warnings = (*variables.warnings, *report.warnings, *unencrypted(settings.broker))
+    warnings = (*report.warnings, *unencrypted(settings.broker))
     return Loaded(settings, warnings, tuple(report.files))
 
 
@@ -103,10 +101,8 @@ def _add_endpoint(tree: dict[str, Any], environ: Mapping[str, str], report: Repo
 
 
 def _validate(tree: dict[str, Any], report: Report) -> Settings | None:
-    # The sources are merged by now: secrets were resolved in between, and os.environ stays unread.
-    merged = InitSettingsSource(Settings, tree)
     try:
-        settings = Settings(_build_sources=((merged,), {}))  # type: ignore[call-arg]
+        settings = Settings.model_validate(tree)
     except ValidationError as error:
         report.add_errors(error)
         return None

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretBytes
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from bridge.settings import fields
 from bridge.settings.urls import BrokerUrl
@@ -178,17 +177,8 @@ class TracingSettings(Section):
     enabled: fields.Switch = False
 
 
-class Settings(BaseSettings):
+class Settings(Section):
     """The whole configuration. ``bridge.settings.load`` makes it from file and environment."""
-
-    model_config = SettingsConfigDict(
-        frozen=True,
-        extra="forbid",
-        hide_input_in_errors=True,
-        case_sensitive=True,
-        env_prefix="BRIDGE_",
-        env_nested_delimiter="__",
-    )
 
     server: ServerSettings = ServerSettings()
     endpoints: tuple[EndpointSettings, ...] = ()
