@@ -25,7 +25,7 @@ ONLY_PURE = (
 )  # fmt: skip
 """Rooms and files that decide and do nothing else."""
 
-NOT_PURE = ("contract/deployed.py", "core/publish.py")
+NOT_PURE = ("contract/rendering.py", "core/publish.py")
 
 ONLY_IN = {
     "aiohttp": {"web", "tracing", "cli"},

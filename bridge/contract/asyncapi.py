@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import orjson
 
 from bridge import __version__
 from bridge.contract import amqp, schema
 from bridge.contract.channels import Channel, channel_of, channels, parameters
-from bridge.contract.deployment import Deployment, Example
+from bridge.contract.examples import Example, Examples, published
 from bridge.contract.kinds import KINDS, Schema
-from bridge.contract.messages import published
-from bridge.contract.schema import NAMES
+from bridge.contract.names import ENTITY_OF
 from bridge.core.message import CLOUDEVENTS_JSON, PARKED, UNROUTED
+from bridge.settings import Settings
 
 _SCHEMAS: Final = "#/components/schemas/"
 
@@ -47,12 +47,12 @@ _PARAMETERS: Final[Mapping[str, str]] = {
 }
 
 
-def document(deployment: Deployment) -> dict[str, Any]:
-    """Return the document of a deployment."""
-    vhost = _vhost(deployment)
-    found = list(channels(deployment))
-    examples = _examples(deployment, found)
-    kept = _kept(deployment)
+def document(settings: Settings, examples: Examples) -> dict[str, Any]:
+    """Return the document for these settings."""
+    vhost = _vhost(settings)
+    found = list(channels(settings))
+    shown = _examples(settings, examples, found)
+    kept = _kept(settings)
     return {
         "asyncapi": "3.0.0",  # generators of code know no later one, and make nothing of it
         "info": {
@@ -62,7 +62,7 @@ def document(deployment: Deployment) -> dict[str, Any]:
             "license": {"name": "MIT"},
         },
         "defaultContentType": CLOUDEVENTS_JSON,
-        "servers": dict(_servers(deployment)),
+        "servers": dict(_servers(settings)),
         "channels": {
             **{channel.name: _channel(channel, vhost) for channel in found},
             **{name: _quarantine(name, vhost, messages) for name, messages in kept.items()},
@@ -78,7 +78,7 @@ def document(deployment: Deployment) -> dict[str, Any]:
         "components": {
             "messages": {
                 **{
-                    channel.name: _message(channel, examples.get(channel.name, ()))
+                    channel.name: _message(channel, shown.get(channel.name, ()))
                     for channel in found
                 },
                 **{name: message for some in kept.values() for name, message in some.items()},
@@ -89,23 +89,22 @@ def document(deployment: Deployment) -> dict[str, Any]:
     }
 
 
-def _servers(deployment: Deployment) -> Iterator[tuple[str, Any]]:
-    for number, url in enumerate(deployment.brokers, 1):
-        parts = urlsplit(url)
+def _servers(settings: Settings) -> Iterator[tuple[str, Any]]:
+    for number, url in enumerate(settings.broker.urls, 1):
         yield (
             "broker" if number == 1 else f"broker{number}",
             {
-                "host": parts.netloc.rpartition("@")[2],
-                "protocol": parts.scheme,
+                "host": url.address,
+                "protocol": url.scheme,
                 "protocolVersion": "0-9-1",
-                "pathname": parts.path or "/",
+                "pathname": url.path or "/",
                 "description": "RabbitMQ, as the bridge reaches it.",
             },
         )
 
 
-def _vhost(deployment: Deployment) -> str:
-    return unquote(urlsplit(deployment.brokers[0]).path[1:]) or "/"
+def _vhost(settings: Settings) -> str:
+    return unquote(settings.broker.urls[0].path[1:]) or "/"
 
 
 def _channel(channel: Channel, vhost: str) -> dict[str, Any]:
@@ -176,10 +175,12 @@ def _example(example: Example, *, raw: bool) -> dict[str, Any]:
     }
 
 
-def _examples(deployment: Deployment, found: Sequence[Channel]) -> Mapping[str, list[Example]]:
+def _examples(
+    settings: Settings, examples: Examples, found: Sequence[Channel]
+) -> Mapping[str, list[Example]]:
     by_channel: dict[str, list[Example]] = {}
-    for example in deployment.examples.values():
-        if channel := channel_of(published(example).routing_key, deployment, found):
+    for example in examples.values():
+        if channel := channel_of(published(example).routing_key, settings, found):
             by_channel.setdefault(channel.name, []).append(example)
     return by_channel
 
@@ -201,8 +202,8 @@ def _described(
 def _schemas() -> dict[str, Schema]:
     made = {
         **KINDS,
-        **{name: schema.data(name) for name in NAMES},
-        **{f"{name}_event": schema.envelope(name=name) for name in NAMES},
+        **{name: schema.data(name) for name in ENTITY_OF},
+        **{f"{name}_event": schema.envelope(name=name) for name in ENTITY_OF},
         **amqp.HEADERS,
         "raw": schema.RAW,
         "bytes": {"description": "The bytes that were received."},
@@ -211,9 +212,9 @@ def _schemas() -> dict[str, Schema]:
     return moved
 
 
-def _kept(deployment: Deployment) -> Mapping[str, Mapping[str, Any]]:
-    """Return the messages of either quarantine by name; raw ones if the deployment sends such."""
-    forms = (False, True) if any(route.raw for route in deployment.routes) else (False,)
+def _kept(settings: Settings) -> Mapping[str, Mapping[str, Any]]:
+    """Return the messages of either quarantine by name; raw ones if there is a raw route."""
+    forms = (False, True) if any(route.format == "raw" for route in settings.routes) else (False,)
     parked = [
         _described(
             "not_understood",

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import orjson
 
-from bridge.contract.deployment import Deployment
+from bridge.contract.examples import Examples
 
 _NOT_BLANK: Final = r"[^\s\x1c-\x1f\x85]"
 """The dialect of JSON Schema does not take these for white space, but Python does."""
@@ -70,7 +70,6 @@ _OPTIONAL: dict[str, tuple[str, str, dict[str, Any]]] = {
 """Types, what it is, and what else the schema says of it, by name."""
 
 
-def examples(deployment: Deployment) -> dict[str, Any]:
+def examples(golden: Examples) -> dict[str, Any]:
     """Return bodies of golden requests, by the name of their event."""
-    golden = deployment.examples
     return {name: orjson.loads(golden[name].body) for name in _SHOWN if name in golden}

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Final
 
-from bridge.contract.deployment import Deployment, Webhook
+from bridge.settings import EndpointSettings, Settings
 from bridge.web.answers import (
     ACCEPTED,
     ADMIN,
@@ -67,10 +67,10 @@ def closed(members: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def of_webhook(webhook: Webhook) -> dict[str, Any]:
+def of_webhook(endpoint: EndpointSettings) -> dict[str, Any]:
     """Return the answers to a webhook, by status."""
     refusals = {**REFUSALS, **OF_THE_SERVER}
-    never = {404, 405} if webhook.signed else {404, 405, 401, 429}
+    never = {404, 405, 401, 429} if endpoint.allow_unsigned else {404, 405}
     statuses = sorted({refusal.status for refusal in refusals.values()} - never)
     return {"200": _reference("Accepted"), **_references(statuses)}
 
@@ -108,11 +108,11 @@ def _name(status: int, prefix: str) -> str:
     return prefix + TITLES[status].replace(" ", "")
 
 
-def shared(deployment: Deployment, *, pages: Iterable[str]) -> dict[str, Any]:
+def shared(settings: Settings, *, pages: Iterable[str]) -> dict[str, Any]:
     """Return the answers of both listeners, those included that no operation of theirs gives."""
     values = {
-        "bytes": deployment.max_body_bytes,
-        "seconds": deployment.read_timeout_seconds,
+        "bytes": settings.server.max_body_bytes,
+        "seconds": settings.server.read_timeout_seconds,
         "pages": ", ".join(pages),
     }
     return {

@@ -12,33 +12,11 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from bridge.contract.kinds import OF_KIND, VISIBLE, Schema
+from bridge.contract.names import ANY, ENTITY_OF
 from bridge.core.message import MAX_ID_BYTES, SCHEMA_VERSION, SCHEMAS
 from bridge.core.routing import MAX_KEY_BYTES
-from bridge.superoffice.catalogue import ENTITIES, EXTRA_TABLE, LIST, Entity, Kind, find
+from bridge.superoffice.catalogue import EXTRA_TABLE, LIST, Entity, Kind
 from bridge.superoffice.normalize import snake_case
-
-ANY: Final = Entity(
-    name="*",
-    about="An event that is not in the catalogue, which users of SuperOffice may invent.",
-    key=None,
-    actions=(),
-    fields=MappingProxyType({}),
-    fields_on=(),
-    changes_on=(),
-    values=(),
-    notes=MappingProxyType({}),
-)
-"""Whatever is not in the catalogue: events that users of SuperOffice invent."""
-
-NAMES: Final[Mapping[str, Entity]] = MappingProxyType(
-    {
-        **{entity.name: entity for entity in ENTITIES},
-        "list": LIST,
-        "extra_table": EXTRA_TABLE,
-        "any": ANY,
-    }
-)
-"""The names of the schemas of ``data``, which are those of their files."""
 
 _KELVIN: Final = "\N{KELVIN SIGN}"
 """The one letter outside ASCII that is an ASCII letter in lower case."""
@@ -49,14 +27,14 @@ _PATTERNS: Final = {LIST.name: ("list.*", r"list\."), EXTRA_TABLE.name: ("y_*", 
 
 def urn(name: str) -> str:
     """Return the ``$id`` of a schema of ``data``: for a plain entity it is its ``dataschema``."""
-    entity = NAMES[name]
+    entity = ENTITY_OF[name]
     shown, _ = _PATTERNS.get(entity.name, (entity.name, None))
     return f"{SCHEMAS}{shown}:{SCHEMA_VERSION}"
 
 
 def dataschema(name: str) -> Schema:
     """Return what the ``dataschema`` of the entity's messages is."""
-    entity = NAMES[name]
+    entity = ENTITY_OF[name]
     if entity is ANY:
         return {"type": "string", "format": "uri", "pattern": f"^{SCHEMAS}.*:{SCHEMA_VERSION}$"}
     if entity.name in _PATTERNS:
@@ -71,7 +49,7 @@ def dataschema(name: str) -> Schema:
 
 def data(name: str) -> Schema:
     """Return the schema of ``data``."""
-    entity = NAMES[name]
+    entity = ENTITY_OF[name]
     title = camel_case(name)
     return {
         "title": title,
@@ -111,12 +89,6 @@ def envelope(*, name: str = "any", data: Schema | None = None) -> Schema:
             "data": data or {"$ref": f"#/$defs/{name}"},
         },
     }
-
-
-def name_of(entity: str) -> str:
-    """Return the name of the schema for an entity, however that is spelled."""
-    known = find(entity)
-    return next((name for name, entity in NAMES.items() if entity is known), "any")
 
 
 def moved(schema: Any, *, to: str) -> Any:

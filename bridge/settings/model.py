@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretBytes
 
+from bridge.core.routing import Route
 from bridge.settings import fields
 from bridge.settings.urls import BrokerUrl
 
@@ -189,3 +190,10 @@ class Settings(Section):
     dedup: DedupSettings = DedupSettings()
     log: LogSettings = LogSettings()
     tracing: TracingSettings = TracingSettings()
+
+    def router_routes(self) -> tuple[Route, ...]:
+        """Return the routes in the form that the router takes."""
+        return tuple(
+            Route(route.match, route.exchange, route.routing_key, raw=route.format == "raw")
+            for route in self.routes
+        )

@@ -66,6 +66,11 @@ class BrokerUrl:
             password=SecretBytes(unquote_to_bytes(password)) if password else None,
         )
 
+    @property
+    def path(self) -> str:
+        """Return the virtual host as it is written, after its slash; empty if there is none."""
+        return self.rest.partition("?")[0]
+
     def __str__(self) -> str:
         """Return the URL with its own user name and without a password."""
         return self.safe(None)

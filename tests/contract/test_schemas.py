@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.contract import amqp, jsonschema, schema_of
-from bridge.contract.schema import NAMES
+from bridge.contract import amqp, jsonschema
+from bridge.contract.names import DOCUMENTS, ENTITY_OF, schema_of
 from bridge.core.message import (
     event_message,
     parked_message,
@@ -31,7 +31,10 @@ from tests.project.docs.source import first_texts
 from tests.strategies.webhooks import delivered, deliveries
 
 EXAMPLES = examples()
-SCHEMAS = {name: make() for name, make in jsonschema.schemas(EXAMPLES).items()}
+SCHEMAS = {
+    "envelope": jsonschema.envelope(EXAMPLES),
+    **{name: jsonschema.data(name, EXAMPLES) for name in ENTITY_OF},
+}
 TIME = "2026-03-02T09:15:27.5Z"
 
 
@@ -95,7 +98,7 @@ def test_every_entity_has_its_schema():
     }
     assert {"list"} == {schema_of(f"list.{name}") for name in (*LIST_NAMES, "110")}
     assert ("extra_table", "any", "any") == tuple(map(schema_of, ("y_rental", "Window", "")))
-    assert set(SCHEMAS) == {"envelope", *NAMES}
+    assert {f"schemas/{name}.json" for name in SCHEMAS} == set(DOCUMENTS[2:])
 
 
 @given(delivered(), st.booleans())

@@ -1,13 +1,28 @@
-"""The examples of the documents: what the bridge makes of golden requests."""
+"""The examples in the documents: golden requests, and the messages they become."""
 
 from __future__ import annotations
 
-from bridge.contract.deployment import Example
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 from bridge.core.event import Delivery
 from bridge.core.message import Message, event_message, source_uri
 from bridge.core.routing import Router
 from bridge.superoffice.normalize import normalize
 from bridge.superoffice.payload import parse
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """A golden request: the bytes of a webhook, and the headers that came with them."""
+
+    body: bytes
+    headers: Mapping[str, str]
+    received_ns: int
+
+
+Examples = Mapping[str, Example]
+"""Golden requests by the name of their event, such as ``contact.created``."""
 
 
 def published(example: Example) -> Message:
