@@ -128,7 +128,7 @@ def test_nothing_happens_at_import():
     names = [
         ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
         for path in FILES
-        if path.name not in {"__main__.py", "keeper.py"}
+        if path.name not in {"__main__.py", "supervisor.py"}
     ]
     code = f"""
 import builtins, importlib, os, socket, threading
