@@ -20,8 +20,27 @@ _PAUSE_SECONDS = 1.0
 log = structlog.get_logger()
 
 
+def is_cancelled() -> bool:
+    """Return whether the current task was asked to end.
+
+    A library may cancel what the task waits for, for instance when a connection is lost. That
+    raises ``CancelledError`` as well, but nobody asked the task to end.
+    """
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+async def set_within(event: asyncio.Event, seconds: float) -> bool:
+    """Wait until an event is set, at most so long; return whether it is."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await event.wait()
+    except TimeoutError:
+        return False
+
+
 @asynccontextmanager
-async def kept_running(
+async def keep_running(
     name: str, run: Callable[[], Coroutine[Any, Any, None]]
 ) -> AsyncIterator[None]:
     """Run a task for the length of the block; what it does not expect must not be its end."""
@@ -34,14 +53,14 @@ async def kept_running(
             await asyncio.wait({task}, timeout=_PAUSE_SECONDS)
 
 
-def on_a_thread(
+def run_in_thread(
     work: Callable[..., _Result], *arguments: Any, name: str
 ) -> asyncio.Future[_Result]:
-    """Do as ``begun``, for who waits on the event loop, and may give up."""
-    return asyncio.wrap_future(begun(work, *arguments, name=name))
+    """Do as ``start_thread``, for who waits on the event loop, and may give up."""
+    return asyncio.wrap_future(start_thread(work, *arguments, name=name))
 
 
-def begun(work: Callable[..., _Result], *arguments: Any, name: str) -> Future[_Result]:
+def start_thread(work: Callable[..., _Result], *arguments: Any, name: str) -> Future[_Result]:
     """Do something on a thread of its own, which nobody has to wait for at the end.
 
     Whatever it ends of is in what is returned.
@@ -63,7 +82,7 @@ def _work(work: Callable[[], _Result], done: Future[_Result]) -> None:
 
 
 @contextmanager
-def threads_watched(failed: Callable[[str], None]) -> Iterator[None]:
+def watch_threads(failed: Callable[[str], None]) -> Iterator[None]:
     """Tell, on the event loop, what a thread has ended of that expected no error.
 
     Nothing starts it again, and what it was there for is not done any more.
@@ -91,18 +110,12 @@ async def _again_and_again(name: str, run: Callable[[], Coroutine[Any, Any, None
         try:
             await run()
         except asyncio.CancelledError as error:
-            if _is_told_to_end():
+            if is_cancelled():
                 raise
             _report(name, error)
         except Exception as error:
             _report(name, error)
         await asyncio.sleep(_PAUSE_SECONDS)
-
-
-def _is_told_to_end() -> bool:
-    """Return whether it is we who are cancelled, not something that we waited for."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 def _report(name: str, error: BaseException) -> None:

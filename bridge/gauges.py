@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bridge.broker.publisher import Publisher
+from bridge.broker.publisher import RabbitPublisher
 from bridge.delivery.dedup import Dedup
 from bridge.delivery.drain import Drain
 from bridge.metrics import Metrics
@@ -12,7 +12,7 @@ from bridge.spool import Spool
 def add_gauges(
     metrics: Metrics,
     *,
-    publisher: Publisher,
+    publisher: RabbitPublisher,
     spool: Spool,
     drain: Drain,
     dedup: Dedup,
@@ -35,12 +35,12 @@ def add_gauges(
     gauge(
         "places_aside",
         "Exchanges with routing keys that do not confirm, or refuse too much",
-        lambda: drain.places_aside,
+        lambda: drain.held_places,
     )
     gauge(
         "places_full",
         "Of those, how many have had their share of the disk: their events are answered 503",
-        lambda: drain.places_full,
+        lambda: drain.full_places,
     )
     state(
         "broker_state",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from time import perf_counter
 from typing import NamedTuple
 
@@ -18,6 +17,7 @@ from bridge.core.identity import Identity, identify
 from bridge.core.message import Message, event_message, parked_message, source_uri
 from bridge.core.publish import Outbox, Outcome
 from bridge.core.routing import Router
+from bridge.core.times import rfc3339
 from bridge.delivery.dedup import Dedup
 from bridge.metrics import Metrics
 from bridge.superoffice.normalize import normalize
@@ -47,7 +47,7 @@ class Endpoint:
     source: str | None = None
 
 
-class Answer(NamedTuple):
+class Receipt(NamedTuple):
     """What the sender is told with its 200."""
 
     status: str
@@ -77,7 +77,7 @@ class Pipeline:
         """Go by these endpoints from the next delivery on; they have the same names."""
         self._endpoints = endpoints
 
-    async def receive(self, delivery: Delivery, *, signatures: Sequence[str]) -> Answer:
+    async def receive(self, delivery: Delivery, *, signatures: Sequence[str]) -> Receipt:
         """Accept a delivery or raise.
 
         Raises ``SignatureInvalid`` and ``ContextRefused`` (the request is refused),
@@ -95,7 +95,7 @@ class Pipeline:
             return await self._park(delivery, invalid.reason)
         return await self._accept(endpoint, delivery, payload)
 
-    async def replay(self, delivery: Delivery) -> Answer:
+    async def replay(self, delivery: Delivery) -> Receipt:
         """Accept a delivery that was parked, and so was authentic then.
 
         Raises ``PayloadInvalid`` while nobody can read it, ``ContextRefused``, ``NotAccepted``, and
@@ -106,22 +106,22 @@ class Pipeline:
             raise EndpointUnknown(f"no endpoint is called {delivery.endpoint!r}")
         return await self._accept(endpoint, delivery, parse(delivery.body))
 
-    async def _accept(self, endpoint: Endpoint, delivery: Delivery, payload: Payload) -> Answer:
+    async def _accept(self, endpoint: Endpoint, delivery: Delivery, payload: Payload) -> Receipt:
         identity = identify(payload, delivery)
         key, event_id = identity
         if payload.event == "test" and not endpoint.publish_test_events:
-            return Answer("ignored", event_id)
+            return Receipt("ignored", event_id)
         _check_context(endpoint, payload, event_id)
         if self._dedup.was_accepted(key):
-            return Answer("duplicate", event_id)
+            return Receipt("duplicate", event_id)
         if (first := self._dedup.under_way(key)) is not None:
             if await first.result():
-                return Answer("duplicate", event_id)
+                return Receipt("duplicate", event_id)
             raise NotAccepted("earlier_attempt_failed", event_id)
         with self._dedup.claim(key) as claim:
             outcome = await self._hand_over(self._message(endpoint, delivery, payload, identity))
             claim.succeeded = True
-            return Answer(_STATUS[outcome], event_id)
+            return Receipt(_STATUS[outcome], event_id)
 
     def _verify(self, endpoint: Endpoint, delivery: Delivery, signatures: Sequence[str]) -> None:
         verify(delivery.body, headers=signatures, secrets=endpoint.secrets)
@@ -139,12 +139,11 @@ class Pipeline:
             source=endpoint.source or source_uri(event.context),
         )
 
-    async def _park(self, delivery: Delivery, reason: str) -> Answer:
-        received = datetime.fromtimestamp(delivery.received_ns / 1e9, UTC)
-        time = received.isoformat().replace("+00:00", "Z")
+    async def _park(self, delivery: Delivery, reason: str) -> Receipt:
+        time = rfc3339(delivery.received_ns)
         message = parked_message(delivery, reason=reason, time=time)
         await self._hand_over(message)
-        return Answer("parked", message.message_id, reason)
+        return Receipt("parked", message.message_id, reason)
 
     async def _hand_over(self, message: Message) -> Outcome:
         started = perf_counter()

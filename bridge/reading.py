@@ -27,6 +27,6 @@ def read(file: Path) -> bytes:
     return content
 
 
-def waited_for() -> Path | None:
+def slowest_file() -> Path | None:
     """Return the file that has been read for the longest time, None if none is being read."""
     return next(iter(_reading), None)

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import structlog
 
-from bridge.aio import on_a_thread
+from bridge.aio import run_in_thread, set_within
 from bridge.core.errors import BridgeError, CertificateUnusable, ConfigInvalid, Problem
 from bridge.service import Service
 from bridge.settings import Loaded, adopted, differences
@@ -58,7 +58,7 @@ class Reloader:
         """Reload whenever the event is set, or a file has changed, until cancelled."""
         pause = POLL_SECONDS
         while True:
-            now = await _is_set_within(asked, pause)
+            now = await set_within(asked, pause)
             asked.clear()
             pause = POLL_SECONDS
             try:
@@ -108,15 +108,7 @@ class Reloader:
 async def _in_time(work: Callable[..., _Result], *arguments: Any) -> _Result:
     """Do it on a thread; raises TimeoutError."""
     async with asyncio.timeout(_READ_SECONDS):
-        return await on_a_thread(work, *arguments, name="reload")
-
-
-async def _is_set_within(event: asyncio.Event, seconds: float) -> bool:
-    try:
-        async with asyncio.timeout(seconds):
-            return await event.wait()
-    except TimeoutError:
-        return False
+        return await run_in_thread(work, *arguments, name="reload")
 
 
 def _stamps(files: Iterable[Path]) -> dict[Path, _Stamp | None]:

@@ -10,8 +10,8 @@ from urllib.parse import unquote
 
 import structlog
 
-from bridge.aio import kept_running
-from bridge.broker.publisher import Publisher
+from bridge.aio import keep_running
+from bridge.broker.publisher import RabbitPublisher
 from bridge.broker.topology import Queue, Topology
 from bridge.contract.rendering import Documents
 from bridge.core import publish as ports
@@ -50,7 +50,7 @@ class Service:
     def __init__(self, settings: Settings, spool: Spool, traces: Traces | None = None) -> None:
         self.metrics = Metrics()
         self.spool = spool
-        self.publisher = Publisher(
+        self.publisher = RabbitPublisher(
             settings.broker.connection_urls(),
             topology_of(settings, spooled=spool.exchanges),
             mode=settings.broker.topology,
@@ -119,7 +119,7 @@ class Service:
                 "bytes": self.spool.bytes,
                 "oldest_seconds": round(self.drain.oldest_seconds, 1),
             },
-            "aside": self.drain.aside,
+            "aside": self.drain.places,
         }
 
     def adopt(self, settings: Settings) -> None:
@@ -159,8 +159,8 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
         ):
             service = Service(settings, spool, traces)
             async with (
-                kept_running("publisher", service.publisher.run),
-                kept_running("drain", service.drain.run),
+                keep_running("publisher", service.publisher.run),
+                keep_running("drain", service.drain.run),
             ):
                 try:
                     await service.listener.start()

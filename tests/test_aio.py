@@ -22,7 +22,7 @@ async def test_a_task_that_fails_starts_again(serving, monkeypatch):
             return await read(**options)
 
         monkeypatch.setattr(service.spool, "read", fail_once)
-        service.publisher._channel.abandon("test")
+        service.publisher._session.channel.abandon("test")
         status, answer, _ = await bridge.post(WEBHOOK)
         await eventually(lambda: not service.spool.events)
 
@@ -43,16 +43,46 @@ async def test_a_cancellation_that_nobody_asked_for_is_an_error_too(monkeypatch)
             waits_for.cancel()
         await waits_for
 
-    async with aio.kept_running("test", run):
+    async with aio.keep_running("test", run):
         await eventually(lambda: len(runs) == 2)
 
     assert runs[1].cancelled()
 
 
+async def test_an_event_is_waited_for_so_long():
+    """The answer tells whether the event was set in time."""
+    never, soon = asyncio.Event(), asyncio.Event()
+    asyncio.get_running_loop().call_soon(soon.set)
+
+    assert not await aio.set_within(never, 0.01)
+    assert await aio.set_within(soon, 60)
+
+
+async def test_only_a_task_that_was_asked_to_end_is_cancelled():
+    """What a task waits for may be cancelled; that does not ask the task itself to end."""
+    seen = []
+
+    async def wait(what):
+        try:
+            await what
+        except asyncio.CancelledError:
+            seen.append(aio.is_cancelled())
+
+    loop = asyncio.get_running_loop()
+    for_itself, for_another = loop.create_future(), loop.create_future()
+    tasks = [asyncio.create_task(wait(each)) for each in (for_itself, for_another)]
+    await asyncio.sleep(0)
+    tasks[0].cancel()
+    for_another.cancel()
+    await asyncio.gather(*tasks)
+
+    assert [True, False] == seen
+
+
 async def test_unrouted_events_of_the_drain_are_counted(serving):
     """An event that no queue was bound for counts as such also when it came from the spool."""
     async with serving() as bridge:
-        bridge.service.publisher._channel.abandon("test")
+        bridge.service.publisher._session.channel.abandon("test")
         await bridge.post(WEBHOOK)
         await eventually(lambda: not bridge.service.spool.events)
 

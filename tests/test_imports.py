@@ -19,13 +19,15 @@ PURE = {
 ONLY_PURE = (
     "core", "superoffice", "contract",
     "web/answers.py",
-    "delivery/closers.py", "delivery/due.py", "delivery/held.py", "delivery/lines.py",
-    "delivery/places.py", "delivery/records.py", "delivery/share.py", "delivery/shares.py",
-    "broker/frames.py",
+    "delivery/closers.py", "delivery/due.py", "delivery/fifo.py", "delivery/held.py",
+    "delivery/places.py", "delivery/records.py", "delivery/rows.py", "delivery/share.py",
+    "delivery/shares.py", "delivery/sweep.py", "delivery/turns.py",
+    "broker/frames.py", "broker/refusals.py", "broker/renewal.py", "broker/topology.py",
+    "broker/window.py",
 )  # fmt: skip
 """Rooms and files that decide and do nothing else."""
 
-NOT_PURE = ("contract/rendering.py", "core/publish.py")
+NOT_PURE = ("contract/rendering.py",)
 
 ONLY_IN = {
     "aiohttp": {"web", "tracing", "cli"},

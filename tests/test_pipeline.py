@@ -18,7 +18,7 @@ from bridge.core.publish import Outcome
 from bridge.core.routing import Route, Router
 from bridge.delivery.dedup import Dedup
 from bridge.metrics import Metrics
-from bridge.pipeline import Answer, Endpoint, Pipeline
+from bridge.pipeline import Endpoint, Pipeline, Receipt
 from bridge.superoffice.signature import sign
 from tests.strategies.json_texts import joined, strings, texts, values
 from tests.strategies.oracles import is_key, read
@@ -66,7 +66,7 @@ def answers(
     outbox: Memory,
     *attempts: tuple[Delivery, list[str]],
     routes: tuple[Route, ...] = (),
-) -> list[Answer | Exception]:
+) -> list[Receipt | Exception]:
     """Return what the attempts, one after another, are answered; only our refusals are caught."""
     pipeline = Pipeline(
         {endpoint.name: endpoint},
@@ -76,13 +76,13 @@ def answers(
         metrics=METRICS,
     )
 
-    async def receive(delivery: Delivery, signatures: list[str]) -> Answer | Exception:
+    async def receive(delivery: Delivery, signatures: list[str]) -> Receipt | Exception:
         try:
             return await pipeline.receive(delivery, signatures=signatures)
         except REFUSALS as refusal:
             return refusal
 
-    async def receive_all() -> list[Answer | Exception]:
+    async def receive_all() -> list[Receipt | Exception]:
         return [await receive(*attempt) for attempt in attempts]
 
     return asyncio.run(receive_all())
@@ -109,7 +109,7 @@ def test_every_authentic_delivery_has_an_answer(endpoint, delivery, outcome):
     outbox = Memory(outcome)
     (answer,) = answers(endpoint, outbox, (delivery, [sign(delivery.body, secret=SECRET)]))
 
-    if isinstance(answer, Answer):
+    if isinstance(answer, Receipt):
         assert outcome in TAKEN or "ignored" == answer.status
         assert answer.id
         assert [answer.id] * (answer.status != "ignored") == [
@@ -140,7 +140,7 @@ def test_what_cannot_be_understood_is_parked_or_refused(endpoint, delivery):
         assert [] == outbox.messages
     else:
         (message,) = outbox.messages
-        assert Answer("parked", message.message_id, reason) == answer
+        assert Receipt("parked", message.message_id, reason) == answer
         assert (PARKED, delivery.body) == (message.exchange, message.body)
 
 
@@ -153,7 +153,7 @@ def test_a_foreign_context_is_refused(endpoint, body):
     attempt = (delivery, [sign(body, secret=SECRET)])
     (answer,) = answers(endpoint, Memory(Outcome.CONFIRMED), attempt)
 
-    assert (named or context is None or not endpoint.contexts) == isinstance(answer, Answer)
+    assert (named or context is None or not endpoint.contexts) == isinstance(answer, Receipt)
 
 
 @given(ENDPOINTS, DELIVERIES, st.sampled_from(list(Outcome)))
@@ -163,11 +163,11 @@ def test_a_repeat_is_a_duplicate_once_somebody_took_the_event(endpoint, delivery
     attempt = (delivery, [sign(delivery.body, secret=SECRET)])
     first, second = answers(endpoint, outbox, attempt, attempt)
 
-    if isinstance(first, Answer) and first.status in ("published", "unrouted", "spooled"):
-        assert Answer("duplicate", first.id) == second
+    if isinstance(first, Receipt) and first.status in ("published", "unrouted", "spooled"):
+        assert Receipt("duplicate", first.id) == second
         assert 1 == len(outbox.messages)
     elif isinstance(first, NotAccepted):
-        assert isinstance(second, Answer)
+        assert isinstance(second, Receipt)
         assert second.status in ("published", "parked")
         assert outbox.messages[0] == outbox.messages[1]
 
@@ -179,7 +179,7 @@ def test_a_raw_route_keeps_the_bytes(delivery, source):
     outbox = Memory(Outcome.CONFIRMED)
     attempt = (delivery, [sign(delivery.body, secret=SECRET)])
     (answer,) = answers(endpoint, outbox, attempt, routes=(Route("#", "raw", raw=True),))
-    assert isinstance(answer, Answer)
+    assert isinstance(answer, Receipt)
     (message,) = outbox.messages
 
     assert delivery.body == message.body
@@ -218,9 +218,9 @@ def test_two_events_are_not_one(event_id, changes):
         *((Delivery("superoffice", body, 0), [sign(body, secret=SECRET)]) for body in bodies),
     )
 
-    statuses = [answer.status for answer in found if isinstance(answer, Answer)]
+    statuses = [answer.status for answer in found if isinstance(answer, Receipt)]
     assert ["published", "published", "duplicate"] == statuses
-    first, second, again = (answer.id for answer in found if isinstance(answer, Answer))
+    first, second, again = (answer.id for answer in found if isinstance(answer, Receipt))
     assert first == again != second
     assert [first, second] == [json.loads(message.body)["id"] for message in outbox.messages]
 

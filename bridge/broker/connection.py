@@ -23,7 +23,8 @@ from pamqp.exceptions import PAMQPException
 from yarl import URL
 
 from bridge import tls
-from bridge.broker.underlay import Amqp, Transport, free_channel
+from bridge.aio import is_cancelled
+from bridge.broker.aiormq_adapter import Amqp, Transport, free_channel
 from bridge.core.errors import BridgeError, BrokerUnreachable, NoRoom
 
 HEARTBEAT = 5
@@ -122,7 +123,7 @@ class Connection:
         return underlay
 
     @property
-    def has_room(self) -> bool:
+    def has_free_channel(self) -> bool:
         """Return whether the broker allows one more channel on it."""
         return self.amqp.transport is None or bool(free_channel(self.amqp.transport.connection))
 
@@ -149,7 +150,7 @@ class Connection:
                 await self.amqp.close()
         except asyncio.CancelledError:
             self.abort()
-            if _is_cancelled():
+            if is_cancelled():
                 raise
         except Exception:
             self.abort()
@@ -194,16 +195,16 @@ def broker_errors(url: str, *errors: type[Exception]) -> Iterator[None]:
     try:
         yield
     except asyncio.CancelledError as error:
-        if _is_cancelled():
+        if is_cancelled():
             raise
         raise _unreachable(url, error) from error
     except Exception as error:
         if isinstance(error, BridgeError) or not isinstance(error, errors or _ERRORS):
             raise
-        if _is_cancelled():
+        if is_cancelled():
             raise asyncio.CancelledError from error
         raise _unreachable(url, error) from error
-    if _is_cancelled():
+    if is_cancelled():
         raise asyncio.CancelledError
 
 
@@ -231,12 +232,6 @@ def ended_for_cause(channel: aiormq.Channel) -> bool:
     if isinstance(cause, ConnectionClosed):
         return type(cause) is not ConnectionClosed
     return isinstance(cause, Exception) and not isinstance(cause, OSError | MemoryError)
-
-
-def _is_cancelled() -> bool:
-    """Return whether somebody has asked the present task to end."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 def describe(error: BaseException) -> str:

@@ -21,6 +21,10 @@ from bridge.core.publish import Outcome
 _Confirm = commands.Basic.Ack | commands.Basic.Nack
 
 
+# Python 3.11 calls a function to look up a member of an enum: too slow for every confirm.
+_CONFIRMED = Outcome.CONFIRMED
+
+
 class Owner(Protocol):
     """Who is told, in the order of the wire."""
 
@@ -75,7 +79,7 @@ class Incoming:
         try:
             match frame:
                 case commands.Basic.Ack():
-                    self._on_confirm(frame, Outcome.CONFIRMED)
+                    self._on_confirm(frame, _CONFIRMED)
                 case commands.Basic.Nack():
                     self._on_confirm(frame, Outcome.REFUSED)
                 case commands.Basic.Return():

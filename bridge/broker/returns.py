@@ -7,14 +7,18 @@ changed counts first.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
+import structlog
 from pamqp import commands
 from pamqp.body import ContentBody
 from pamqp.header import ContentHeader
 
 from bridge.core.message import UNROUTED, Message, unrouted_message
-from bridge.core.publish import Publish
+from bridge.core.publish import Publish, Stage
+from bridge.sampling import Sampled, note_events
+
+log = structlog.get_logger()
 
 
 class Return:
@@ -47,7 +51,7 @@ class Return:
         """
         near: list[Publish] = []
         for tag, publish in in_flight.items():
-            if publish.returned or tag > up_to or not self._is_to_place_of(publish):
+            if publish.stage.is_returned or tag > up_to or not self._is_to_place_of(publish):
                 continue
             if self._has_content_of(publish) and self._has_headers_of(publish):
                 return publish
@@ -61,7 +65,7 @@ class Return:
 
     def _is_to_place_of(self, publish: Publish) -> bool:
         method, message = self._method, publish.message
-        exchange = UNROUTED if publish.rerouted else message.exchange
+        exchange = UNROUTED if publish.stage.is_copy else message.exchange
         return method.routing_key == message.routing_key and method.exchange == exchange
 
     def _has_content_of(self, publish: Publish) -> bool:
@@ -81,4 +85,21 @@ class Return:
 
 
 def _sent(publish: Publish) -> Message:
-    return unrouted_message(publish.message) if publish.rerouted else publish.message
+    return unrouted_message(publish.message) if publish.stage.is_copy else publish.message
+
+
+class Unrouted:
+    """The way out for returned messages: ``superoffice.unrouted``, if it was verified."""
+
+    def __init__(self, is_verified: Callable[[str], bool]) -> None:
+        self._is_verified = is_verified
+        self._lines = Sampled(note_events)
+
+    def accepts(self, publish: Publish) -> bool:
+        """Return whether a copy of a returned message may be sent; log it if not."""
+        if publish.stage is Stage.RETURNED and self._is_verified(UNROUTED):
+            return True
+        if self._lines.lets("unrouted_refused"):
+            event_id = publish.message.message_id
+            log.error("unrouted_refused", event_id=event_id, exchange=UNROUTED)
+        return False

@@ -5,26 +5,54 @@ from __future__ import annotations
 import io
 import os
 import sys
+from collections.abc import Iterator, Mapping
+from importlib import import_module
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from bridge import __version__, log
-from bridge.cli import contract, output, parked, spool, topology
-from bridge.cli.check import check
-from bridge.cli.dev import dev
-from bridge.cli.errors import EXIT_CODES, PIPE_CLOSED, OutputClosed, exit_code, lines
-from bridge.cli.health import health
-from bridge.cli.listen import listen
+from bridge.cli import commands, output
+from bridge.cli.errors import EXIT_CODES, PIPE_CLOSED, OutputClosed, lines
 from bridge.cli.runtime import end_in_time
-from bridge.cli.send import send
-from bridge.cli.serve import serve
 from bridge.core.errors import BridgeError
+
+
+class _OnDemand(Mapping[str, Any]):
+    """The commands by name. A command's module is imported when somebody asks for the command.
+
+    So ``bridge serve`` starts without what only the other commands need.
+    """
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in commands.NAMES:
+            raise KeyError(name)
+        return _load(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(commands.NAMES)
+
+    def __len__(self) -> int:
+        return len(commands.NAMES)
+
+
+def _load(name: str) -> Any:
+    """Import a command: either a function of this name or, if it has subcommands, its ``app``."""
+    module = import_module(f"{commands.__name__}.{name}")
+    parent = typer.Typer(add_completion=False, rich_markup_mode=app.rich_markup_mode)
+    if subcommands := getattr(module, "app", None):
+        parent.add_typer(subcommands, name=name)
+    else:
+        parent.command(name)(getattr(module, name))
+    return typer.main.get_group(parent).commands[name]
 
 
 class Commands(TyperGroup):
     """Turns the bridge's errors into lines on standard error and an exit code."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**{**attributes, "commands": _OnDemand()})
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
@@ -33,7 +61,7 @@ class Commands(TyperGroup):
         except BridgeError as error:
             for line in lines(error):
                 output.notice(f"error: {line}")
-            raise typer.Exit(exit_code(error)) from error
+            raise typer.Exit(error.exit_code) from error
         except OutputClosed:
             raise typer.Exit(PIPE_CLOSED) from None
 
@@ -47,12 +75,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,  # they would show local variables, and so secrets
 )
-for command in (serve, dev, check, health, send, listen):
-    app.command()(command)
-app.add_typer(topology.app, name="topology")
-app.add_typer(parked.app, name="parked")
-app.add_typer(spool.app, name="spool")
-app.add_typer(contract.app, name="contract")
 
 
 def _version(wanted: bool) -> None:

@@ -17,12 +17,12 @@ import typer
 from yarl import URL
 
 from bridge.cli import output
+from bridge.cli.deadline import read_in_time
 from bridge.cli.errors import Unavailable
-from bridge.cli.patience import in_time
 from bridge.settings import Settings, load
 
 DEV_FILE = Path("var/dev.json")
-"""What a running ``bridge dev`` says about itself, relative to the working directory."""
+"""File in which a running ``bridge dev`` describes itself, relative to the working directory."""
 
 URLS = "BRIDGE_BROKER__URLS"
 SECRET = "SUPEROFFICE_SECRET"  # noqa: S105 - the name of a variable
@@ -41,7 +41,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for progra
 
 @dataclass(frozen=True, slots=True)
 class Development:
-    """A running ``bridge dev``; the URLs hold credentials."""
+    """A running ``bridge dev``; its URLs hold credentials."""
 
     pid: int
     url: str
@@ -51,7 +51,7 @@ class Development:
     secret: str | None
 
     def environ(self) -> dict[str, str]:
-        """Return the variables that stand for it."""
+        """Return the variables that make a command use it."""
         public, admin = URL(self.url), URL(self.admin_url)
         secret = {} if self.secret is None else {SECRET: self.secret}
         return {
@@ -80,7 +80,7 @@ def load_settings(
     config: Path | None, environ: Mapping[str, str] = os.environ, *, secrets: bool = True
 ) -> Settings:
     """Load the settings and print warnings; raises ``ConfigInvalid``."""
-    loaded = in_time(partial(load, config, environ, secrets=secrets))
+    loaded = read_in_time(partial(load, config, environ, secrets=secrets))
     for warning in loaded.warnings:
         output.notice(f"warning: {warning}")
     return loaded.settings
@@ -89,18 +89,17 @@ def load_settings(
 def client_settings(config: Path | None) -> Settings:
     """Load the settings of a command that talks to a bridge or a broker.
 
-    Unless a file is named, a running ``bridge dev`` stands in for what the environment leaves
-    open.
+    Unless a file is named, a running ``bridge dev`` completes the environment.
     """
     development = None if config else running_development()
     return load_settings(config, _behind(os.environ, development))
 
 
 def broker_settings(config: Path | None, url: str | None, *, secrets: bool = True) -> Settings:
-    """Load the settings of a command that needs at most a broker, at this URL if one is named.
+    """Load the settings of a command that needs a broker but no bridge, perhaps at this URL.
 
-    It needs no ``SUPEROFFICE_SECRET``: what stands for it signs and verifies nothing. Without
-    ``secrets`` no secret and no certificate needs to be here.
+    The command needs no ``SUPEROFFICE_SECRET``, so a placeholder will do: nothing is signed or
+    verified with it. With ``secrets=False`` no other secret or certificate has to exist either.
     """
     if url is None:
         development = None if config else running_development()
@@ -113,37 +112,37 @@ def broker_settings(config: Path | None, url: str | None, *, secrets: bool = Tru
 
 
 def running_development() -> Development | None:
-    """Return the ``bridge dev`` of this directory, if it runs: it holds a lock on its file."""
+    """Return the ``bridge dev`` of this directory if it runs, which its lock on the file shows."""
     try:
         with DEV_FILE.open() as file:
             with suppress(BlockingIOError):
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                return None  # nobody holds it: left behind by one that was killed
+                return None  # no process holds the lock: it was killed and left its file behind
             return Development(**json.load(file))
     except (OSError, ValueError, TypeError):
         return None
 
 
 @contextmanager
-def announced(development: Development) -> Iterator[None]:
-    """Let the commands in this directory find a running ``bridge dev``; the first one counts."""
+def announce(development: Development) -> Iterator[None]:
+    """Let the commands in this directory find this ``bridge dev``, unless they have another."""
     if other := running_development():
         output.notice(f"send, listen and the others go to the bridge dev with pid {other.pid}")
         yield
         return
-    with _written(json.dumps(asdict(development))):
+    with _locked_file(json.dumps(asdict(development))):
         try:
             yield
         finally:
             DEV_FILE.unlink(missing_ok=True)
 
 
-def _written(text: str) -> TextIO:
-    """Put a file in the place of ``DEV_FILE``, at once and locked, and return it open."""
+def _locked_file(text: str) -> TextIO:
+    """Replace ``DEV_FILE`` atomically by a locked file with this text, and return it open."""
     try:
         DEV_FILE.parent.mkdir(parents=True, exist_ok=True)
         new, path = tempfile.mkstemp(prefix=f"{DEV_FILE.name}.", dir=DEV_FILE.parent)  # mode 0600
-        file = open(new, "w")  # noqa: SIM115  # whoever asked for it closes it
+        file = open(new, "w")  # noqa: SIM115  # the caller closes it
         fcntl.flock(file, fcntl.LOCK_EX)
         file.write(text)
         file.flush()
@@ -155,21 +154,24 @@ def _written(text: str) -> TextIO:
 
 
 def overlaid(environ: Mapping[str, str], variables: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment with these variables in place of any that say the same.
+    """Return the environment with these variables, which replace those of the same name.
 
-    BRIDGE_ variables may be written in either case.
+    The name of a BRIDGE_ variable may be in either case.
     """
     kept = {name: value for name, value in environ.items() if name.upper() not in variables}
     return {**kept, **variables}
 
 
 def is_set(environ: Mapping[str, str], variable: str) -> bool:
-    """Return whether the environment sets a BRIDGE_ variable, in either case, to something."""
+    """Return whether the environment has a BRIDGE_ variable, in either case, that is not empty."""
     return any(name.upper() == variable and value for name, value in environ.items())
 
 
 def _behind(environ: Mapping[str, str], development: Development | None) -> Mapping[str, str]:
-    """Return the environment, completed where it says nothing by a running ``bridge dev``."""
+    """Return the environment, completed by the variables of a running ``bridge dev``.
+
+    A broker comes whole from one place: URL, user and password belong together.
+    """
     if development is None:
         return environ
     missing = {

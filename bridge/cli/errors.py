@@ -1,4 +1,4 @@
-"""How a command fails, and what it tells the shell."""
+"""How a command fails: its own errors, the words for people, and what the exit codes mean."""
 
 from __future__ import annotations
 
@@ -6,19 +6,14 @@ from collections.abc import Sequence
 
 from bridge.broker.topology import Mismatch
 from bridge.core.errors import (
+    EXIT_AGAIN,
+    EXIT_UNAVAILABLE,
     BridgeError,
     BrokerUnreachable,
-    CertificateUnusable,
     ConfigInvalid,
     TopologyMismatch,
 )
-from bridge.dev.rabbitmq import RabbitMQFailed, RabbitMQNotInstalled
-from bridge.spool import SpoolDamaged, SpoolHung, SpoolLocked, SpoolUnavailable, SpoolUnusable
 
-NO = 1
-UNAVAILABLE = 69  # EX_UNAVAILABLE of <sysexits.h>
-AGAIN = 75  # EX_TEMPFAIL of <sysexits.h>
-CONFIG = 78  # EX_CONFIG of <sysexits.h>
 PIPE_CLOSED = 141  # what a shell reports of a program that SIGPIPE ended
 
 EXIT_CODES = (
@@ -42,33 +37,24 @@ class CommandFailed(BridgeError):
 class Unavailable(BridgeError):
     """Something that the command needs is not there."""
 
+    exit_code = EXIT_UNAVAILABLE
+
 
 class Unread(BridgeError):
     """A file of the configuration does not come from its disk, or its pipe."""
 
+    exit_code = EXIT_AGAIN
+
 
 class OutputClosed(Exception):
-    """Nobody reads our standard output any more.
+    """The reader of our standard output has closed the pipe.
 
-    Not an OSError: those are taken for errors of the broker's connection.
+    This is no OSError: ``broker_errors`` would take one for an error of the broker's connection.
     """
 
 
-def exit_code(error: BridgeError) -> int:
-    """Return the exit code of a command that failed with this error."""
-    match error:
-        case ConfigInvalid() | CertificateUnusable() | SpoolUnusable():
-            return CONFIG
-        case SpoolLocked() | SpoolDamaged() | SpoolHung() | SpoolUnavailable() | Unread():
-            return AGAIN
-        case BrokerUnreachable() | Unavailable() | RabbitMQNotInstalled() | RabbitMQFailed():
-            return UNAVAILABLE
-        case _:
-            return NO
-
-
 def lines(error: BridgeError) -> list[str]:
-    """Return the error as lines for people: each problem of a configuration is one."""
+    """Return the error as lines for people; each problem of a configuration has its own line."""
     match error:
         case ConfigInvalid():
             return [str(problem) for problem in error.problems]
@@ -79,7 +65,7 @@ def lines(error: BridgeError) -> list[str]:
 
 
 def mismatched(mismatches: Sequence[Mismatch]) -> TopologyMismatch:
-    """Build the error for what is missing or different, one line for each and the remedy."""
+    """Build the error for objects that are missing or different: a line for each, and a remedy."""
     remedy = (
         "`bridge topology apply` declares what is missing; what is different has to be deleted in"
         " RabbitMQ first, or the configuration adapted to it"

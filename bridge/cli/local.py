@@ -1,4 +1,4 @@
-"""Settings for a bridge of this machine only."""
+"""Settings for a bridge that only this machine can reach."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LOOPBACK = "127.0.0.1"
 
 
 def local_environ(environ: Mapping[str, str], broker: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment for a bridge on the loopback interface, with a secret."""
+    """Return the environment for a bridge on the loopback interface, with a random secret."""
     variables = {
         **broker,
         "BRIDGE_SERVER__HOST": LOOPBACK,
@@ -27,7 +27,7 @@ def local_environ(environ: Mapping[str, str], broker: Mapping[str, str]) -> dict
 
 
 def on_free_ports(settings: Settings) -> Settings:
-    """Move ports that are busy to the next free ones, and say so."""
+    """Replace busy ports by the next free ones, and print which."""
     server = settings.server
     public = _free(server.port, others={server.admin_port} - {server.port})
     admin = _free(server.admin_port, others={public})

@@ -1,4 +1,4 @@
-"""What commands print: for people on a terminal, tab-separated without one, JSON for programs."""
+"""The output of commands: tables on a terminal, tabs without one, JSON for programs."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def line(text: str, *, style: str = "") -> None:
 
 
 def notice(text: str) -> None:
-    """Tell people something beside the output proper, on standard error."""
-    with suppress(OSError):  # it must not become the reason for which a command fails
+    """Print a line for people to standard error, beside the output proper."""
+    with suppress(OSError):  # a notice that cannot be printed must not fail the command
         print(text, file=sys.stderr, flush=True)
 
 
@@ -72,7 +72,7 @@ def progress(*columns: ProgressColumn, stream: TextIO, shown: bool = True) -> Pr
 
 @contextmanager
 def waiting(text: str) -> Iterator[None]:
-    """Show that something takes its time; on a terminal with seconds that count."""
+    """Show that something takes its time, with a clock if there is a terminal."""
     if not is_terminal():
         line(f"{text} ...")
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
@@ -82,7 +82,7 @@ def waiting(text: str) -> Iterator[None]:
 
 
 def printable(text: str) -> str:
-    """Return the text on one line, with nothing in it that a terminal would obey."""
+    """Return the text on one line, with control characters escaped: a terminal would obey them."""
     return _CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
@@ -105,7 +105,7 @@ def _write(text: str) -> None:
 
 
 def _plain(value: object) -> Any:
-    """Return what JSON has no form for as text: AMQP headers may hold bytes and times."""
+    """Return a value that JSON cannot hold as text: AMQP headers may have bytes and times."""
     if isinstance(value, bytes | bytearray):
         return bytes(value).decode(errors="backslashreplace")
     return str(value)

@@ -18,7 +18,7 @@ import uvloop
 
 from bridge import log
 from bridge.cli import output
-from bridge.cli.errors import PIPE_CLOSED, OutputClosed, exit_code, lines
+from bridge.cli.errors import PIPE_CLOSED, OutputClosed, lines
 from bridge.core.errors import BridgeError
 
 _Result = TypeVar("_Result")
@@ -26,11 +26,11 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _Main = Coroutine[Any, Any, _Result]
 
 _END_SECONDS = 2.0
-"""For the end of the loop, when all else has ended. Only threads can still hold it up: one looks up
-a name that no server answers for, another reads a file of a disk that hangs."""
+"""How long the loop may take to end when all else has ended. Only threads can hold it up: one that
+looks up a name which no server answers for, or one that reads a file from a disk that hangs."""
 
 _TELL_SECONDS = 1.0
-"""For the last words, which a reader that stands still does not take."""
+"""How long the last words may take to print: the pipe may be full and its reader asleep."""
 
 
 def run(main: _Main[_Result]) -> _Result:
@@ -39,9 +39,9 @@ def run(main: _Main[_Result]) -> _Result:
         try:
             return runner.run(main)
         finally:
-            # Whoever is in the middle of a TLS handshake is nobody's connection yet and ends with
-            # the loop. uvloop warns of each first, and where a warning is an error (-W error) it
-            # leaves the rest undone: the end would hang, and then fail with EBUSY.
+            # A client in the middle of a TLS handshake belongs to no server yet: its socket ends
+            # with the loop. uvloop warns of each such socket, and where a warning is an error
+            # (-W error) it stops closing the others: the loop would hang and then fail with EBUSY.
             warnings.simplefilter("ignore", ResourceWarning)
 
 
@@ -54,10 +54,10 @@ def run_until_stopped(
 ) -> _Result | None:
     """Run the coroutine, or cancel it and return None once INT, TERM or HUP arrives.
 
-    It is stopped as well when standard output is a pipe that nobody reads any more, unless
-    ``unread_ends`` is false, and then ``OutputClosed`` is raised. Whatever comes while it cleans up
-    changes nothing. With ``on_hangup`` HUP calls that instead, unless it was our terminal that hung
-    up. ``stopped`` is the exit code that the command has when it is stopped.
+    A pipe on standard output whose reader has gone stops the coroutine too, and ``OutputClosed`` is
+    raised, unless ``unread_ends`` is false. Further signals are ignored while it cleans up. With
+    ``on_hangup`` HUP calls that instead, unless it was our own terminal that hung up. ``stopped``
+    is the exit code of a command that a signal has stopped.
     """
     with ExitStack() as stack:
 
@@ -68,7 +68,7 @@ def run_until_stopped(
 
 
 def end_in_time(code: int) -> None:
-    """Exit soon, even if the interpreter waits for a thread at its own end."""
+    """Exit soon, even if the interpreter waits for a thread before it ends."""
     _in_time(os._exit, code)
 
 
@@ -80,19 +80,19 @@ def _in_time(leave: Callable[..., None], *how: object) -> threading.Timer:
 
 
 def _leave(error: BaseException | None, stopped: int) -> None:
-    """Exit as the command would, which threads keep from it."""
+    """Exit with the code that the command would have, if no thread held it up."""
     if isinstance(error, BridgeError):
-        _exit(exit_code(error), [f"error: {line}" for line in lines(error)])
+        _exit(error.exit_code, [f"error: {line}" for line in lines(error)])
     _exit(PIPE_CLOSED if error else stopped)
 
 
 def _exit(code: int, last_words: Sequence[str] = ()) -> NoReturn:
-    """Exit at once, whatever threads do; say why if somebody reads it."""
+    """Exit at once, whatever threads do; print the last words if somebody reads them."""
     try:
         telling = threading.Thread(target=_tell, args=(last_words,), daemon=True)
         telling.start()
         telling.join(_TELL_SECONDS)
-    finally:  # there may be no thread to be had
+    finally:  # the system may refuse another thread
         os._exit(code)
 
 
@@ -142,7 +142,7 @@ def _on_signals(stop: Callable[[], None]) -> None:
 
 
 def _on_hangup(act: Callable[[], None], stop: Callable[[], None]) -> None:
-    """Act on HUP; stop when it came because the terminal that we wrote to is gone."""
+    """Call ``act`` on HUP, or ``stop`` if it came because the terminal we write to is gone."""
     had_terminal = _has_terminal()
 
     def handle() -> None:
@@ -158,17 +158,17 @@ def _has_terminal() -> bool:
 
 
 def _ignore_signals() -> None:
-    """Keep impatience from interrupting the cleanup, or the interpreter's own end.
+    """Ignore signals from now on: a second Ctrl-C must not interrupt the cleanup.
 
-    The loop keeps its handlers, which nothing calls any more: to remove one would let the default
-    action, death, in for a moment.
+    The loop keeps its handlers, although nothing calls them any more. Removing one would restore
+    the default action for a moment, and that is to die.
     """
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 
 def _on_closed_output(stop: Callable[[], None]) -> None:
-    """Call ``stop`` when the reader of our output ends, not only when we next write."""
+    """Call ``stop`` as soon as the reader of our output has gone, not only at our next write."""
     with suppress(OSError, ValueError):
         output = sys.stdout.fileno()
         if stat.S_ISFIFO(os.fstat(output).st_mode):
@@ -178,15 +178,15 @@ def _on_closed_output(stop: Callable[[], None]) -> None:
 
 def _watch(output: int, loop: asyncio.AbstractEventLoop, stop: Callable[[], None]) -> None:
     poll = select.poll()
-    poll.register(output, 0)  # an error is always reported
+    poll.register(output, 0)  # no event but an error, which poll always reports
     poll.poll()
-    with suppress(RuntimeError):  # the loop is closed already
+    with suppress(RuntimeError):  # the loop has closed meanwhile
         loop.call_soon_threadsafe(stop)
 
 
 @asynccontextmanager
 async def task_group() -> AsyncIterator[asyncio.TaskGroup]:
-    """Open a task group that raises the first error itself, not a group of errors."""
+    """Open a task group that raises its first error alone, not a group of errors."""
     try:
         async with asyncio.TaskGroup() as tasks:
             yield tasks
@@ -195,8 +195,8 @@ async def task_group() -> AsyncIterator[asyncio.TaskGroup]:
 
 
 @asynccontextmanager
-async def beside(work: _Main[None]) -> AsyncIterator[None]:
-    """Run work beside the block and end it with the block; an error of either ends both."""
+async def run_beside(work: _Main[None]) -> AsyncIterator[None]:
+    """Run ``work`` beside the block and cancel it at the end; an error of either ends both."""
     async with task_group() as tasks:
         task = tasks.create_task(work)
         yield

@@ -9,13 +9,13 @@ from typing import Any, Final
 from bridge.settings import EndpointSettings, Settings
 from bridge.web.answers import (
     ACCEPTED,
-    ADMIN,
-    OF_THE_SERVER,
+    ADMIN_REJECTIONS,
     PROBLEM,
-    REFUSALS,
+    REJECTIONS,
+    SERVER_REJECTIONS,
     TITLES,
     UNREADABLE,
-    Refusal,
+    Rejection,
 )
 
 
@@ -69,7 +69,7 @@ def closed(members: Mapping[str, Any]) -> dict[str, Any]:
 
 def of_webhook(endpoint: EndpointSettings) -> dict[str, Any]:
     """Return the answers to a webhook, by status."""
-    refusals = {**REFUSALS, **OF_THE_SERVER}
+    refusals = {**REJECTIONS, **SERVER_REJECTIONS}
     never = {404, 405, 401, 429} if endpoint.allow_unsigned else {404, 405}
     statuses = sorted({refusal.status for refusal in refusals.values()} - never)
     return {"200": _reference("Accepted"), **_references(statuses)}
@@ -80,13 +80,13 @@ def of_page(*reasons: str) -> dict[str, Any]:
 
     ``reasons`` are those of the listener that can come in addition to those of any server.
     """
-    refusals = [*OF_THE_SERVER.values(), *(ADMIN[reason] for reason in reasons)]
+    refusals = [*SERVER_REJECTIONS.values(), *(ADMIN_REJECTIONS[reason] for reason in reasons)]
     return _references(sorted(refusal.status for refusal in refusals), prefix=_ADMIN)
 
 
 def or_busy(answer: Mapping[str, Any]) -> dict[str, Any]:
     """Return an answer of a page with 503, or what the server itself answers with 503."""
-    own = {reason: one for reason, one in OF_THE_SERVER.items() if one.status == 503}
+    own = {reason: one for reason, one in SERVER_REJECTIONS.items() if one.status == 503}
     busy = _response(own, {})
     headers = {name: header | {"required": False} for name, header in busy["headers"].items()}
     return {
@@ -117,8 +117,8 @@ def shared(settings: Settings, *, pages: Iterable[str]) -> dict[str, Any]:
     }
     return {
         "Accepted": _accepted(),
-        **_by_status({**REFUSALS, **OF_THE_SERVER}, values, prefix=""),
-        **_by_status({**ADMIN, **OF_THE_SERVER}, values, prefix=_ADMIN),
+        **_by_status({**REJECTIONS, **SERVER_REJECTIONS}, values, prefix=""),
+        **_by_status({**ADMIN_REJECTIONS, **SERVER_REJECTIONS}, values, prefix=_ADMIN),
     }
 
 
@@ -138,7 +138,7 @@ def _accepted() -> dict[str, Any]:
 
 
 def _by_status(
-    refusals: Mapping[str, Refusal], values: Mapping[str, Any], *, prefix: str
+    refusals: Mapping[str, Rejection], values: Mapping[str, Any], *, prefix: str
 ) -> dict[str, Any]:
     ordered = sorted(refusals.items(), key=lambda item: item[1].status)
     return {
@@ -147,7 +147,7 @@ def _by_status(
     }
 
 
-def _response(refusals: Mapping[str, Refusal], values: Mapping[str, Any]) -> dict[str, Any]:
+def _response(refusals: Mapping[str, Rejection], values: Mapping[str, Any]) -> dict[str, Any]:
     examples = {reason: {"value": one.problem(**values)} for reason, one in refusals.items()}
     return {
         "description": _list({reason: one.when for reason, one in refusals.items()}),
@@ -161,7 +161,7 @@ def _response(refusals: Mapping[str, Refusal], values: Mapping[str, Any]) -> dic
     }
 
 
-def _headers(refusals: Sequence[Refusal]) -> dict[str, Any]:
+def _headers(refusals: Sequence[Rejection]) -> dict[str, Any]:
     """Return the headers of some of the refusals; one that all of them have is required."""
     all_given = [{**one.headers, **(_CLOSE if one.close else {})} for one in refusals]
     names = dict.fromkeys(name for given in all_given for name in given)

@@ -22,10 +22,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar, Final
+
+EXIT_NO: Final = 1
+EXIT_UNAVAILABLE: Final = 69  # EX_UNAVAILABLE of <sysexits.h>
+EXIT_AGAIN: Final = 75  # EX_TEMPFAIL of <sysexits.h>
+EXIT_CONFIG: Final = 78  # EX_CONFIG of <sysexits.h>
 
 
 class BridgeError(Exception):
     """The bridge could not do what it was asked."""
+
+    exit_code: ClassVar[int] = EXIT_NO
+    """What a command that ends of this error tells the shell."""
 
     def __str__(self) -> str:
         """Return the given message, or the first line of the class's docstring."""
@@ -108,6 +117,8 @@ class Problem:
 class ConfigInvalid(BridgeError):
     """The configuration cannot be used."""
 
+    exit_code = EXIT_CONFIG
+
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__("\n".join(str(problem) for problem in problems))
         self.problems = tuple(problems)
@@ -115,6 +126,8 @@ class ConfigInvalid(BridgeError):
 
 class CertificateUnusable(BridgeError):
     """A certificate or a key cannot be used; ``file`` is where it should be."""
+
+    exit_code = EXIT_CONFIG
 
     def __init__(self, file: str, allowed: str) -> None:
         super().__init__(allowed)
@@ -127,6 +140,8 @@ class BrokerError(BridgeError):
 
 class BrokerUnreachable(BrokerError):
     """No connection to RabbitMQ."""
+
+    exit_code = EXIT_UNAVAILABLE
 
 
 class NoRoom(BrokerUnreachable):

@@ -27,13 +27,47 @@ class Outcome(Enum):
     UNKNOWN = "unknown"
     """Published, but neither confirmed nor refused in time; it may be in its queue."""
 
-    AWAY = "unavailable"
+    NOT_SENT = "unavailable"
     """Not published: the broker, or the message's exchange, is not to be had now."""
 
     @property
-    def accepted(self) -> bool:
+    def is_with_broker(self) -> bool:
         """Return whether the broker has taken responsibility for the message."""
         return self in (Outcome.CONFIRMED, Outcome.UNROUTED)
+
+
+class Stage(Enum):
+    """How far a publish has come. One that no queue is bound for passes through several stages."""
+
+    SENT = "sent"
+    """On its way to its exchange. The broker's confirm settles it."""
+
+    RETURNED = "returned"
+    """The broker has returned it (``basic.return``). When that is confirmed, a copy is sent."""
+
+    COPY = "copy"
+    """The copy is on its way to ``superoffice.unrouted``. The confirm of the copy settles it."""
+
+    COPY_RETURNED = "copy returned"
+    """The broker has returned the copy as well. When that is confirmed, it is refused."""
+
+    @property
+    def is_returned(self) -> bool:
+        """Return whether the broker has returned what was sent last."""
+        return self in (Stage.RETURNED, Stage.COPY_RETURNED)
+
+    @property
+    def is_copy(self) -> bool:
+        """Return whether the copy was sent."""
+        return self in (Stage.COPY, Stage.COPY_RETURNED)
+
+    def when_returned(self) -> Stage:
+        """Return the next stage when the broker returns what was sent."""
+        return {Stage.SENT: Stage.RETURNED, Stage.COPY: Stage.COPY_RETURNED}[self]
+
+
+# Python 3.11 calls a function to look up a member of an enum: too slow for every event.
+_SENT = Stage.SENT
 
 
 class Publish:
@@ -50,8 +84,7 @@ class Publish:
         "culprit",
         "message",
         "outcome",
-        "rerouted",
-        "returned",
+        "stage",
         "straggler",
         "suspect",
     )
@@ -59,8 +92,7 @@ class Publish:
     def __init__(self, message: Message) -> None:
         self.message = message
         self.outcome: Outcome | None = None
-        self.returned = False
-        self.rerouted = False
+        self.stage = _SENT
         self.suspect = False
         self.culprit = False
         self.straggler: Publish | None = None
@@ -87,7 +119,7 @@ class Publish:
             callback(self)
 
 
-class Sender(Protocol):
+class Publisher(Protocol):
     """Publishes to the broker, or says at once that it cannot."""
 
     @property
@@ -100,12 +132,12 @@ class Sender(Protocol):
         """Return the number of the connection, which every new one raises."""
         ...
 
-    def takes(self, exchange: str) -> bool:
+    def can_publish_to(self, exchange: str) -> bool:
         """Return whether an exchange may be published to."""
         ...
 
     def submit(self, message: Message) -> Publish:
-        """Put a message on the wire; one that cannot go now is settled as ``AWAY`` at once."""
+        """Put a message on the wire; one that cannot go now is settled as ``NOT_SENT`` at once."""
         ...
 
     def try_alone(self, message: Message, *, apart: bool = False) -> Publish:
@@ -122,5 +154,5 @@ class Outbox(Protocol):
     """Takes responsibility for messages."""
 
     async def deliver(self, message: Message) -> Outcome:
-        """Return ``CONFIRMED``, ``UNROUTED`` or ``SPOOLED``, or ``AWAY`` if nobody takes it."""
+        """Return ``CONFIRMED``, ``UNROUTED`` or ``SPOOLED``, or ``NOT_SENT`` if nobody takes it."""
         ...

@@ -5,8 +5,8 @@ from __future__ import annotations
 import heapq
 from itertools import count
 
-from bridge.delivery.held import Held
-from bridge.delivery.places import Aside
+from bridge.delivery.held import HeldRow
+from bridge.delivery.places import HeldPlace
 
 TRIALS_A_SECOND = 20
 """Maximum number of trials of places in a second, and of rows that were tried before: each is a
@@ -15,7 +15,7 @@ channel."""
 _AT_ONCE_SECONDS = 0.1
 """For how long that number may be made up for."""
 
-_Entry = tuple[float, int, Held | Aside]
+_Entry = tuple[float, int, HeldRow | HeldPlace]
 
 
 class _Line:
@@ -46,11 +46,11 @@ class Due:
         self._places = _Line()
         self._order = count()
 
-    def add(self, it: Held | Aside, at: float) -> None:
+    def add(self, it: HeldRow | HeldPlace, at: float) -> None:
         """Let a row or a place wait until a time."""
         heapq.heappush(self._line(it).heap, (at, next(self._order), it))
 
-    def next(self, now: float) -> Held | Aside | None:
+    def next(self, now: float) -> HeldRow | HeldPlace | None:
         """Return what is to be tried now, if there is anything, and take it out of its line."""
         lines = (self._suspects, self._rows, self._places)
         due = [(first, line) for line in lines if (first := line.first(now)) is not None]
@@ -59,12 +59,12 @@ class Due:
         _, line = min(due, key=lambda each: each[0][:2])
         return heapq.heappop(line.heap)[2]
 
-    def spend(self, it: Held | Aside, now: float) -> None:
+    def spend(self, it: HeldRow | HeldPlace, now: float) -> None:
         """Take note that a row or a place is being tried; a first trial keeps nobody back."""
         if (line := self._line(it)) is not self._suspects:
             line.spend(now)
 
-    def _line(self, it: Held | Aside) -> _Line:
-        if isinstance(it, Aside):
+    def _line(self, it: HeldRow | HeldPlace) -> _Line:
+        if isinstance(it, HeldPlace):
             return self._places
         return self._suspects if it.is_untried else self._rows

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
+from bridge.core.event import Record
 from bridge.core.message import PARKED
 from bridge.delivery.places import Place, levels
 from bridge.delivery.records import Records
@@ -21,14 +22,22 @@ SUSPECTS = 500
 """Maximum number of those that are only suspected; further ones wait on the disk, blaming nobody.
 """
 
-Key = Hashable
+
+class RowKey(NamedTuple):
+    """The key of a row that has no record, or whose record cannot be read: the row itself."""
+
+    seq: int
+
+
+HeldKey = Record | RowKey
+"""What a row is held with: no other row with the same key is published before it."""
 
 Charge = Literal["suspected", "guilty", "to be parked"]
 """Why a row is held. Nothing is known against what is suspected; only the guilty blame a place."""
 
 
 @dataclass(slots=True, eq=False)
-class Held:
+class HeldRow:
     """A row by number, and what it is held with: its record, or itself; ``size`` in bytes.
 
     ``tries`` counts refusals, ``unanswered`` how often it was published alone, and nothing was
@@ -39,7 +48,7 @@ class Held:
     """
 
     seq: int
-    key: Key
+    key: HeldKey
     place: Place
     size: int
     charge: Charge = "guilty"
@@ -66,8 +75,8 @@ class HeldRows:
     """Those that are held now."""
 
     def __init__(self) -> None:
-        self._by_key: dict[Key, Held] = {}
-        self._by_seq: dict[int, Held] = {}
+        self._by_key: dict[HeldKey, HeldRow] = {}
+        self._by_seq: dict[int, HeldRow] = {}
         self._guilty: Counter[Place] = Counter()
         self._guilty_bytes: Counter[Place] = Counter()
         self._bytes: Counter[Place] = Counter()
@@ -77,7 +86,7 @@ class HeldRows:
         """Return how many are held."""
         return len(self._by_seq)
 
-    def __iter__(self) -> Iterator[Held]:
+    def __iter__(self) -> Iterator[HeldRow]:
         """Yield those that are held."""
         return iter(self._by_seq.values())
 
@@ -95,7 +104,7 @@ class HeldRows:
         """Return whether there is room for one more that is only suspected."""
         return not self.is_full and self._suspects < SUSPECTS
 
-    def get(self, seq: int) -> Held | None:
+    def get(self, seq: int) -> HeldRow | None:
         """Return what is held of a row."""
         return self._by_seq.get(seq)
 
@@ -115,17 +124,17 @@ class HeldRows:
         """Return how many of them are held for what they did, of a key."""
         return self._guilty_bytes[place]
 
-    def add(self, held: Held) -> None:
+    def add(self, held: HeldRow) -> None:
         """Hold a row."""
         self._by_key[held.key] = self._by_seq[held.seq] = held
         self._count(held, 1)
 
-    def remove(self, held: Held) -> None:
+    def remove(self, held: HeldRow) -> None:
         """Hold it no longer."""
         del self._by_key[held.key], self._by_seq[held.seq]
         self._count(held, -1)
 
-    def condemn(self, held: Held) -> bool:
+    def condemn(self, held: HeldRow) -> bool:
         """Hold a row for what it did from now on; return whether its place has room for it."""
         if held.charge != "suspected":
             return True
@@ -135,7 +144,7 @@ class HeldRows:
         self._count(held, 1)
         return has_room
 
-    def _count(self, held: Held, sign: int) -> None:
+    def _count(self, held: HeldRow, sign: int) -> None:
         for place in levels(held.place):
             _add(self._bytes, place, sign * held.size)
         if held.charge == "suspected":

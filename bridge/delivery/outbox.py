@@ -16,11 +16,11 @@ import structlog
 
 from bridge.core.event import Record
 from bridge.core.message import Message
-from bridge.core.publish import Outcome, Publish, Sender
+from bridge.core.publish import Outcome, Publish, Publisher
 from bridge.delivery.drain import Drain
-from bridge.delivery.lines import Lines
+from bridge.delivery.fifo import FifoPerKey
 from bridge.sampling import Sampled, note_events
-from bridge.spool import Row, SpoolFull, Stored
+from bridge.spool import OnWritten, Row, SpoolFull
 
 _PRESSURE_FROM = 0.1
 """How full the spool is when answers begin to be slowed, so that it shrinks."""
@@ -48,8 +48,8 @@ class Store(Protocol):
         """Return how full it is: 0 is empty, 1 takes nothing more."""
         ...
 
-    def append(self, message: Message, *, stored: Stored) -> Row:
-        """Hand a message over; it is safe when ``stored`` is called. Raises ``SpoolFull``."""
+    def append(self, message: Message, *, on_written: OnWritten) -> Row:
+        """Hand a message over; it is safe when ``on_written`` says so. Raises ``SpoolFull``."""
         ...
 
 
@@ -68,7 +68,7 @@ class _Ticket:
     @property
     def confirmed(self) -> Outcome | None:
         outcome = self.publish.outcome if self.publish is not None else None
-        return outcome if outcome is not None and outcome.accepted else None
+        return outcome if outcome is not None and outcome.is_with_broker else None
 
     def settle(self, outcome: Outcome) -> None:
         if not self.answer.done():
@@ -78,14 +78,14 @@ class _Ticket:
 class Outbox:
     """Takes responsibility for messages: the broker's, or the disk's."""
 
-    def __init__(self, sender: Sender, spool: Store, drain: Drain, *, deadline: float) -> None:
+    def __init__(self, sender: Publisher, spool: Store, drain: Drain, *, deadline: float) -> None:
         """Take the time in seconds that the broker has to confirm a message."""
         self._sender = sender
         self._spool = spool
         self._drain = drain
         self._deadline = deadline
         self._loop = asyncio.get_running_loop()
-        self._lines: Lines[Record, _Ticket] = Lines()
+        self._fifo: FifoPerKey[Record, _Ticket] = FifoPerKey()
         self._pending: dict[_Ticket, None] = {}
         """Those with neither outcome nor place on disk, in the order of their deadlines."""
         self._timer: asyncio.TimerHandle | None = None
@@ -95,7 +95,7 @@ class Outbox:
         self._said = Sampled(note_events)
 
     async def deliver(self, message: Message) -> Outcome:
-        """Return when the message is confirmed, or on disk, or (``AWAY``) neither can take it.
+        """Return when the message is confirmed, or on disk, or (``NOT_SENT``) neither can take it.
 
         A caller that is cancelled gives up the answer, not the message.
         """
@@ -104,7 +104,7 @@ class Outbox:
         if self._timer is None:  # with nothing pending it is let go
             self._timer = self._loop.call_at(due, self._expire)
         self._pending[ticket] = None
-        if message.record is None or self._lines.enter(message.record, ticket):
+        if message.record is None or self._fifo.enter(message.record, ticket):
             self._start(ticket)
         return await ticket.answer
 
@@ -133,13 +133,13 @@ class Outbox:
 
     def _settled(self, ticket: _Ticket, publish: Publish) -> None:
         assert publish.outcome is not None  # noqa: S101  # it is settled
-        if not publish.outcome.accepted:
+        if not publish.outcome.is_with_broker:
             self._spill(ticket)
             return
         del self._pending[ticket]
         ticket.settle(publish.outcome)
         record = ticket.message.record
-        if record is not None and (following := self._lines.next(record)) is not None:
+        if record is not None and (following := self._fifo.next(record)) is not None:
             self._start(following)
 
     def _expire(self) -> None:
@@ -161,7 +161,7 @@ class Outbox:
         if ticket.publish is not None:
             ticket.publish.on_settled(None)  # from here on it is the drain's
         record = ticket.message.record
-        followers = [] if record is None else self._lines.close(record)
+        followers = [] if record is None else self._fifo.close(record)
         for each in (ticket, *followers):
             del self._pending[each]
             self._store(each)
@@ -170,11 +170,11 @@ class Outbox:
         """Tell a sender to try again because of an error nobody expected; its record goes on."""
         log.error("request_failed", exc_info=error)
         self._pending.pop(ticket, None)
-        ticket.settle(Outcome.AWAY)
+        ticket.settle(Outcome.NOT_SENT)
         record = ticket.message.record
-        if record is None or record not in self._lines:
+        if record is None or record not in self._fifo:
             return
-        if (following := self._lines.next(record)) is not None:
+        if (following := self._fifo.next(record)) is not None:
             self._start(following)
 
     def _store(self, ticket: _Ticket) -> None:
@@ -184,19 +184,19 @@ class Outbox:
             if self._said.lets("spool_write_failed"):
                 log.error("spool_write_failed", error=f"{type(error).__name__}: {error}", events=1)
             if ticket not in self._storing:  # else the disk's own answer is still to come
-                ticket.settle(Outcome.AWAY)
+                ticket.settle(Outcome.NOT_SENT)
 
     def _keep(self, ticket: _Ticket) -> None:
         if not self._drain.has_room_for(ticket.message):
-            ticket.settle(Outcome.AWAY)
+            ticket.settle(Outcome.NOT_SENT)
             return
         try:
-            row = self._spool.append(ticket.message, stored=partial(self._stored, ticket))
+            row = self._spool.append(ticket.message, on_written=partial(self._stored, ticket))
         except SpoolFull:
-            ticket.settle(Outcome.AWAY)
+            ticket.settle(Outcome.NOT_SENT)
             return
         self._storing[ticket] = None
-        self._drain.take(row, ticket.publish)
+        self._drain.adopt(row, ticket.publish)
         if self._look is None:
             self._look = self._loop.call_later(COMMIT_SECONDS, self._give_up_on_the_disk)
 
@@ -205,7 +205,7 @@ class Outbox:
         late = self._loop.time() - COMMIT_SECONDS
         for ticket in [each for each in self._storing if each.due <= late]:
             del self._storing[ticket]
-            ticket.settle(ticket.confirmed or Outcome.AWAY)
+            ticket.settle(ticket.confirmed or Outcome.NOT_SENT)
         self._look = None
         if self._storing:
             self._look = self._loop.call_later(COMMIT_SECONDS / 2, self._give_up_on_the_disk)
@@ -213,13 +213,13 @@ class Outbox:
     def _stored(self, ticket: _Ticket, row: Row, refusal: SpoolFull | None) -> None:
         self._storing.pop(ticket, None)
         try:
-            self._drain.stored(row) if refusal is None else self._drain.drop(row)
+            self._drain.spooled(row) if refusal is None else self._drain.not_spooled(row)
         finally:  # the disk has it or not, whatever the drain makes of that
             self._answer(ticket, refusal)
 
     def _answer(self, ticket: _Ticket, refusal: SpoolFull | None) -> None:
         if refusal is not None:
-            ticket.settle(ticket.confirmed or Outcome.AWAY)
+            ticket.settle(ticket.confirmed or Outcome.NOT_SENT)
         elif (pause := self._pause(ticket)) > 0:
             self._loop.call_later(pause, ticket.settle, Outcome.SPOOLED)
         else:

@@ -23,7 +23,7 @@ class Tally:
         self, row: Row, outcome: Outcome | None, *, park_as: str | None = None, late: bool = False
     ) -> None:
         """Count a row that was taken: where its route leads, or as parked; or after its time."""
-        if outcome is None or not outcome.accepted:
+        if outcome is None or not outcome.is_with_broker:
             return
         event_id = row.message.message_id
         if park_as is None:
@@ -40,6 +40,11 @@ class Tally:
     def lets(self, action: str) -> bool:
         """Count a line of the log; return whether there is room for it."""
         return self._lines.lets(action)
+
+    def rows_gone(self, events: int) -> None:
+        """Say that another program has deleted rows."""
+        if self._lines.lets("spool_rows_gone"):
+            log.error("spool_rows_gone", events=events)
 
     def unreadable(self, row: Row) -> None:
         """Say what is wrong with a row."""

@@ -25,7 +25,7 @@ from pathlib import Path
 from tempfile import gettempdir
 from typing import Any, Self, TypeVar
 
-from bridge.core.errors import BridgeError
+from bridge.core.errors import EXIT_UNAVAILABLE, BridgeError
 from bridge.dev.home import (
     LOOPBACK,
     ClusterIdentity,
@@ -52,9 +52,13 @@ T = TypeVar("T")
 class RabbitMQNotInstalled(BridgeError):
     """RabbitMQ is not installed: `apt-get install rabbitmq-server`, or `make run`, which does."""
 
+    exit_code = EXIT_UNAVAILABLE
+
 
 class RabbitMQFailed(BridgeError):
     """The private RabbitMQ node did not do what it was asked."""
+
+    exit_code = EXIT_UNAVAILABLE
 
 
 class _PortTaken(RabbitMQFailed):

@@ -13,12 +13,12 @@ from typing import TypeVar
 
 import structlog
 
-from bridge.aio import on_a_thread
+from bridge.aio import run_in_thread
 from bridge.spool.commits import connect
 from bridge.spool.errors import SpoolHung, SpoolUnavailable, SpoolUnusable
 from bridge.spool.files import Identity, Lock, Reserve, is_damage, private, suspicion, sync
-from bridge.spool.logcheck import what_is_wrong
-from bridge.spool.salvage import put_in_place, salvage
+from bridge.spool.salvage.copying import put_in_place, salvage
+from bridge.spool.salvage.walcheck import what_is_wrong
 from bridge.spool.schema import VERSION, complete, foreign, let_it_shrink, version_of
 from bridge.spool.store import TOTALS, Spool
 from bridge.spool.watch import watching
@@ -83,7 +83,7 @@ async def _on_a_thread(
     The lock must not be given up while the thread is at work on the file, nor taken after that.
     Raises ``SpoolHung`` when it takes too long then: the lock goes with the process.
     """
-    working = on_a_thread(work, name="spool-open")
+    working = run_in_thread(work, name="spool-open")
     try:
         seconds, more = 0.0, _SLOW_SECONDS
         while not (await asyncio.wait({working}, timeout=more))[0]:

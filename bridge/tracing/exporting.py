@@ -15,6 +15,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 
 from bridge import __version__
+from bridge.aio import set_within
 from bridge.core.errors import ConfigInvalid, Problem
 from bridge.tracing.parts import Traces
 
@@ -71,8 +72,5 @@ async def _aside(action: Callable[[], None], *, seconds: float) -> None:
                 loop.call_soon_threadsafe(done.set)
 
     threading.Thread(target=act, name="traces", daemon=True).start()
-    try:
-        async with asyncio.timeout(seconds):
-            await done.wait()
-    except TimeoutError:
+    if not await set_within(done, seconds):
         log.warning("traces_unsent", seconds=seconds)

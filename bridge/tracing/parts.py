@@ -15,16 +15,15 @@ from bridge.core.errors import NotAccepted, PayloadInvalid, RequestRefused
 from bridge.core.event import Delivery, Payload
 from bridge.core.identity import Identity
 from bridge.core.message import Message
-from bridge.core.publish import Outbox, Outcome, Publish, Sender
+from bridge.core.publish import Outbox, Outcome, Publish, Publisher
 from bridge.core.routing import Router
 from bridge.delivery.dedup import Dedup
 from bridge.delivery.outbox import Store
 from bridge.metrics import Metrics
-from bridge.pipeline import Answer, Endpoint, Pipeline
-from bridge.spool import Row, SpoolFull, Stored
+from bridge.pipeline import Endpoint, Pipeline, Receipt
+from bridge.spool import OnWritten, Row, SpoolFull
 from bridge.tracing import spans
-from bridge.web.http import Answer as HttpAnswer
-from bridge.web.http import Handler, JsonAnswer
+from bridge.web.responses import Handler, HttpResponse, JsonOk
 
 
 class Traces:
@@ -36,7 +35,7 @@ class Traces:
     def handler(self, handle: Handler, paths: Container[str]) -> Handler:
         """Return a handler with a span around each request; ``paths`` are the endpoints'."""
 
-        async def traced(request: web.BaseRequest) -> HttpAnswer:
+        async def traced(request: web.BaseRequest) -> HttpResponse:
             route = request.path if request.path in paths else None
             span = self._tracer.start_span(
                 spans.request_name(request, route),
@@ -52,7 +51,7 @@ class Traces:
                 except Exception:
                     spans.answered(span, 500)
                     raise
-                spans.answered(span, 200 if isinstance(answer, JsonAnswer) else answer.status)
+                spans.answered(span, 200 if isinstance(answer, JsonOk) else answer.status)
                 return answer
 
         return traced
@@ -76,7 +75,7 @@ class Traces:
         """Return a spool with a span around each message's way to the disk."""
         return _TracedStore(self._tracer, store)
 
-    def sender(self, sender: Sender) -> Sender:
+    def sender(self, sender: Publisher) -> Publisher:
         """Return a sender for the drain, with a span around each publish."""
         return _TracedSender(self._tracer, sender)
 
@@ -88,7 +87,7 @@ class _TracedPipeline(Pipeline):
         super().__init__(endpoints, **parts)
         self._tracer = tracer
 
-    async def receive(self, delivery: Delivery, *, signatures: Sequence[str]) -> Answer:
+    async def receive(self, delivery: Delivery, *, signatures: Sequence[str]) -> Receipt:
         span = get_current_span()
         span.set_attribute("superoffice_bridge.endpoint", delivery.endpoint)
         try:
@@ -156,16 +155,18 @@ class _TracedStore:
     def fullness(self) -> float:
         return self._store.fullness
 
-    def append(self, message: Message, *, stored: Stored) -> Row:
-        return self._store.append(message, stored=partial(self._stored, time_ns(), stored))
+    def append(self, message: Message, *, on_written: OnWritten) -> Row:
+        return self._store.append(message, on_written=partial(self._written, time_ns(), on_written))
 
-    def _stored(self, started: int, stored: Stored, row: Row, refusal: SpoolFull | None) -> None:
+    def _written(
+        self, started: int, on_written: OnWritten, row: Row, refusal: SpoolFull | None
+    ) -> None:
         context = spans.message_context(row.message)
         span = self._tracer.start_span("spool", context, start_time=started)
         if refusal is not None:
             spans.fail(span, type(refusal).__name__)
         span.end()
-        stored(row, refusal)
+        on_written(row, refusal)
 
 
 class _TracedSender:
@@ -174,7 +175,7 @@ class _TracedSender:
     The span is made when the outcome is there: what never went to the broker makes none.
     """
 
-    def __init__(self, tracer: Tracer, sender: Sender) -> None:
+    def __init__(self, tracer: Tracer, sender: Publisher) -> None:
         self._tracer = tracer
         self._sender = sender
 
@@ -186,8 +187,8 @@ class _TracedSender:
     def connection(self) -> int:
         return self._sender.connection
 
-    def takes(self, exchange: str) -> bool:
-        return self._sender.takes(exchange)
+    def can_publish_to(self, exchange: str) -> bool:
+        return self._sender.can_publish_to(exchange)
 
     def submit(self, message: Message) -> Publish:
         return self._traced(self._sender.submit(message))
@@ -203,7 +204,7 @@ class _TracedSender:
     def _settled(self, started: int, traced: Publish, publish: Publish) -> None:
         outcome, message = publish.outcome, publish.message
         assert outcome is not None  # noqa: S101  # it is settled
-        if outcome is not Outcome.AWAY:
+        if outcome is not Outcome.NOT_SENT:
             span = self._tracer.start_span(
                 spans.publish_name(message),
                 spans.message_context(message),

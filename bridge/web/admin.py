@@ -16,8 +16,8 @@ from aiohttp import hdrs, web
 
 from bridge.metrics import CONTENT_TYPE, Metrics
 from bridge.sampling import Sampled
-from bridge.web.answers import ADMIN
-from bridge.web.http import json_response, refuse
+from bridge.web.answers import ADMIN_REJECTIONS
+from bridge.web.responses import json_response, reject
 
 _PROBES = ("/healthz", "/readyz")
 
@@ -81,12 +81,12 @@ class Admin:
         if not trusted and request.path not in _PROBES:
             if self._refusals.lets("token"):
                 log.warning("admin_refused", remote=request.remote)
-            return refuse(ADMIN["token"])
+            return reject(ADMIN_REJECTIONS["token"])
         page, document = self._pages.get(request.path), self._named.get(request.path)
         if page is None and document is None:
-            return refuse(ADMIN["path"], pages=", ".join(self._pages))
+            return reject(ADMIN_REJECTIONS["path"], pages=", ".join(self._pages))
         if request.method not in (hdrs.METH_GET, hdrs.METH_HEAD):
-            return refuse(ADMIN["method"])
+            return reject(ADMIN_REJECTIONS["method"])
         return page(trusted) if page else await self._document(f"{document}")
 
     def _trusts(self, request: web.BaseRequest) -> bool:

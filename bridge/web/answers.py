@@ -11,7 +11,7 @@ from typing import Any, Final
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
+class Rejection:
     """An answer that is not 200.
 
     ``detail`` is what the sender is told and ``when`` what a reader of the contract is told.
@@ -73,53 +73,53 @@ _CHALLENGE = {"WWW-Authenticate": 'SuperOffice-Signature realm="webhook"'}
 _LATER = {"Retry-After": "5"}
 
 
-def _unreadable(reason: str, when: str) -> Refusal:
+def _unreadable(reason: str, when: str) -> Rejection:
     detail = f"The body is not a SuperOffice webhook: {reason}."
-    return Refusal(status=400, detail=detail, when=f"Only with `allow_unsigned`: {when}")
+    return Rejection(status=400, detail=detail, when=f"Only with `allow_unsigned`: {when}")
 
 
-def _unsigned(reason: str, when: str) -> Refusal:
+def _unsigned(reason: str, when: str) -> Rejection:
     detail = f"X-SuperOffice-Signature is {reason}."
-    return Refusal(status=401, detail=detail, when=when, headers=_CHALLENGE)
+    return Rejection(status=401, detail=detail, when=when, headers=_CHALLENGE)
 
 
-def _not_accepted(when: str) -> Refusal:
+def _not_accepted(when: str) -> Rejection:
     detail = "The event cannot be stored now; try again."
-    return Refusal(status=503, detail=detail, when=when, headers=_LATER)
+    return Rejection(status=503, detail=detail, when=when, headers=_LATER)
 
 
-REFUSALS: Final[Mapping[str, Refusal]] = {
-    "path": Refusal(
+REJECTIONS: Final[Mapping[str, Rejection]] = {
+    "path": Rejection(
         status=404,
         detail="No endpoint has this path.",
         when="No endpoint has this path; a slash more is another path.",
     ),
-    "method": Refusal(
+    "method": Rejection(
         status=405,
         detail="Webhooks are sent with POST.",
         when="Not a POST.",
         headers={"Allow": "POST"},
     ),
-    "encoding": Refusal(
+    "encoding": Rejection(
         status=415,
         detail="Send the body without Content-Encoding: the signature covers its bytes.",
         when="Content-Encoding other than `identity`: the signature covers the bytes of the wire.",
         headers={"Accept-Encoding": "identity"},
         close=True,
     ),
-    "size": Refusal(
+    "size": Rejection(
         status=413,
         detail="The body is larger than {bytes} bytes.",
         when="The body is larger than `max_body_bytes`.",
         close=True,
     ),
-    "timeout": Refusal(
+    "timeout": Rejection(
         status=408,
         detail="The body was not complete within {seconds:g} s.",
         when="The body was not complete within `read_timeout_seconds`.",
         close=True,
     ),
-    "malformed": Refusal(
+    "malformed": Rejection(
         status=400,
         detail="The body is not valid HTTP, or ended early.",
         when="The body breaks the rules of HTTP, or the sender hung up before it was complete.",
@@ -131,7 +131,7 @@ REFUSALS: Final[Mapping[str, Refusal]] = {
     "signature_mismatch": _unsigned(
         "mismatch", "Signed with another secret, or the body was changed on its way."
     ),
-    "rate_limited": Refusal(
+    "rate_limited": Rejection(
         status=429,
         detail="Too many requests failed the signature.",
         when="The signature is missing or wrong, and so it was in `max_signature_failures` requests"
@@ -139,7 +139,7 @@ REFUSALS: Final[Mapping[str, Refusal]] = {
         headers={"Retry-After": "{seconds}"},
     ),
     **{reason: _unreadable(reason, when) for reason, when in UNREADABLE.items()},
-    "context": Refusal(
+    "context": Rejection(
         status=403,
         detail="This endpoint does not accept the body's ContextIdentifier.",
         when="A ContextIdentifier is there and is not one of the endpoint's `contexts`.",
@@ -151,27 +151,27 @@ REFUSALS: Final[Mapping[str, Refusal]] = {
 }
 """What the receiver refuses, by its reason, in the order of the checks."""
 
-OF_THE_SERVER: Final[Mapping[str, Refusal]] = {
-    "request_malformed": Refusal(
+SERVER_REJECTIONS: Final[Mapping[str, Rejection]] = {
+    "request_malformed": Rejection(
         status=400,
         detail="The request is not valid HTTP/1.1.",
         when="The request breaks the rules of HTTP, or its head is too large.",
         close=True,
     ),
-    "request_failed": Refusal(
+    "request_failed": Rejection(
         status=500,
         detail="The request failed; the cause is in the service's log.",
         when="A defect of the bridge.",
         close=True,
     ),
-    "memory_exhausted": Refusal(
+    "memory_exhausted": Rejection(
         status=503,
         detail="There is no memory left for the request; try again.",
         when="There was no memory left for the request.",
         headers=_LATER,
         close=True,
     ),
-    "connections_refused": Refusal(
+    "connections_refused": Rejection(
         status=503,
         detail="There are too many connections; try again.",
         when="There are too many connections; nothing was read.",
@@ -181,19 +181,19 @@ OF_THE_SERVER: Final[Mapping[str, Refusal]] = {
 }
 """What either listener answers by itself, by the action under which it is logged."""
 
-ADMIN: Final[Mapping[str, Refusal]] = {
-    "token": Refusal(
+ADMIN_REJECTIONS: Final[Mapping[str, Rejection]] = {
+    "token": Rejection(
         status=401,
         detail="Send the token of the admin listener.",
         when="`admin_token` is configured, and the request does not have it.",
         headers={"WWW-Authenticate": 'Bearer realm="admin"'},
     ),
-    "path": Refusal(
+    "path": Rejection(
         status=404,
         detail="There are {pages}.",
         when="There is no such page.",
     ),
-    "method": Refusal(
+    "method": Rejection(
         status=405,
         detail="Read with GET.",
         when="Neither GET nor HEAD.",

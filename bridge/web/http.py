@@ -7,14 +7,9 @@ response, and decodes compressed bodies before a handler sees them; here it does
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable
-from email.utils import formatdate
-from functools import lru_cache
 from http import HTTPStatus
-from typing import Any, TypeAlias
+from typing import Any
 
-import orjson
 import structlog
 from aiohttp import hdrs, web
 from aiohttp.http import HttpVersion11, RawRequestMessage, StreamWriter
@@ -22,11 +17,9 @@ from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import ERROR
 
 from bridge.sampling import Sampled
-from bridge.web.answers import OF_THE_SERVER, PROBLEM, Refusal
+from bridge.web.answers import SERVER_REJECTIONS
 from bridge.web.limits import LimitedProtocol, LimitedServer, Limits, forget_frames
-
-Answer: TypeAlias = "web.StreamResponse | JsonAnswer"
-Handler = Callable[[web.BaseRequest], Awaitable[Answer]]
+from bridge.web.responses import Handler, reject
 
 _MALFORMED = ERROR._replace(version=HttpVersion11)
 """Stands for a request that nobody could read. aiohttp answers its own ``ERROR`` as HTTP/1.0."""
@@ -38,68 +31,6 @@ _STRANGER_SECONDS = 5.0
 """How long a connection may rest between two requests of which none was answered 200."""
 
 log = structlog.get_logger()
-
-
-def refuse(refusal: Refusal, **values: object) -> web.Response:
-    """Build the answer of a refusal, with these values in the places of its texts."""
-    response = web.Response(
-        status=refusal.status,
-        body=orjson.dumps(refusal.problem(**values)),
-        headers={name: text.format(**values) for name, text in refusal.headers.items()},
-        content_type=PROBLEM,
-    )
-    if refusal.close:
-        response.force_close()
-    return response
-
-
-def json_response(content: object, *, status: int = 200) -> web.Response:
-    """Build an ``application/json`` answer."""
-    body = orjson.dumps(content)
-    return web.Response(status=status, body=body, content_type="application/json")
-
-
-def accepted(request: web.BaseRequest, content: object) -> Answer:
-    """Build the ``application/json`` answer to a POST that succeeded."""
-    if request.keep_alive and request.version == HttpVersion11:
-        return JsonAnswer(orjson.dumps(content))
-    return json_response(content)
-
-
-class JsonAnswer:
-    """A 200 with a JSON body, as one piece of bytes: what is sent for almost every request.
-
-    aiohttp builds a response from headers one by one, which costs more than all that is said here
-    (docs/performance.md). Only for HTTP/1.1 connections that stay open, and not for HEAD. It has
-    the members of a response that aiohttp's protocol uses.
-    """
-
-    __slots__ = ("_bytes",)
-    keep_alive = True
-    status = HTTPStatus.OK
-
-    def __init__(self, body: bytes) -> None:
-        self._bytes = b"%b%d\r\nDate: %b\r\n\r\n%b" % (_HEAD, len(body), _date(), body)
-
-    async def prepare(self, request: web.BaseRequest) -> None:
-        """Send all of it."""
-        await request.writer.write(self._bytes)
-
-    async def write_eof(self) -> None:
-        """Do nothing: there is nothing to add."""
-
-
-_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: "
-
-
-def _date() -> bytes:
-    return _date_at(int(time.time()))
-
-
-@lru_cache(maxsize=1)
-def _date_at(second: int) -> bytes:
-    """Return RFC 9110's form of a time; an origin server says it in every answer."""
-    return formatdate(second, usegmt=True).encode()
 
 
 class HttpServer(LimitedServer):
@@ -255,16 +186,16 @@ class _Protocol(LimitedProtocol):
         if isinstance(exc, MemoryError):
             if lets("memory"):
                 log.error("memory_exhausted")
-            refusal = OF_THE_SERVER["memory_exhausted"]
+            rejection = SERVER_REJECTIONS["memory_exhausted"]
         elif status >= 500:
             if lets("failed"):
                 log.error("request_failed", exc_info=exc)
-            refusal = OF_THE_SERVER["request_failed"]
+            rejection = SERVER_REJECTIONS["request_failed"]
         else:
             if lets("malformed"):
                 error = type(exc).__name__
                 log.warning("request_malformed", remote=request.remote, error=error)
-            refusal = OF_THE_SERVER["request_malformed"]
+            rejection = SERVER_REJECTIONS["request_malformed"]
         if request.writer.output_size > 0:  # half an answer is out: the connection must break
-            raise ConnectionError(refusal.detail)
-        return refuse(refusal)
+            raise ConnectionError(rejection.detail)
+        return reject(rejection)

@@ -12,12 +12,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
-import orjson
 import structlog
 from aiohttp import web
 from aiohttp.streams import StreamReader
 
-from bridge.web.answers import OF_THE_SERVER, PROBLEM, TITLES, Refusal
+from bridge.web.answers import SERVER_REJECTIONS
+from bridge.web.responses import rejection_bytes
 from bridge.web.turns import LONGEST_SECONDS, PIECE_BYTES, Turns
 
 MAX_LINE_BYTES = 8190
@@ -43,17 +43,8 @@ the client's own goodbye, which a client that is busy or gone never says."""
 log = structlog.get_logger()
 
 
-def _as_bytes(refusal: Refusal) -> bytes:
-    """Return the whole answer, for a connection that no request was read from."""
-    content = orjson.dumps(refusal.problem())
-    fields = {"Content-Type": PROBLEM, "Content-Length": f"{len(content)}", "Connection": "close"}
-    lines = [f"{name}: {text}" for name, text in {**fields, **refusal.headers}.items()]
-    first = f"HTTP/1.1 {refusal.status} {TITLES[refusal.status]}"
-    return "\r\n".join([first, *lines, "", ""]).encode() + content
-
-
-_BUSY = _as_bytes(OF_THE_SERVER["connections_refused"])
-_MALFORMED = _as_bytes(OF_THE_SERVER["request_malformed"])
+_BUSY = rejection_bytes(SERVER_REJECTIONS["connections_refused"])
+_MALFORMED = rejection_bytes(SERVER_REJECTIONS["request_malformed"])
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,12 +20,11 @@ from aiohttp import hdrs, web
 from bridge.core.errors import ContextRefused, NotAccepted, PayloadInvalid, SignatureInvalid
 from bridge.core.event import Delivery
 from bridge.metrics import Metrics
-from bridge.pipeline import Answer, Pipeline
+from bridge.pipeline import Pipeline, Receipt
 from bridge.sampling import Sampled
 from bridge.superoffice.signature import HEADER as SIGNATURE
-from bridge.web.answers import REFUSALS
-from bridge.web.http import Answer as HttpAnswer
-from bridge.web.http import accepted, refuse
+from bridge.web.answers import REJECTIONS
+from bridge.web.responses import HttpResponse, ok, reject
 from bridge.web.throttle import Failures
 
 EVENT = "X-SuperOffice-Event"
@@ -47,7 +46,7 @@ log = structlog.get_logger()
 class _Refused(Exception):
     """A request that is turned away before, or because of, what the pipeline says.
 
-    ``values`` are for the places in the texts of its ``Refusal``.
+    ``values`` are for the places in the texts of its ``Rejection``.
     """
 
     reason: str
@@ -82,7 +81,7 @@ class Receiver:
         """Log from the level up that is configured by now."""
         self._log = log.bind()
 
-    async def handle(self, request: web.BaseRequest) -> HttpAnswer:
+    async def handle(self, request: web.BaseRequest) -> HttpResponse:
         """Answer one request."""
         started = time.perf_counter()
         endpoint = self._paths.get(request.path)
@@ -97,9 +96,9 @@ class Receiver:
         content = {"status": answer.status, "id": answer.id}
         if answer.reason is not None:
             content["reason"] = answer.reason
-        return accepted(request, content)
+        return ok(request, content)
 
-    async def _answer(self, request: web.BaseRequest, endpoint: str | None) -> Answer:
+    async def _answer(self, request: web.BaseRequest, endpoint: str | None) -> Receipt:
         if endpoint is None:
             raise _Refused("path")
         if request.method != hdrs.METH_POST:
@@ -163,7 +162,7 @@ class Receiver:
         return _Refused("size", values={"bytes": self._max_body})
 
     def _refuse(self, request: web.BaseRequest, endpoint: str, refused: _Refused) -> web.Response:
-        refusal = REFUSALS[refused.reason]
+        refusal = REJECTIONS[refused.reason]
         self._metrics.rejected.labels(endpoint, refused.reason).inc()
         # Of 429 the first had its line, source_limited.
         if refusal.status != 429 and self._refusals.lets(refused.reason):
@@ -175,9 +174,9 @@ class Receiver:
                 event_id=refused.event_id or request.headers.get(EVENT_ID, "")[:200],
                 remote=request.remote,
             )
-        return refuse(refusal, **refused.values)
+        return reject(refusal, **refused.values)
 
-    def _count(self, endpoint: str, answer: Answer) -> None:
+    def _count(self, endpoint: str, answer: Receipt) -> None:
         self._metrics.accepted.labels(endpoint, answer.status).inc()
         match answer.status:
             case "published":

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from bridge.broker.publisher import Publisher
+from bridge.broker.publisher import RabbitPublisher
 from bridge.broker.topology import Topology
 from tests.helpers import eventually
 
@@ -16,7 +16,7 @@ def publishing(broker):
 
     @asynccontextmanager
     async def run(*, urls=(broker,), wanted=None, wait=True, **options):
-        publisher = Publisher(urls, wanted or Topology.of(["superoffice"]), **options)
+        publisher = RabbitPublisher(urls, wanted or Topology.of(["superoffice"]), **options)
         task = asyncio.create_task(publisher.run())
         try:
             if wait:

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from aio_pika.channel import Channel
 
-from bridge.broker.publisher import Publisher
+from bridge.broker.publisher import RabbitPublisher
 from bridge.broker.topology import Topology
 
 
@@ -19,7 +19,7 @@ async def test_cancelled_while_a_channel_closes(broker, monkeypatch, turns):
         await close(channel, *arguments)
 
     monkeypatch.setattr(Channel, "close", cancelled)
-    task = asyncio.create_task(Publisher([broker], Topology.of(["superoffice"])).run())
+    task = asyncio.create_task(RabbitPublisher([broker], Topology.of(["superoffice"])).run())
     done, _ = await asyncio.wait({task}, timeout=10)
     task.cancel()
 

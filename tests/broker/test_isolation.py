@@ -6,7 +6,7 @@ import pytest
 from pamqp import commands
 from structlog.testing import capture_logs
 
-from bridge.broker import checking, standing
+from bridge.broker import topology_check, topology_watch
 from bridge.broker.connection import connect
 from bridge.broker.topology import Queue, Topology
 from bridge.core.message import PARKED, UNROUTED
@@ -46,7 +46,7 @@ def saying(answers):
 )
 async def test_queue_that_cannot_be_declared(publishing, monkeypatch, answer, said):
     """Publishing does not wait for it, the others are declared, and the report names it."""
-    monkeypatch.setattr(checking, "ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(topology_check, "ANSWER_SECONDS", 0.5)
     async with Peer(refuse=saying({"bad": answer})) as peer:
         wanted = queues("good", "bad", "better")
         async with publishing(urls=(peer.url,), wanted=wanted) as publisher:
@@ -73,17 +73,17 @@ async def test_queues_are_there_before_the_first_publish(publishing):
 @pytest.mark.parametrize("answer", [CRASH, REFUSAL, SILENCE])
 async def test_exchange_that_cannot_be_declared(publishing, monkeypatch, answer):
     """It stops its own events only, at the next connection without any delay."""
-    monkeypatch.setattr(checking, "ANSWER_SECONDS", 1.0)
-    monkeypatch.setattr(standing, "RECHECK_SECONDS", 0.2)
+    monkeypatch.setattr(topology_check, "ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr(topology_watch, "RECHECK_SECONDS", 0.2)
     bad = {"other": answer}
     async with (
         Peer(refuse=saying(bad)) as peer,
         publishing(urls=(peer.url,), wanted=queues(), wait=False) as publisher,
     ):
-        await eventually(lambda: publisher.takes("superoffice"))
+        await eventually(lambda: publisher.can_publish_to("superoffice"))
         await eventually(lambda: publisher.is_up)
         ours, other = message(1, exchange="other"), message(2)
-        assert [Outcome.AWAY, Outcome.CONFIRMED] == await publish_all(publisher, [ours, other])
+        assert [Outcome.NOT_SENT, Outcome.CONFIRMED] == await publish_all(publisher, [ours, other])
         [found] = publisher.mismatches
         assert (("exchange", "other"), False) == ((found.kind, found.name), publisher.is_ready)
 
@@ -100,7 +100,7 @@ async def test_exchange_that_cannot_be_declared(publishing, monkeypatch, answer)
 
 async def test_broker_that_declares_nothing_at_all(publishing, broker, monkeypatch):
     """One that lets us in and answers about no object is left for the next one."""
-    monkeypatch.setattr(checking, "ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr(topology_check, "ANSWER_SECONDS", 0.3)
     silent = dict.fromkeys(("superoffice", "other", UNROUTED, PARKED), SILENCE)
     async with Peer(refuse=saying(silent)) as peer:
         async with publishing(urls=(peer.url, broker), wanted=queues()) as publisher:
@@ -110,7 +110,7 @@ async def test_broker_that_declares_nothing_at_all(publishing, broker, monkeypat
 
 async def test_nobody_waits_for_another_look(publishing, monkeypatch):
     """While a broker takes its time about a queue, publishes go on and are watched over."""
-    monkeypatch.setattr(checking, "ANSWER_SECONDS", 60.0)
+    monkeypatch.setattr(topology_check, "ANSWER_SECONDS", 60.0)
     async with (
         Peer(refuse=saying({"slow": SILENCE})) as peer,
         publishing(urls=(peer.url,), wanted=queues("slow")) as publisher,
@@ -272,10 +272,10 @@ async def test_trial_that_ends_before_it_begins(publishing):
     """Its event is told so: of a task that never ran, nothing runs at its end."""
     async with Peer() as peer, publishing(urls=(peer.url,)) as publisher:
         trial = publisher.try_alone(message(1))
-        publisher._trials.end()
+        publisher._trials.cancel()
         await eventually(lambda: trial.outcome, seconds=1.0)
 
-    assert (Outcome.AWAY, []) == (trial.outcome, peer.published)
+    assert (Outcome.NOT_SENT, []) == (trial.outcome, peer.published)
 
 
 async def test_refused_copies_are_logged_within_bounds(publishing):
@@ -291,7 +291,7 @@ async def test_refused_copies_are_logged_within_bounds(publishing):
             Peer(on_publish=return_all, refuse=saying(refusal)) as peer,
             publishing(urls=(peer.url,), wait=False) as publisher,
         ):
-            await eventually(lambda: publisher.is_up and publisher.takes("superoffice"))
+            await eventually(lambda: publisher.is_up and publisher.can_publish_to("superoffice"))
             outcomes = await publish_all(publisher, [message(n) for n in range(200)])
 
     assert {Outcome.REFUSED} == set(outcomes)

@@ -1,9 +1,12 @@
 """How commands introduce themselves, fail and end."""
 
+import subprocess
+import sys
+
 import pytest
 
 from bridge import __version__
-from bridge.cli.errors import exit_code, lines
+from bridge.cli.errors import lines
 from bridge.core.errors import BridgeError, BrokerUnreachable, ConfigInvalid, Problem
 from bridge.dev.rabbitmq import RabbitMQNotInstalled
 from tests.cli.conftest import invoke, running
@@ -47,6 +50,29 @@ def test_every_command_explains_itself_and_takes_a_config(command):
     assert "--config" in result.stdout
 
 
+LOADED = """
+import sys
+from bridge.cli.app import app
+try:
+    app([*sys.argv[1:], "--config", "none.toml"])
+except SystemExit as ended:
+    print(ended.code, sorted(name for name in sys.modules if name.startswith("bridge.")))
+"""
+
+
+@pytest.mark.parametrize(
+    "command", [["serve"], ["parked", "replay", "--all"], ["spool", "status"]], ids=" ".join
+)
+def test_commands_for_operators_do_not_load_what_is_for_development(command, tmp_path):
+    """A command loads its own modules only, so these have no private broker and no samples."""
+    line = [sys.executable, "-c", LOADED, *command]
+    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert done.stdout.startswith("78 "), done.stderr
+    assert f"'bridge.cli.commands.{command[0]}'" in done.stdout
+    assert "'bridge.dev" not in done.stdout
+
+
 @pytest.mark.parametrize(
     "args", [["sned"], ["send"], ["send", "x", "--count", "0"], ["check", "x"]]
 )
@@ -83,7 +109,7 @@ def test_wrong_configuration_is_78_and_names_every_problem(command, directory):
 )
 def test_exit_codes(code, error):
     """Each kind of error has its exit code and at least one line of text."""
-    assert code == exit_code(error)
+    assert code == error.exit_code
     assert all(lines(error))
 
 

@@ -10,7 +10,7 @@ import pytest
 from bridge.cli.context import (
     DEV_FILE,
     Development,
-    announced,
+    announce,
     client_settings,
     running_development,
 )
@@ -30,7 +30,7 @@ DEVELOPMENT = Development(
 @pytest.fixture
 def announcement(directory):
     """Announce a ``bridge dev`` in an empty directory."""
-    with announced(DEVELOPMENT):
+    with announce(DEVELOPMENT):
         yield
 
 
@@ -43,7 +43,7 @@ def test_a_running_dev_is_found_by_the_file_it_holds(announcement):
 
 def test_the_file_is_gone_afterwards(directory):
     """Nothing is left of an announcement."""
-    with announced(DEVELOPMENT):
+    with announce(DEVELOPMENT):
         pass
 
     assert [] == os.listdir(DEV_FILE.parent)
@@ -63,13 +63,13 @@ def test_a_stale_file_is_replaced(directory):
     """A dev that was killed does not stand in the way of the next."""
     DEV_FILE.parent.mkdir()
     DEV_FILE.write_text(json.dumps({"pid": 1}))
-    with announced(DEVELOPMENT):
+    with announce(DEVELOPMENT):
         assert DEVELOPMENT == running_development()
 
 
 def test_the_first_dev_counts(announcement, capsys):
     """A second one says so, and takes nothing from the first."""
-    with announced(replace(DEVELOPMENT, pid=1)):
+    with announce(replace(DEVELOPMENT, pid=1)):
         assert DEVELOPMENT == running_development()
     assert DEVELOPMENT == running_development()
     assert f"pid {os.getpid()}" in capsys.readouterr().err
@@ -131,5 +131,5 @@ def test_a_directory_that_cannot_be_written(directory):
     """The error says what to do."""
     (directory / "var").write_text("a file where a directory should be")
 
-    with pytest.raises(Unavailable, match=r"var/dev\.json"), announced(DEVELOPMENT):
+    with pytest.raises(Unavailable, match=r"var/dev\.json"), announce(DEVELOPMENT):
         pass

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from bridge.cli.demonstration import EVENTS
+from bridge.cli.clients.roundtrip import EVENTS
 from bridge.dev import rabbitmq
 from tests.cli.conftest import alive, close_listeners, environment, family, invoke, running
 from tests.helpers import eventually

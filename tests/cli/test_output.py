@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from bridge.cli import output
-from bridge.cli.broker import body_text, exact_body
+from bridge.cli.messages import body_text, exact_body
 
 
 class Terminal(io.StringIO):

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from bridge.cli.clients.direct import open_direct
+from bridge.cli.clients.poster import open_poster
 from bridge.cli.context import broker_settings
-from bridge.cli.direct import directly
-from bridge.cli.sender import sending
 from bridge.core.message import UNROUTED
 from bridge.dev.samples import sample
 from tests.cli.conftest import invoke
@@ -34,10 +34,10 @@ async def both_ways(dev, content):
     settings = broker_settings(None, None)
     endpoint = settings.endpoints[0]
     async with (
-        sending(url=dev["url"], endpoint=endpoint) as bridge,
-        directly(settings) as broker,
+        open_poster(url=dev["url"], endpoint=endpoint) as bridge,
+        open_direct(settings) as broker,
     ):
-        return [await sender.send(content, due=time.perf_counter()) for sender in (bridge, broker)]
+        return [await client.send(content, due=time.perf_counter()) for client in (bridge, broker)]
 
 
 @pytest.mark.parametrize("event", ["contact.deleted", "y_rental.changed", "Window.Closed!"])
@@ -45,10 +45,10 @@ def test_byte_for_byte_what_the_bridge_publishes(dev, event):
     """Body, routing key, headers and all properties but the time of receipt are the same."""
     consumer_queue(dev["amqp_url"], "all", "#")
 
-    answers = asyncio.run(both_ways(dev, sample(event)))
+    results = asyncio.run(both_ways(dev, sample(event)))
     by_bridge, by_command = taken(dev["amqp_url"], "all")
 
-    assert ["200 published", "published"] == [answer.kind for answer in answers]
+    assert ["200 published", "published"] == [result.kind for result in results]
     assert by_bridge == by_command
 
 

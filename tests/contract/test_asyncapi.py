@@ -28,7 +28,7 @@ from bridge.core.message import (
 )
 from bridge.core.routing import Router, Target
 from bridge.settings import EndpointSettings, RouteSettings, Settings, load
-from bridge.spool.rows import row_of
+from bridge.spool.rowcodec import row_of
 from bridge.superoffice.catalogue import ENTITIES
 from tests.contract.generated import default_settings, examples
 from tests.strategies.webhooks import delivered

@@ -23,7 +23,7 @@ from bridge.core.message import (
     unrouted_message,
 )
 from bridge.core.routing import Target
-from bridge.spool.rows import row_of
+from bridge.spool.rowcodec import row_of
 from bridge.superoffice.catalogue import ENTITIES, LIST_NAMES
 from tests.contract.generated import SAMPLES, examples
 from tests.contract.validation import check_message, errors, validator

@@ -113,6 +113,16 @@ class Bridge:
             if not (self.spool.events or self.broker.in_flight):
                 return
 
+    def drain_is_empty(self):
+        """Check that the drain has nothing in memory any more."""
+        rows, step = self.drain._rows, self.drain._step
+        assert 0 == len(rows) == len(rows.due) == len(rows._ahead) == len(rows._swept), rows
+        wire, turns = step._publishing._wire, step._publishing._turns
+        assert 0 == len(wire) == wire.trials == wire._bytes
+        assert 0 == len(turns) == len(turns._fifo)
+        assert 0 == len(self.drain._arrivals)
+        assert not step._settling._losses
+
     async def _build(self):
         self.drain = Drain(
             self.spool, self.broker, METRICS, refused_tries=REFUSED_TRIES, patience=DEADLINE
@@ -127,13 +137,13 @@ class Bridge:
     def _watch_appends(self):
         append = self.spool.append
 
-        def watched(message, *, stored, **options):
+        def watched(message, *, on_written, **options):
             def noted(row, refusal):
                 self._note_stored(message, refusal)
-                stored(row, refusal)
+                on_written(row, refusal)
 
             try:
-                row = append(message, stored=noted, **options)
+                row = append(message, on_written=noted, **options)
             except Exception:
                 self.broker.dropped.add(message.message_id)
                 self.broker.suspects.discard(message.message_id)

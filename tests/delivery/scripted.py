@@ -33,7 +33,7 @@ class Flight:
 
 
 class ScriptedBroker:
-    """Implements ``Sender``. Broken rules are collected in ``broken``.
+    """Implements ``Publisher``. Broken rules are collected in ``broken``.
 
     ``routed`` has what reached an exchange, in order: (exchange, id). Queues of the records in
     ``full`` refuse, ids in ``poison`` make the broker close the channel, ids in ``unbound`` find no
@@ -78,7 +78,7 @@ class ScriptedBroker:
         """Return whether messages are taken now."""
         return self.connected and not self.blocked
 
-    def takes(self, exchange):
+    def can_publish_to(self, exchange):
         """Return whether an exchange is there."""
         return exchange in self.exchanges
 
@@ -89,8 +89,8 @@ class ScriptedBroker:
     def submit(self, message, *, alone=False):
         """Take a message onto the wire."""
         publish = Publish(message)
-        if not (self.is_up and self.takes(message.exchange)):
-            publish.settle(Outcome.AWAY)
+        if not (self.is_up and self.can_publish_to(message.exchange)):
+            publish.settle(Outcome.NOT_SENT)
             return publish
         spooled = message.message_id in self.spooled
         flight = Flight(publish, from_spool=spooled, alone=alone, at=self.now())

@@ -128,7 +128,7 @@ def test_what_cannot_be_parked_is_held_in_bounded_memory(village, monkeypatch, t
     for _ in range(3):
         village.jump(601)
         village.live(2)
-        assert len(village.bridge.drain._shelf.held) <= 5
+        assert len(village.bridge.drain._holding.held) <= 5
     village.mood((PARKED, "exchange_gone"), "well")
     village.back(PARKED)
     for _ in range(50):
@@ -198,7 +198,7 @@ def test_sweep_ends_while_the_disk_is_busy(village):
     village.send([None], PERSONS)
     village.bridge.loop.settle()
 
-    assert ["sale.sold"] == [each["key"] for each in village.bridge.drain.aside]
+    assert ["sale.sold"] == [each["key"] for each in village.bridge.drain.places]
     assert {village.bridge.sent[-1].id} <= on_the_wire(village)
     disk.flows = True
     village.all_get_well()
@@ -266,15 +266,15 @@ def test_share_of_the_disk(tmp_path, without_threads, mood):
     late = village.bridge.sent[600:]
     persons, sales = ({sent.outcome for sent in some} for some in (late[:20], late[20:]))
 
-    assert Outcome.AWAY is outcomes[-1]
+    assert Outcome.NOT_SENT is outcomes[-1]
     assert {Outcome.SPOOLED} == persons
-    assert {Outcome.AWAY} == sales
-    assert [True] == [each["full"] for each in village.bridge.drain.aside]
-    assert 1 == village.bridge.drain.places_full
+    assert {Outcome.NOT_SENT} == sales
+    assert [True] == [each["full"] for each in village.bridge.drain.places]
+    assert 1 == village.bridge.drain.full_places
     assert village.bridge.spool.accepts
     village.broker.blocked = False
     village.all_get_well()
-    assert 0 == village.bridge.drain.places_full
+    assert 0 == village.bridge.drain.full_places
     village.bridge.kill()
 
 
@@ -293,7 +293,7 @@ def test_place_that_closes_the_channel(village):
 
     assert connections == village.broker.connection
     assert direct.count(Outcome.CONFIRMED) >= 115
-    assert [("sale.sold", "closes")] == [(a["key"], a["why"]) for a in village.bridge.drain.aside]
+    assert [("sale.sold", "closes")] == [(a["key"], a["why"]) for a in village.bridge.drain.places]
     assert 20 >= max(village.broker.copies.values())
     village.mood(SALES, "well")
     village.live(300)
@@ -336,7 +336,7 @@ def test_thousands_of_sick_places(village):
     log.configure(level="warning", format="json")
     with capture_logs() as logs:
         village.live(DEADLINE + 0.5)
-        aside = village.bridge.drain.places_aside
+        aside = village.bridge.drain.held_places
         for place in list(village.broker.moods):
             village.mood(place, "full")
         village.live(3)
@@ -386,7 +386,7 @@ def test_row_whose_deletion_is_owed(village):
     village.send([None] * 20, SALES)
     village.live(0.5)
     village.broker.quota[SALES] = 5
-    [aside] = village.bridge.drain._shelf.places
+    [aside] = village.bridge.drain._holding.places
     while not aside.recovering:
         village.tick()
     village.bridge.disk.refuse(True)

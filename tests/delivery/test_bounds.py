@@ -56,7 +56,7 @@ def test_many_suspects_blame_no_place(village):
         village.tick()
 
     assert 1 == village.broker.refusals["event-121"]
-    assert 0 == village.bridge.drain.places_aside
+    assert 0 == village.bridge.drain.held_places
     village.broker.full.clear()
     village.all_get_well()
 
@@ -76,7 +76,7 @@ def test_more_suspects_than_may_be_held(village, monkeypatch, trouble):
         village.broker.connect(proven=True)
     village.live(60)
 
-    assert 0 == village.bridge.drain.places_aside == village.bridge.spool.events
+    assert 0 == village.bridge.drain.held_places == village.bridge.spool.events
     village.all_get_well()
 
 
@@ -90,7 +90,7 @@ def test_rows_are_tried_again_at_a_bounded_rate(village):
     village.live(3)
     tried = village.broker.copies.total() - before
 
-    assert 0 == village.bridge.drain.places_aside
+    assert 0 == village.bridge.drain.held_places
     assert 30 <= tried <= 3 * TRIALS_A_SECOND + 5
     village.all_get_well()
 
@@ -143,7 +143,7 @@ def test_suspects_that_fill_half_of_the_disk(village):
     village.bridge.loop.settle()
 
     assert on_the_disk(village) >= BYTES / 2
-    assert 0 == village.bridge.drain.places_aside
+    assert 0 == village.bridge.drain.held_places
     village.all_get_well()
 
 
@@ -172,7 +172,7 @@ def test_exchange_that_is_gone_again_during_a_sweep(village):
     village.back("other")
     village.tick()
     village.gone("other")
-    village.bridge.drain._shelf.misses(village.bridge.sent[0].message)
+    village.bridge.drain._holding.exchanges.miss(village.bridge.sent[0].message)
 
     village.shares_are_counted()
     village.all_get_well()

@@ -1,19 +1,19 @@
 """The lines of what is to be tried: by time, and at a bounded rate whatever was tried before."""
 
 from bridge.delivery.due import TRIALS_A_SECOND, Due
-from bridge.delivery.held import Held
-from bridge.delivery.places import Aside
+from bridge.delivery.held import HeldRow, RowKey
+from bridge.delivery.places import HeldPlace
 
 
 def held(seq, **what):
     """Return a row that is held."""
-    return Held(seq, ("row", seq), ("superoffice", "sale.sold", "sale.sold"), 1, **what)
+    return HeldRow(seq, RowKey(seq), ("superoffice", "sale.sold", "sale.sold"), 1, **what)
 
 
 def test_rows_and_places_come_by_time():
     """Whatever they are, and nothing before its time."""
     due, row, later = Due(), held(1), held(2)
-    place = Aside(("superoffice", "sale.sold", "sale.sold"), "refused", 0.0)
+    place = HeldPlace(("superoffice", "sale.sold", "sale.sold"), "refused", 0.0)
     for it, at in ((later, 3.0), (place, 2.0), (row, 1.0)):
         due.add(it, at)
 
@@ -26,7 +26,7 @@ def test_places_come_at_a_bounded_rate():
     """Thousands that are due hold up no row, and are served so many a second."""
     due, row = Due(), held(1)
     for number in range(3000):
-        due.add(Aside(("superoffice", f"{number}", "sale.sold"), "refused", 0.0), 0.0)
+        due.add(HeldPlace(("superoffice", f"{number}", "sale.sold"), "refused", 0.0), 0.0)
     due.add(row, 5.0)
     served = []
     for tick in range(100):
@@ -47,7 +47,7 @@ def test_only_what_was_tried_waits_for_others():
     suspects: list[object] = []
     others: list[object] = []
     while (it := due.next(1.0)) is not None:
-        is_first = isinstance(it, Held) and it.charge == "suspected"
+        is_first = isinstance(it, HeldRow) and it.charge == "suspected"
         (suspects if is_first else others).append(it)
         if is_first or len(others) > 1:
             due.spend(it, 1.0)

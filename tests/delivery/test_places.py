@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from bridge.core.backoff import delay
 from bridge.core.message import PARKED
 from bridge.core.publish import Outcome
-from bridge.delivery import held, places, records, sweep, waiting
+from bridge.delivery import held, places, records, sweeping, waiting
+from bridge.delivery.rows import State
 from tests.delivery.bridge_under_test import DEADLINE, EXCHANGES, Bridge
 from tests.delivery.scripted import ScriptedBroker
 from tests.delivery.test_model import directory
@@ -136,14 +137,15 @@ class Village:
     def watch(self):
         """Look at the shares whenever a sweep has ended; no row is gone without a reason."""
         drain = self.bridge.drain
-        end = drain._pace.end
+        pace = drain._step.sweeping._pace
+        end = pace.end
 
         def ended(*arguments):
             end(*arguments)
             self.sweep_ends()
 
-        setattr(drain._pace, "end", ended)  # noqa: B010  # a method
-        setattr(drain, "_note_gone", self.broker.broken.append)  # noqa: B010
+        setattr(pace, "end", ended)  # noqa: B010  # a method
+        setattr(drain._step._publishing._tally, "rows_gone", self.broker.broken.append)  # noqa: B010
 
     def send(self, records, place):
         """Hand over some messages for one place."""
@@ -249,7 +251,7 @@ class Village:
 
     def what_is_held_is_bounded(self):
         """However much goes wrong, so many rows are held, and each place counts its own."""
-        rows = self.bridge.drain._shelf.held
+        rows = self.bridge.drain._holding.held
         guilty = Counter(each.place for each in rows if each.charge == "guilty")
         assert len(rows) <= held.HELD
         assert sum(each.charge == "suspected" for each in rows) <= held.SUSPECTS
@@ -263,7 +265,7 @@ class Village:
 
     def shares_are_counted(self):
         """Nothing that is passed over is counted in no share."""
-        assert self.bridge.drain._shelf.shares.passed_over >= self.passed_over()
+        assert self.bridge.drain._holding.passed.shares.passed_over >= self.passed_over()
 
     def passed_over(self):
         """Return how many bytes are neither of the backlog, nor under way, nor held.
@@ -271,20 +273,19 @@ class Village:
         They are on the disk, or on their way to it.
         """
         drain, disk = self.bridge.drain, self.bridge.disk
-        storing = {seq: handed.row.size for seq, handed in drain._unstored.items()}
+        storing = {row.seq: row.size for row in drain._arrivals}
         gone = self.bridge.spool._deleting | self.bridge.spool._deleted
         return sum(
             size
             for seq, size in {**storing, **disk.sizes()}.items()
-            if (seq <= drain._cursor or seq in drain._ahead)
-            and seq not in drain._taken
+            if drain._rows[seq] in (State.PASSED_OVER, State.SILENT, State.ON_TRIAL)
             and seq not in gone
-            and drain._shelf.held.get(seq) is None
+            and drain._holding.held.get(seq) is None
         )
 
     def sweep_ends(self):
         """Compare the shares with the disk: after a sweep they are exact."""
-        assert self.bridge.drain._shelf.shares.passed_over == self.passed_over()
+        assert self.bridge.drain._holding.passed.shares.passed_over == self.passed_over()
 
     @property
     def arrived(self):
@@ -350,25 +351,17 @@ class Village:
         """All memory is empty."""
         bridge = self.bridge
         drain = bridge.drain
-        shelf = drain._shelf
+        holding = drain._holding
         assert (0, 0) == (bridge.spool.events, bridge.spool.bytes) == bridge.disk.counted()
         assert 0 == drain.backlog
-        assert 0 == drain.held_records == drain.places_aside
+        assert 0 == drain.held_records == drain.held_places
         assert not drain.is_sweeping
-        for left in (
-            "_taken",
-            "_called",
-            "_wire",
-            "_attached",
-            "_unstored",
-            "_ahead",
-            "_losses",
-        ):
-            assert not getattr(drain, left), left
-        for left in ("held", "unresolved", "passed", "untried", "_suspects"):
-            assert not getattr(shelf, left), left
+        bridge.drain_is_empty()
         assert not drain._waiting._handed
-        assert 0 == shelf.shares.passed_over
+        for left in (holding.held, holding.passed.records, holding.suspects.untried):
+            assert not left, left
+        assert not holding.suspects._on_disk
+        assert 0 == holding.passed.shares.passed_over
 
 
 MOVES = {
@@ -424,7 +417,7 @@ def test_places(without_threads, monkeypatch, example):
 
 def make_room(patch, *, narrow):
     """Leave out the hourly sweep, which would hide what is forgotten; narrow the bounds."""
-    patch.setattr(sweep, "AT_LEAST_EVERY_SECONDS", float("inf"))
+    patch.setattr(sweeping, "AT_LEAST_EVERY_SECONDS", float("inf"))
     patch.setattr(waiting, "_AT_ONCE", 2)
     if narrow:
         patch.setattr(held, "HELD", 6)

@@ -17,7 +17,7 @@ from bridge.core.event import record_of
 from bridge.core.publish import Outcome
 from bridge.delivery import waiting
 from bridge.spool import Spool
-from bridge.spool.rows import record_key, record_keys, row_to_store
+from bridge.spool.rowcodec import record_key, record_keys, row_to_store
 from tests.delivery.bridge_under_test import DEADLINE, Bridge
 from tests.delivery.test_interleavings import finish, routed
 from tests.delivery.test_model import directory
@@ -161,7 +161,7 @@ def test_disk_that_refuses_and_the_broker_is_back(bridge):
     bridge.loop.settle()
 
     assert [0, 101, 102] == before
-    assert Outcome.AWAY is behind.outcome
+    assert Outcome.NOT_SENT is behind.outcome
     assert {Outcome.CONFIRMED} == {sent.outcome for sent in (*others, again)}
     bridge.heal()
     finish(bridge)
@@ -198,7 +198,7 @@ def test_disk_that_hangs_and_the_broker_is_back(bridge):
     bridge.broker.confirm_all()
     bridge.loop.settle()
 
-    assert Outcome.AWAY is behind.outcome
+    assert Outcome.NOT_SENT is behind.outcome
     assert {Outcome.CONFIRMED} == {sent.outcome for sent in others}
     assert not bridge.drain.holds_up_all
     bridge.disk.hang(False)
@@ -269,7 +269,7 @@ def test_place_that_recovers_while_the_disk_hangs(bridge):
     bridge.broker.confirm_all()
     bridge.loop.settle()
 
-    assert Outcome.AWAY is behind.outcome
+    assert Outcome.NOT_SENT is behind.outcome
     assert {Outcome.CONFIRMED} == {sent.outcome for sent in others}
     bridge.disk.hang(False)
     bridge.heal()
@@ -333,7 +333,7 @@ class Backlog:
         """Hand over an event of a record that has no other: it must not wait for anything."""
         self.bridge.loop.settle()
         drain, broker = self.bridge.drain, self.bridge.broker
-        waits = drain.holds_up_all or drain.places_aside or not broker.is_up
+        waits = drain.holds_up_all or drain.held_places or not broker.is_up
         self.send([1000 + self.numbers])
         self.bridge.loop.settle()
         assert waits or self.numbers in on_the_wire(self.bridge), "it waits"

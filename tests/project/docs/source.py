@@ -40,4 +40,4 @@ def first_texts(name: str, *modules: str) -> set[str]:
 
 def answer_statuses() -> set[str]:
     """Return every status that a 200 can have."""
-    return first_texts("Answer", "pipeline.py") | set(pipeline._STATUS.values())
+    return first_texts("Receipt", "pipeline.py") | set(pipeline._STATUS.values())

@@ -15,7 +15,7 @@ from bridge.core.publish import Outcome
 from bridge.delivery import outbox
 from bridge.service import Service
 from bridge.web import receiver
-from bridge.web.answers import ACCEPTED, OF_THE_SERVER, REFUSALS, UNREADABLE
+from bridge.web.answers import ACCEPTED, REJECTIONS, SERVER_REJECTIONS, UNREADABLE
 from tests.project.docs.documents import section, span, spans, table
 from tests.project.docs.requests import BODY, CASES, FOREIGN, Headers, post, signed, webhook
 from tests.project.docs.source import answer_statuses, calls, first_texts, texts, tree
@@ -48,7 +48,7 @@ def reasons() -> set[str]:
 
 def test_every_reason_has_its_answer() -> None:
     """The receiver finds each of them, and there is no answer that it never gives."""
-    assert set(REFUSALS) == reasons()
+    assert set(REJECTIONS) == reasons()
     assert set(ACCEPTED) == answer_statuses()
     assert set(UNREADABLE) == first_texts("PayloadInvalid", "superoffice/payload.py")
 
@@ -57,7 +57,7 @@ def test_every_refusal_is_listed() -> None:
     """Each status with its reason has a line, and no line is without."""
     listed = [(int(row["Status"]), span(row["Reason"])) for row in table(PAGE, "Refused")]
 
-    assert sorted((one.status, reason) for reason, one in REFUSALS.items()) == sorted(listed)
+    assert sorted((one.status, reason) for reason, one in REJECTIONS.items()) == sorted(listed)
 
 
 def test_every_status_of_an_accepted_event_is_listed() -> None:
@@ -70,7 +70,7 @@ def test_answers_of_the_server_itself_are_listed() -> None:
     rows = table(PAGE, "Refused", number=1)
 
     listed = {span(row["When"]): row["Status"] for row in rows}
-    assert listed == {action: f"{one.status}" for action, one in OF_THE_SERVER.items()}
+    assert listed == {action: f"{one.status}" for action, one in SERVER_REJECTIONS.items()}
     assert listed.keys() == {
         action
         for name in ("log.warning", "log.error")
@@ -137,7 +137,7 @@ def test_the_order_of_checks_names_every_early_refusal() -> None:
     listed = re.findall(r"`([a-z_]+)`", section(PAGE, "Order of checks"))
     late = UNREADABLE.keys() | {"malformed"} | not_accepted()
 
-    assert REFUSALS.keys() - late == set(listed) - {"test"}
+    assert REJECTIONS.keys() - late == set(listed) - {"test"}
 
 
 async def test_members_of_readyz_are_listed(service: Service) -> None:

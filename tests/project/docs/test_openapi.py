@@ -17,7 +17,7 @@ from bridge.metrics import Metrics
 from bridge.service import Service
 from bridge.settings import Settings, load
 from bridge.web.admin import Admin
-from bridge.web.answers import PROBLEM, REFUSALS
+from bridge.web.answers import PROBLEM, REJECTIONS
 from tests.project.docs.requests import BODY, CASES, ENDPOINTS, ENVIRON, post
 
 EVERYWHERE = {"Content-Length", "Content-Type", "Date"}
@@ -94,7 +94,7 @@ async def test_a_refusal_is_one_of_the_document(
     conforms(document, described, answered, content)
     [media] = resolved(document, described)["content"].values()
     assert content == media["examples"][reason]["value"]
-    assert status == REFUSALS[reason].status
+    assert status == REJECTIONS[reason].status
 
 
 async def test_malformed_http_is_in_the_document(

@@ -1,0 +1,85 @@
+"""A pipeline to RabbitMQ for the length of a command: no HTTP, no spool, no deduplication."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from bridge.broker.publisher import RabbitPublisher
+from bridge.core.errors import BrokerUnreachable
+from bridge.core.message import Message
+from bridge.core.publish import Outcome, Publisher
+from bridge.delivery.dedup import Claim, Dedup, Key
+from bridge.metrics import Metrics
+from bridge.pipeline import Pipeline
+from bridge.service import pipeline_of, topology_of
+from bridge.settings import Settings
+
+_CONNECT_SECONDS = 10.0
+_CONFIRM_SECONDS = 30.0
+_POLL_SECONDS = 0.05
+
+
+class DirectOutbox:
+    """An outbox without a disk: either the broker confirms a message, or nothing keeps it."""
+
+    def __init__(self, publisher: Publisher, *, deadline: float) -> None:
+        """Take how many seconds the broker has to confirm a message."""
+        self._publisher = publisher
+        self._deadline = deadline
+
+    async def deliver(self, message: Message) -> Outcome:
+        """Return what became of the message: ``UNKNOWN`` when the deadline has passed."""
+        settled: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        publish = self._publisher.submit(message)
+        publish.on_settled(lambda done: settled.set_result(done.outcome or Outcome.UNKNOWN))
+        try:
+            async with asyncio.timeout(self._deadline):
+                return await settled
+        except TimeoutError:
+            publish.on_settled(None)
+            return Outcome.UNKNOWN
+
+
+class NoDedup(Dedup):
+    """Treats every delivery as the first one: a command repeats an event on purpose."""
+
+    def __init__(self) -> None:
+        super().__init__(window=0, max_events=0, clock=time.monotonic)
+
+    def claim(self, key: Key) -> Claim:
+        """Return a claim that no other delivery of the event waits for."""
+        return Claim(self, key)
+
+    def conclude(self, claim: Claim) -> None:
+        """Remember nothing."""
+
+
+@asynccontextmanager
+async def open_bare_pipeline(
+    settings: Settings,
+) -> AsyncIterator[tuple[Pipeline, DirectOutbox, RabbitPublisher]]:
+    """Connect to the broker for the length of the block; raises ``BrokerUnreachable``."""
+    broker = settings.broker
+    publisher = RabbitPublisher(
+        broker.connection_urls(), topology_of(settings), mode=broker.topology
+    )
+    outbox = DirectOutbox(publisher, deadline=_CONFIRM_SECONDS)
+    running = asyncio.create_task(publisher.run())
+    try:
+        await _connected(publisher, broker.safe_urls())
+        yield pipeline_of(settings, outbox, NoDedup(), Metrics()), outbox, publisher
+    finally:
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+
+
+async def _connected(publisher: RabbitPublisher, urls: tuple[str, ...]) -> None:
+    for _ in range(int(_CONNECT_SECONDS / _POLL_SECONDS)):
+        if publisher.is_up:
+            return
+        await asyncio.sleep(_POLL_SECONDS)
+    raise BrokerUnreachable(f"{', '.join(urls)}: no answer in {_CONNECT_SECONDS:.0f} s")

@@ -1,0 +1,172 @@
+"""What can be read of a damaged database goes into a new one, which then takes its place.
+
+The damaged one stays where it is until the new one is complete and on the disk: whoever is killed
+before, or finds no room, has lost nothing, and the next start begins anew. Nothing is written to
+it. Once there is a file ``.salvaged``, only names are left to be changed, which every start goes on
+with.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
+from datetime import UTC, datetime
+from itertools import chain
+from pathlib import Path
+
+import structlog
+
+from bridge.spool.commits import insert
+from bridge.spool.errors import SpoolUnavailable
+from bridge.spool.files import private, suspect, sync
+from bridge.spool.salvage.pages import Columns, Pages
+from bridge.spool.schema import INDEX, SHRINKS, complete
+
+_KEEP = insert(1, "INSERT OR IGNORE")
+"""Statement that leaves out a row without one of its values, and one that is there already."""
+
+log = structlog.get_logger()
+
+
+def salvage(path: Path, damage: sqlite3.Error) -> None:
+    """Replace a damaged database by what can be read of it.
+
+    Raises ``SpoolUnavailable``, with nothing lost, when that cannot be done, and OSError.
+    """
+    log.error("spool_corrupt", error=str(damage))
+    copy = _copy_of(path)
+    try:
+        suspect(path)  # a start that is killed leaves it to the next one
+        salvaged, unreadable, uncounted = _copy(path, copy)
+        sync(copy)
+    except (sqlite3.Error, OSError, MemoryError) as error:
+        with suppress(OSError):
+            copy.unlink(missing_ok=True)
+        raise SpoolUnavailable(_why_not(path, error)) from error
+    aside = str(_aside(path, copy))
+    log.warning(
+        "spool_salvaged",
+        events=salvaged,
+        unreadable=unreadable,
+        at_least=uncounted,
+        set_aside=aside,
+    )
+    copy.rename(_salvaged(path))
+    sync(path.parent)
+    put_in_place(path)
+
+
+def rescue(path: Path, rows: Iterable[Columns]) -> int:
+    """Copy the rows of an open database whose files are gone; the next start goes on with them.
+
+    Return how many there are. When they cannot be copied they are lost, which the log says.
+    """
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # it may be gone with the file
+        copy = _copy_of(path)
+        with _filling(copy) as target:
+            kept = sum(target.execute(_KEEP, row).rowcount for row in rows)
+        sync(copy)
+        if kept:
+            copy.rename(_salvaged(path))
+        else:
+            copy.unlink()
+        sync(path.parent)
+    except Exception as error:
+        log.error("spool_lost", error=f"{type(error).__name__}: {error}")
+        return 0
+    log.warning("spool_rescued", events=kept)
+    return kept
+
+
+def put_in_place(path: Path) -> None:
+    """Let what was salvaged take the place of the damaged database, if that is still to be done.
+
+    The WAL of the old one must be gone, for good, before the new one has its name. All of it ends
+    under the same name, however often this is begun.
+    """
+    salvaged = _salvaged(path)
+    if not salvaged.exists():
+        return
+    aside = _aside(path, salvaged)
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        with suppress(FileNotFoundError):
+            os.rename(f"{path}{suffix}", f"{aside}{suffix}")
+    sync(path.parent)
+    salvaged.rename(path)
+    sync(path.parent)
+
+
+def _salvaged(path: Path) -> Path:
+    return path.with_name(f"{path.name}.salvaged")
+
+
+def _aside(path: Path, salvaged: Path) -> Path:
+    """Return the name to keep a damaged database under: when its salvage was complete (UTC)."""
+    complete_at = datetime.fromtimestamp(salvaged.stat().st_mtime, UTC)
+    return path.with_name(f"{path.name}.corrupt-{complete_at:%Y%m%dT%H%M%S.%f}")
+
+
+def _why_not(path: Path, error: Exception) -> str:
+    files = (path, Path(f"{path}-wal"))
+    needed = sum(file.stat().st_size for file in files if file.exists())
+    disk = os.statvfs(path.parent)
+    free = disk.f_bavail * disk.f_frsize
+    why = str(error) or type(error).__name__
+    return (
+        f"{path} is damaged, and what can be read of it cannot be copied: {why}. Nothing of"
+        f" it was lost by that. The copy takes up to {needed / 1e6:,.1f} MB of its disk, and"
+        f" {free / 1e6:,.1f} MB are free: make room, or mend the disk, and start again"
+    )
+
+
+def _copy(path: Path, copy: Path) -> tuple[int, int, bool]:
+    """Copy every row that can be read.
+
+    Return how many these are, how many are missing, and whether there may be more of those than
+    anything in the file tells.
+    """
+    kept: set[int] = set()
+    with _filling(copy) as target, closing(Pages(path, index=INDEX)) as pages:
+        for row in chain(pages.rows(), _rows_before(path, pages)):
+            target.execute(_KEEP, row)
+            kept.add(row[0])
+    if pages.error is not None and not kept:
+        raise pages.error
+    return len(kept), len(pages.numbers - kept), not pages.is_whole
+
+
+def _rows_before(path: Path, pages: Pages) -> Iterator[Columns]:
+    """Yield the rows that were there before the damage in a WAL, and were not deleted behind it.
+
+    They may be on pages whose latest version cannot be read.
+    """
+    if pages.newer.broken_at:
+        with closing(Pages(path, index=INDEX, beyond=False)) as before:
+            for row in before.rows():
+                if row[0] in pages.numbers or not pages.is_whole:
+                    yield row
+
+
+def _copy_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.salvaging")
+
+
+@contextmanager
+def _filling(copy: Path) -> Iterator[sqlite3.Connection]:
+    """Make a database without a journal, which would take as much room again.
+
+    An incomplete copy is thrown away.
+    """
+    copy.unlink(missing_ok=True)
+    private(copy, "xb").close()
+    with closing(sqlite3.connect(copy, isolation_level=None)) as target:
+        target.execute(SHRINKS)
+        target.execute("PRAGMA journal_mode = OFF")
+        target.execute("PRAGMA synchronous = OFF")
+        complete(target)
+        target.execute("BEGIN")
+        yield target
+        target.execute("COMMIT")
