@@ -23,7 +23,7 @@ from pydantic import (
 
 from bridge.core.message import PARKED, UNROUTED
 from bridge.core.routing import MAX_KEY_BYTES
-from bridge.settings.urls import PARAMETERS, BrokerUrl
+from bridge.settings.urls import PARAMETERS, SHORT_STRING_BYTES, BrokerUrl
 
 MIB = 1024 * 1024
 MAX_MESSAGE_BYTES = 128 * MIB
@@ -31,9 +31,6 @@ MAX_MESSAGE_BYTES = 128 * MIB
 
 SENDER_PATIENCE_SECONDS = 5
 """SuperOffice gives up on a delivery, its retries included, after about this long."""
-
-_NAME_BYTES = 255
-"""Of an AMQP 0-9-1 short string (section 4.2.5.3)."""
 
 
 def _number(value: object) -> object:
@@ -49,7 +46,7 @@ def switch(value: object) -> object:
 
 def _broker_name(value: str) -> str:
     """Refuse what RabbitMQ would refuse, or, as it does with line breaks, quietly change."""
-    fits = 0 < len(value.encode()) <= _NAME_BYTES
+    fits = 0 < len(value.encode()) <= SHORT_STRING_BYTES
     if not fits or not value.isprintable() or value.startswith("amq."):
         raise ValueError("not a name for an exchange or a queue")
     return value
@@ -216,7 +213,7 @@ QueueName = Annotated[
     AfterValidator(_broker_name),
     AfterValidator(_not_quarantine),
     Field(
-        description=f"a name of 1 to {_NAME_BYTES} bytes that does not start with amq. and is not"
+        description=f"a name of 1 to {SHORT_STRING_BYTES} bytes that does not start with amq. and is not"
         f" {UNROUTED} or {PARKED}, where the bridge keeps what it could not deliver"
     ),
 ]

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretBytes
 
-from bridge.core.routing import Route
+from bridge.core.routing import DEFAULT_KEY, Route
 from bridge.settings import fields
 from bridge.settings.urls import BrokerUrl
 
@@ -136,7 +136,7 @@ class RouteSettings(Section):
 
     match: fields.TopicPattern
     exchange: fields.ExchangeName = "superoffice"
-    routing_key: fields.KeyTemplate = "{entity}.{action}"
+    routing_key: fields.KeyTemplate = DEFAULT_KEY
     format: Annotated[BodyFormat, Field(description='"cloudevents" or "raw"')] = "cloudevents"
 
 

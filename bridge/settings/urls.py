@@ -28,8 +28,8 @@ PARAMETERS = (
 
 _QUERY = re.compile(rf"(?:(?:{'|'.join(PARAMETERS)})=[^&;?]*(?:&(?!$)|$))*")
 
-_SHORT_STRING = 255
-"""Maximum number of bytes of a short string of AMQP."""
+SHORT_STRING_BYTES = 255
+"""Maximum length of an AMQP 0-9-1 short string (section 4.2.5.3)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,5 +120,5 @@ def _check_vhost(path: str) -> None:
     """Refuse what AMQP cannot say: a short string, in UTF-8."""
     vhost = unquote_to_bytes(path[1:])
     vhost.decode()  # UnicodeDecodeError is a ValueError
-    if len(vhost) > _SHORT_STRING:
+    if len(vhost) > SHORT_STRING_BYTES:
         raise ValueError("not a vhost")
