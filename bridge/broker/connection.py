@@ -1,4 +1,4 @@
-"""Opening and closing one AMQP connection, and turning its errors into ours."""
+"""Opening and closing one AMQP connection, and translating the errors of the libraries."""
 
 from __future__ import annotations
 
@@ -28,12 +28,13 @@ from bridge.broker.aiormq_adapter import Amqp, Transport, free_channel
 from bridge.core.errors import BridgeError, BrokerUnreachable, NoRoom
 
 HEARTBEAT = 5
-"""Seconds; RabbitMQ recommends 5 to 20, and below 5 a busy machine gives false alarms."""
+"""Seconds between heartbeats. RabbitMQ recommends 5 to 20; below 5, a busy machine seems dead."""
 
 ANSWER_SECONDS = 5.0
-"""For a connection to be there, and then for each thing that the broker is asked."""
+"""How long to wait for a connection, and for each answer of the broker."""
 
 _CLOSE_SECONDS = 2.0
+"""How long the closing handshake may take."""
 
 _ENABLE = "enable rabbitmq_auth_mechanism_ssl and name EXTERNAL in auth_mechanisms there"
 _NAMESAKE = (
@@ -49,18 +50,19 @@ _ERRORS = (
     OSError,
     ssl.SSLError,
     TimeoutError,
-    RuntimeError,
+    RuntimeError,  # aiormq's ChannelInvalidStateError is one
     ValueError,
     struct.error,
 )
-"""All that a dying connection may raise; aiormq's ChannelInvalidStateError is a RuntimeError."""
+"""Everything that a dying connection may raise."""
 
 _NOT_ALLOWED = 530
+"""Reply code for a limit, but also for a virtual host that does not exist."""
 _LIMIT = re.compile("limit|channel_max")
-"""In what RabbitMQ says with 530 when there are too many channels or connections."""
+"""Words of RabbitMQ's text with 530 when there are too many channels or connections."""
 
 _OBJECT = re.compile(r"<([\w.]+)[^<>]* (?:at )?0x[0-9a-f]+>")
-"""How Python and its libraries show what has no text of its own: a name and an address."""
+"""How Python shows an object that has no text of its own: a name and an address."""
 
 
 class Connection:
@@ -75,13 +77,13 @@ class Connection:
 
     @property
     def is_closed(self) -> bool:
-        """Return whether the connection is gone or going."""
+        """Return whether the connection is lost, or is being closed."""
         transport = self.amqp.transport
         return transport is None or transport.connection.is_closed
 
     @property
     def end(self) -> BaseException | None:
-        """Return what ended the connection, in the broker's words if it said any."""
+        """Return the error that ended the connection, with the broker's words if it gave any."""
         if self.amqp.transport is None:
             return None
         closing = self.amqp.transport.connection.closing
@@ -89,13 +91,11 @@ class Connection:
 
     @property
     def is_blocked(self) -> bool:
-        """Return whether the broker has stopped reading from us (``connection.blocked``).
-
-        aiormq tells of the state only by ``ready()``, which waits while blocked: one step of it
-        shows which.
-        """
+        """Return whether the broker has stopped reading from us (``connection.blocked``)."""
         if self.amqp.transport is None:
             return False
+        # aiormq shows the state only by ``ready()``, a coroutine that waits while the connection is
+        # blocked. So take one step of it by hand. If it ends with that, nothing is blocked.
         probe = self.amqp.transport.connection.ready().__await__()
         try:
             next(probe)
@@ -105,10 +105,10 @@ class Connection:
         return True
 
     async def channel(self) -> aiormq.Channel:
-        """Open a channel in confirm mode and return aiormq's.
+        """Open a channel in confirm mode, and return aiormq's.
 
-        Raises ``BrokerUnreachable``, as ``NoRoom`` when there would be one too many; if RabbitMQ
-        says so, the connection has ended.
+        Raises ``BrokerUnreachable``, or ``NoRoom`` if it would be one channel too many. If it was
+        RabbitMQ that said so, it has closed the connection.
         """
         try:
             with broker_errors(self._url, Exception):
@@ -124,7 +124,7 @@ class Connection:
 
     @property
     def has_free_channel(self) -> bool:
-        """Return whether the broker allows one more channel on it."""
+        """Return whether one more channel was negotiated for this connection."""
         return self.amqp.transport is None or bool(free_channel(self.amqp.transport.connection))
 
     def _free_channel(self) -> int:
@@ -136,21 +136,22 @@ class Connection:
         return number
 
     def write(self, frames: bytes) -> None:
-        """Put whole frames on the wire, beside what aiormq writes; dropped when that is gone."""
+        """Put whole frames on the wire; drop them if the connection is gone."""
+        # aiormq writes to the same transport. Each of its writes is whole frames, too.
         self._transport.write(frames)
 
     def abort(self) -> None:
-        """Cut the connection at once, without the closing handshake: the peer does not answer."""
+        """Cut the connection at once, without the closing handshake."""
         self._transport.abort()
 
     async def close(self) -> None:
-        """Close with the handshake, or without it when the broker takes too long."""
+        """Close with the handshake, or without it if the broker takes too long."""
         try:
             async with asyncio.timeout(_CLOSE_SECONDS):
                 await self.amqp.close()
         except asyncio.CancelledError:
             self.abort()
-            if is_cancelled():
+            if is_cancelled():  # else aiormq has cancelled what it waited for itself
                 raise
         except Exception:
             self.abort()
@@ -159,7 +160,7 @@ class Connection:
 async def connect(url: str, *, purpose: str) -> Connection:
     """Open a connection; raises ``BrokerUnreachable`` with the cause, never with the password.
 
-    What is at the other end may be anything: whatever the libraries raise then is such a cause.
+    The other end may be anything, so any exception of the libraries is such a cause.
     """
     with broker_errors(url, Exception):
         connection = Connection(url, purpose=purpose)
@@ -176,7 +177,7 @@ async def connect(url: str, *, purpose: str) -> Connection:
 
 @asynccontextmanager
 async def connected(url: str, *, purpose: str) -> AsyncIterator[aio_pika.abc.AbstractConnection]:
-    """Open a connection for a while; errors in the block are translated too."""
+    """Open a connection for the length of a block; errors in the block are translated too."""
     connection = await connect(url, purpose=purpose)
     try:
         with broker_errors(url):
@@ -187,10 +188,10 @@ async def connected(url: str, *, purpose: str) -> AsyncIterator[aio_pika.abc.Abs
 
 @contextmanager
 def broker_errors(url: str, *errors: type[Exception]) -> Iterator[None]:
-    """Translate what aio-pika raises, or what is named, into ``BrokerUnreachable``.
+    """Translate what aio-pika raises, or the given errors, into ``BrokerUnreachable``.
 
-    A lost connection may surface as a CancelledError although nobody cancelled the task, and a
-    cancellation may be lost while aiormq closes a channel; the task's own count of them tells.
+    A lost connection may surface as a CancelledError although nobody cancelled the task. And aiormq
+    may swallow a cancellation while it closes a channel. ``is_cancelled`` tells in both cases.
     """
     try:
         yield
@@ -214,7 +215,7 @@ def _unreachable(url: str, error: BaseException) -> BrokerUnreachable:
 
 
 def _is_limit(error: BaseException) -> bool:
-    """Return whether RabbitMQ refuses because of how many channels or connections there are."""
+    """Return whether there would be too many channels or connections for RabbitMQ."""
     not_allowed = isinstance(error, ConnectionNotAllowed) or (
         isinstance(error, ConnectionClosed) and error.args[:1] == (_NOT_ALLOWED,)
     )
@@ -222,20 +223,18 @@ def _is_limit(error: BaseException) -> bool:
 
 
 def ended_for_cause(channel: aiormq.Channel) -> bool:
-    """Return whether a channel's connection ended because of what one side sent to the other.
-
-    aiormq has an exception for each reason that the broker gives; 320, the broker's stop, is plain.
-    An answer that cannot be read ends the connection on our side. All else is the network's.
-    """
+    """Return whether a channel's connection ended because of what one side sent to the other."""
     closing = channel.closing
     cause = closing.exception() if closing.done() and not closing.cancelled() else None
     if isinstance(cause, ConnectionClosed):
+        # aiormq has a class of its own for each reply code, but not for 320, its own stop.
         return type(cause) is not ConnectionClosed
+    # An answer that cannot be read ends the connection on our side. All else is the network's.
     return isinstance(cause, Exception) and not isinstance(cause, OSError | MemoryError)
 
 
 def describe(error: BaseException) -> str:
-    """Return the cause in words: some of these errors have an empty text."""
+    """Return an error in words; some of these have an empty text."""
     if isinstance(error, TimeoutError):
         return f"no answer within {ANSWER_SECONDS:.0f} s"
     if isinstance(error, asyncio.CancelledError):
@@ -248,14 +247,14 @@ def describe(error: BaseException) -> str:
 
 
 def _words(error: BaseException) -> str:
-    """Return its text; that of the broker where it is the broker's."""
+    """Return the text of an error: the broker's text if the broker gave one."""
     if isinstance(error, ConnectionClosed | ChannelClosed):
         return " ".join(str(part) for part in error.args if part)
     return _OBJECT.sub(r"\1", str(error))
 
 
 def safe_url(url: str) -> str:
-    """Return the URL without its password, and without what libraries take in its query."""
+    """Return the URL without its password, and without its query, which is for libraries."""
     try:
         parsed = URL(url).with_query(None)
     except ValueError:

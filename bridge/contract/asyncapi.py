@@ -16,6 +16,7 @@ from bridge.contract.kinds import KINDS, Schema
 from bridge.contract.names import ENTITY_OF
 from bridge.core.message import CLOUDEVENTS_JSON, PARKED, UNROUTED
 from bridge.settings import Settings
+from bridge.superoffice.names import TYPE_PREFIX
 
 _SCHEMAS: Final = "#/components/schemas/"
 
@@ -158,7 +159,7 @@ def _message(channel: Channel, examples: Sequence[Example]) -> dict[str, Any]:
         payload="raw" if raw else f"{channel.schema}_event",
     )
     if channel.event and "{" not in channel.event:
-        kind = f"com.superoffice.{channel.event}"
+        kind = f"{TYPE_PREFIX}{channel.event}"
         described["bindings"] = {"amqp": {"messageType": kind, "bindingVersion": amqp.BINDING}}
     if examples:
         described["examples"] = [_example(example, raw=raw) for example in examples]

@@ -30,4 +30,6 @@ def document(name: str, settings: Settings, examples: Examples) -> Document:
 
 def encode(document: Document) -> bytes:
     """Return a document as JSON, the same bytes for the same document."""
-    return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    # Keys may be members of an enum of texts, which orjson takes for no strings.
+    options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS
+    return orjson.dumps(document, option=options)

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bridge.core.event import Delivery
-from bridge.core.message import Message, event_message, source_uri
+from bridge.core.message import Message, event_message
 from bridge.core.routing import Router
+from bridge.superoffice.names import source_uri
 from bridge.superoffice.normalize import normalize
 from bridge.superoffice.payload import parse
 

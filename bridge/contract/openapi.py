@@ -12,7 +12,7 @@ from bridge import __version__
 from bridge.contract import pages, payload, responses
 from bridge.contract.examples import Examples
 from bridge.settings import EndpointSettings, Settings
-from bridge.superoffice import signature
+from bridge.superoffice import headers
 
 _ABOUT = """\
 What the SuperOffice event bridge takes in over HTTP, and what it answers.
@@ -28,7 +28,7 @@ for its content: what is signed but is not a webhook is parked, and answered 200
 _SIGNATURE = f"""\
 base64 of the HMAC-SHA256 of the body's bytes, as they are on the wire. The key is the secret that \
 the webhook was registered with, in UTF-8, neither trimmed nor decoded. 44 characters, in the one \
-canonical spelling, in one `{signature.HEADER}`."""
+canonical spelling, in one `{headers.SIGNATURE}`."""
 
 
 def document(settings: Settings, examples: Examples) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def _components(settings: Settings, examples: Examples) -> dict[str, Any]:
         "signature": {
             "type": "apiKey",
             "in": "header",
-            "name": signature.HEADER,
+            "name": headers.SIGNATURE,
             "description": _SIGNATURE,
         }
     }
@@ -141,17 +141,17 @@ def _parameters() -> dict[str, Any]:
     """Return the headers that are read. None of them is signed, so no event is what they say."""
     return {
         "Event": _header(
-            "X-SuperOffice-Event",
+            headers.EVENT,
             "The name of the event. Compared with the body; a difference is counted.",
             "contact.created",
         ),
         "EventId": _header(
-            "X-SuperOffice-EventId",
+            headers.EVENT_ID,
             "The id of the event. Compared with the body; a difference is counted.",
             "0b7e5b0c-6f3d-4f7e-9a51-0d0c2f6f9b11",
         ),
         "Retry": _header(
-            "X-SuperOffice-Retry",
+            headers.RETRY,
             "How many attempts came before. Passed on if it is a number of up to five digits.",
             "1",
         ),
@@ -162,7 +162,7 @@ def _parameters() -> dict[str, Any]:
             schema={"const": "identity"},
         ),
         "Trace": _header(
-            "traceparent",
+            headers.TRACEPARENT,
             "A trace context (W3C). Passed on, or the parent of a span, if it is valid.",
             "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
         ),

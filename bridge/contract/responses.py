@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Final
 
+from bridge.core.reasons import Status, Unreadable
 from bridge.settings import EndpointSettings, Settings
 from bridge.web.answers import (
     ACCEPTED,
@@ -21,14 +22,14 @@ from bridge.web.answers import (
 
 def accepted() -> dict[str, Any]:
     """Return the schema of a 200 for a webhook."""
-    usual = [status for status in ACCEPTED if status != "parked"]
+    usual = [status for status in ACCEPTED if status != Status.PARKED]
     identifier = {
         "description": "The id of the message, the same for every attempt.",
         "type": "string",
         "minLength": 1,
     }
     parked = {
-        "status": {"const": "parked"},
+        "status": {"const": Status.PARKED},
         "id": identifier,
         "reason": {"description": _list(UNREADABLE), "enum": list(UNREADABLE)},
     }
@@ -124,7 +125,7 @@ def shared(settings: Settings, *, pages: Iterable[str]) -> dict[str, Any]:
 
 def _accepted() -> dict[str, Any]:
     answers = {status: {"status": status, "id": _ID} for status in ACCEPTED}
-    answers["parked"] |= {"id": _HASH, "reason": "not_json"}
+    answers[Status.PARKED] |= {"id": _HASH, "reason": Unreadable.NOT_JSON}
     return {
         "description": "The event is safe: the broker has confirmed it, or it is on disk, or it is"
         " a repeat of one that is; or it is a test.",

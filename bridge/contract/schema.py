@@ -16,6 +16,7 @@ from bridge.contract.names import ANY, ENTITY_OF
 from bridge.core.message import MAX_ID_BYTES, SCHEMA_VERSION, SCHEMAS
 from bridge.core.routing import MAX_KEY_BYTES
 from bridge.superoffice.catalogue import EXTRA_TABLE, LIST, Entity, Kind
+from bridge.superoffice.names import TYPE_PREFIX
 from bridge.superoffice.normalize import snake_case
 
 _KELVIN: Final = "\N{KELVIN SIGN}"
@@ -176,7 +177,7 @@ _ATTRIBUTES: Final[Mapping[str, Schema]] = MappingProxyType(
             "pattern": VISIBLE,
         },
         "type": {
-            "description": "com.superoffice. and the event's name in lower case.",
+            "description": f"{TYPE_PREFIX} and the event's name in lower case.",
             "type": "string",
             "pattern": r"^com\.superoffice\.",
             "maxLength": MAX_KEY_BYTES,

@@ -87,8 +87,13 @@ class Router:
 
 
 def topic(event: Event) -> str:
+    """Return the topic of an event; see ``topic_of``."""
+    return topic_of(event.name, event.entity, event.action)
+
+
+def topic_of(name: str, entity: str, action: str) -> str:
     """Return ``{entity}.{action}``, or the bare name of an event without a dot."""
-    return f"{event.entity}.{event.action}" if "." in event.name else event.name
+    return f"{entity}.{action}" if "." in name else name
 
 
 def routing_key(name: str) -> str:

@@ -6,9 +6,10 @@ import structlog
 
 from bridge.core.backoff import silence_pause
 from bridge.core.publish import Outcome, Publish, Publisher
+from bridge.core.reasons import Undelivered
 from bridge.delivery.holding import Holding
 from bridge.delivery.places import HeldPlace
-from bridge.delivery.rows import State
+from bridge.delivery.rows import PASSED_OVER
 from bridge.delivery.trials import AGAIN_SECONDS, Trials
 from bridge.spool import Row, Spool
 
@@ -35,12 +36,12 @@ class PlaceTrials:
         if place.recovering or place not in self._holding.places:
             return
         place.heads.rotate(-1)
-        waiting = self._rows.all_in(place.heads, State.PASSED_OVER)
+        waiting = self._rows.all_in(place.heads, PASSED_OVER)
         connection = self._sender.connection
         row = await self._spool.get(waiting[-1]) if waiting else None
         if not place.is_at_rest():
             return
-        if row is not None and self._rows[row.seq] is not State.PASSED_OVER:
+        if row is not None and self._rows[row.seq] is not PASSED_OVER:
             row = None
         if row is None or connection != self._sender.connection:
             if waiting and row is None:  # confirmed late, or not on disk yet: a sweep will tell
@@ -92,7 +93,7 @@ class PlaceTrials:
         if row.tries + 1 >= self._holding.refused_tries and not self._holding.held.is_full:
             self._forget_head(place, row)
             self._holding.passed.remove(row)
-            self._holding.hold(row, publish, park_as="refused")
+            self._holding.hold(row, publish, park_as=Undelivered.REFUSED)
 
     def _forget_head(self, place: HeldPlace, row: Row) -> None:
         place.drop(row.seq)

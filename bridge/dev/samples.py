@@ -17,7 +17,7 @@ from uuid import uuid4
 
 import orjson
 
-from bridge.superoffice import signature
+from bridge.superoffice import headers
 from bridge.superoffice.catalogue import (
     ENTITIES,
     EXTRA_TABLE,
@@ -27,6 +27,7 @@ from bridge.superoffice.catalogue import (
     Kind,
     find,
 )
+from bridge.superoffice.names import TEST_EVENT
 from bridge.superoffice.payload import split_event
 from bridge.superoffice.signature import sign
 
@@ -130,17 +131,17 @@ def request_headers(
     body: bytes, *, event: str, event_id: str, secret: bytes | None
 ) -> dict[str, str]:
     """Return the headers that SuperOffice sends with these bytes; unsigned without a secret."""
-    headers = {
+    sent = {
         "Content-Type": "application/json; charset=utf-8",
         "User-Agent": "NetServer-Webhook/10.5.9210.1532",
-        "X-SuperOffice-Event": event,
-        "X-SuperOffice-EventId": event_id,
+        headers.EVENT: event,
+        headers.EVENT_ID: event_id,
     }
     if secret is not None:
-        headers[signature.HEADER] = sign(body, secret=secret)
-    if event == "test":
-        headers["X-Hook-Test"] = "true"
-    return headers
+        sent[headers.SIGNATURE] = sign(body, secret=secret)
+    if event == TEST_EVENT:
+        sent[headers.TEST] = "true"
+    return sent
 
 
 def known_events() -> list[str]:
@@ -154,7 +155,7 @@ def known_events() -> list[str]:
 def _key(event: str, number: int | None) -> int:
     if number is not None:
         return number
-    return 0 if event == "test" else random.randrange(1, 2**31)
+    return 0 if event == TEST_EVENT else random.randrange(1, 2**31)
 
 
 def _changes(known: Entity, action: str) -> list[str]:

@@ -15,9 +15,11 @@ from string import ascii_lowercase, ascii_uppercase
 from typing import Any, Final, NamedTuple
 
 from bridge.core.event import Delivery, Event, Payload, record_of
-from bridge.core.identity import Identity, identify
+from bridge.core.routing import topic_of
 from bridge.core.times import rfc3339
 from bridge.superoffice.catalogue import ENTITIES, EXTRA_TABLE, LIST, Kind, find
+from bridge.superoffice.identity import Identity, identify
+from bridge.superoffice.names import event_type
 from bridge.superoffice.payload import date_time, integer
 
 _UNUSED: Final = {
@@ -99,6 +101,7 @@ def normalize(
         context,
         endpoint,
         payload.timestamp or rfc3339(delivery.received_ns, timespec="microseconds"),
+        event_type(topic_of(payload.event, entity, payload.action)),
         None if key is None else record_of(endpoint, context, entity, key),
         {
             "event": payload.event,

@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from bridge.core.reasons import RejectReason, Status, Unreadable
+from bridge.superoffice.headers import SIGNATURE
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejection:
@@ -50,22 +53,24 @@ TITLES: Final[Mapping[int, str]] = {
 """Those of RFC 9110 and 6585; the names that Python has for them depend on its version."""
 
 ACCEPTED: Final[Mapping[str, str]] = {
-    "published": "Confirmed by the broker, in at least one queue.",
-    "unrouted": "Confirmed by the broker, but no queue was bound: now in `superoffice.unrouted`.",
-    "spooled": "On disk, fsynced: the broker is away, refuses it, is slower than the deadline, or"
-    " earlier events wait.",
-    "duplicate": "Accepted already, within the window of `[dedup]`.",
-    "ignored": "SuperOffice's `test` event.",
-    "parked": "Authentic, but not a webhook: now in `superoffice.parked`, or on disk on its way"
-    " there.",
+    Status.PUBLISHED: "Confirmed by the broker, in at least one queue.",
+    Status.UNROUTED: "Confirmed by the broker, but no queue was bound: now in"
+    " `superoffice.unrouted`.",
+    Status.SPOOLED: "On disk, fsynced: the broker is away, refuses it, is slower than the"
+    " deadline, or earlier events wait.",
+    Status.DUPLICATE: "Accepted already, within the window of `[dedup]`.",
+    Status.IGNORED: "SuperOffice's `test` event.",
+    Status.PARKED: "Authentic, but not a webhook: now in `superoffice.parked`, or on disk on its"
+    " way there.",
 }
 """What a 200 can say, by its member ``status``."""
 
 UNREADABLE: Final[Mapping[str, str]] = {
-    "not_utf8": "The body is not UTF-8.",
-    "not_json": "The body is not JSON, or has a number, a string or a depth that cannot be read.",
-    "not_object": "The JSON is not an object.",
-    "no_event": "`Event` is absent, not a string, or blank.",
+    Unreadable.NOT_UTF8: "The body is not UTF-8.",
+    Unreadable.NOT_JSON: "The body is not JSON, or has a number, a string or a depth that cannot"
+    " be read.",
+    Unreadable.NOT_OBJECT: "The JSON is not an object.",
+    Unreadable.NO_EVENT: "`Event` is absent, not a string, or blank.",
 }
 """Why a body is not a webhook: parked where it is signed, else refused with 400."""
 
@@ -79,7 +84,7 @@ def _unreadable(reason: str, when: str) -> Rejection:
 
 
 def _unsigned(reason: str, when: str) -> Rejection:
-    detail = f"X-SuperOffice-Signature is {reason}."
+    detail = f"{SIGNATURE} is {reason}."
     return Rejection(status=401, detail=detail, when=when, headers=_CHALLENGE)
 
 
@@ -89,49 +94,53 @@ def _not_accepted(when: str) -> Rejection:
 
 
 REJECTIONS: Final[Mapping[str, Rejection]] = {
-    "path": Rejection(
+    RejectReason.PATH: Rejection(
         status=404,
         detail="No endpoint has this path.",
         when="No endpoint has this path; a slash more is another path.",
     ),
-    "method": Rejection(
+    RejectReason.METHOD: Rejection(
         status=405,
         detail="Webhooks are sent with POST.",
         when="Not a POST.",
         headers={"Allow": "POST"},
     ),
-    "encoding": Rejection(
+    RejectReason.ENCODING: Rejection(
         status=415,
         detail="Send the body without Content-Encoding: the signature covers its bytes.",
         when="Content-Encoding other than `identity`: the signature covers the bytes of the wire.",
         headers={"Accept-Encoding": "identity"},
         close=True,
     ),
-    "size": Rejection(
+    RejectReason.SIZE: Rejection(
         status=413,
         detail="The body is larger than {bytes} bytes.",
         when="The body is larger than `max_body_bytes`.",
         close=True,
     ),
-    "timeout": Rejection(
+    RejectReason.TIMEOUT: Rejection(
         status=408,
         detail="The body was not complete within {seconds:g} s.",
         when="The body was not complete within `read_timeout_seconds`.",
         close=True,
     ),
-    "malformed": Rejection(
+    RejectReason.MALFORMED: Rejection(
         status=400,
         detail="The body is not valid HTTP, or ended early.",
         when="The body breaks the rules of HTTP, or the sender hung up before it was complete.",
         close=True,
     ),
-    "signature_missing": _unsigned("missing", "The request has no signature."),
-    "signature_repeated": _unsigned("repeated", "The request has more than one signature."),
-    "signature_malformed": _unsigned("malformed", "The signature is not the base64 of 32 bytes."),
-    "signature_mismatch": _unsigned(
+    RejectReason.SIGNATURE_MISSING: _unsigned("missing", "The request has no signature."),
+    RejectReason.SIGNATURE_REPEATED: _unsigned(
+        "repeated", "The request has more than one signature."
+    ),
+    RejectReason.SIGNATURE_MALFORMED: _unsigned(
+        "malformed", "The signature is not the base64 of 32 bytes."
+    ),
+    RejectReason.SIGNATURE_MISMATCH: _unsigned(
         "mismatch", "Signed with another secret, or the body was changed on its way."
     ),
-    "rate_limited": Rejection(
+    RejectReason.RATE_LIMITED: Rejection(
         status=429,
         detail="Too many requests failed the signature.",
         when="The signature is missing or wrong, and so it was in `max_signature_failures` requests"
@@ -139,13 +148,13 @@ REJECTIONS: Final[Mapping[str, Rejection]] = {
         headers={"Retry-After": "{seconds}"},
     ),
     **{reason: _unreadable(reason, when) for reason, when in UNREADABLE.items()},
-    "context": Rejection(
+    RejectReason.CONTEXT: Rejection(
         status=403,
         detail="This endpoint does not accept the body's ContextIdentifier.",
         when="A ContextIdentifier is there and is not one of the endpoint's `contexts`.",
     ),
-    "unavailable": _not_accepted("Neither broker nor disk takes the event."),
-    "earlier_attempt_failed": _not_accepted(
+    RejectReason.UNAVAILABLE: _not_accepted("Neither broker nor disk takes the event."),
+    RejectReason.EARLIER_ATTEMPT_FAILED: _not_accepted(
         "The same event was under way when this attempt came, and failed."
     ),
 }

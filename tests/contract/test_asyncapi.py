@@ -23,13 +23,13 @@ from bridge.core.message import (
     Message,
     event_message,
     refused_message,
-    source_uri,
     unrouted_message,
 )
 from bridge.core.routing import Router, Target
 from bridge.settings import EndpointSettings, RouteSettings, Settings, load
 from bridge.spool.rowcodec import row_of
 from bridge.superoffice.catalogue import ENTITIES
+from bridge.superoffice.names import source_uri
 from tests.contract.generated import default_settings, examples
 from tests.strategies.webhooks import delivered
 

@@ -13,21 +13,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.contract import amqp, jsonschema
+from bridge.contract import jsonschema
 from bridge.contract.names import DOCUMENTS, ENTITY_OF, schema_of
 from bridge.core.message import (
     event_message,
     parked_message,
     refused_message,
-    source_uri,
     unrouted_message,
 )
+from bridge.core.reasons import Undelivered, Unreadable
 from bridge.core.routing import Target
 from bridge.spool.rowcodec import row_of
 from bridge.superoffice.catalogue import ENTITIES, LIST_NAMES
+from bridge.superoffice.names import source_uri
 from tests.contract.generated import SAMPLES, examples
 from tests.contract.validation import check_message, errors, validator
-from tests.project.docs.source import first_texts
 from tests.strategies.webhooks import delivered, deliveries
 
 EXAMPLES = examples()
@@ -111,7 +111,7 @@ def test_the_contract_is_true_for_every_message(pair, raw):
 
     sent(message)
     sent(unrouted_message(message))
-    for reason in amqp.NOT_DELIVERED:
+    for reason in Undelivered:
         sent(refused_message(message, reason=reason, time=TIME))
 
 
@@ -126,7 +126,7 @@ def test_the_schema_of_the_entity_is_true(pair):
 VALIDATORS = {name: validator(schema) for name, schema in SCHEMAS.items()}
 
 
-@given(deliveries(body=st.binary(max_size=99)), st.sampled_from(amqp.NOT_UNDERSTOOD))
+@given(deliveries(body=st.binary(max_size=99)), st.sampled_from(Unreadable))
 def test_the_contract_is_true_for_what_is_parked(delivery, reason):
     """Whatever the bytes were."""
     sent(parked_message(delivery, reason=reason, time=TIME))
@@ -138,12 +138,7 @@ def test_the_contract_is_true_for_what_is_left_of_a_damaged_row(message_id):
     row = row_of((1, 0, 100, 0, "superoffice", "contact.created", message_id, b"{", b"half a bo"))
 
     assert row.unreadable
-    sent(refused_message(row.message, reason="spool_unreadable", time=TIME))
-
-
-def test_reasons_to_park_are_those_of_the_code():
-    """What the parser says, and what is in the reference (which is held to the drain)."""
-    assert set(amqp.NOT_UNDERSTOOD) == first_texts("PayloadInvalid", "superoffice/payload.py")
+    sent(refused_message(row.message, reason=Undelivered.SPOOL_UNREADABLE, time=TIME))
 
 
 GOLDEN = sorted(SAMPLES.glob("*/expected.json"))

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.core.event import Delivery
-from bridge.core.identity import KEY_BYTES, Identity, identify
 from bridge.core.message import MAX_ID_BYTES
+from bridge.superoffice.identity import KEY_BYTES, Identity, identify
 from bridge.superoffice.payload import parse
 from tests.strategies.webhooks import delivered
 
