@@ -8,6 +8,7 @@ import structlog
 
 from bridge.core.message import Message
 from bridge.core.publish import Publisher
+from bridge.core.reasons import Undelivered
 from bridge.delivery.places import HeldPlaces
 
 GONE_SECONDS = 600.0
@@ -43,6 +44,6 @@ class Exchanges:
             if self._sender.is_up and self._sender.can_publish_to(place.place[0]):
                 place.recovering = found = True
             elif now - place.since >= GONE_SECONDS:
-                place.park_as = "exchange_gone"
+                place.park_as = Undelivered.EXCHANGE_GONE
                 place.recovering = found = True
         return found

@@ -15,6 +15,7 @@ import structlog
 from bridge.core.backoff import refusal_pause, silence_pause
 from bridge.core.message import PARKED, Message
 from bridge.core.publish import Outcome, Publish, Publisher
+from bridge.core.reasons import Undelivered
 from bridge.delivery.blame import Blame
 from bridge.delivery.exchanges import Exchanges
 from bridge.delivery.held import Charge, HeldKey, HeldRow, HeldRows, RowKey
@@ -117,7 +118,9 @@ class Holding:
         """Return why a row is to be parked: it is unreadable, or its place is given up."""
         place = self.places.of(row.message)
         lost = place is not None and not self._sender.can_publish_to(row.message.exchange)
-        return "spool_unreadable" if row.unreadable else place.park_as if place and lost else None
+        if row.unreadable:
+            return Undelivered.SPOOL_UNREADABLE
+        return place.park_as if place and lost else None
 
     # Passing over
 
@@ -251,7 +254,7 @@ class Holding:
         if self.lets("event_refused"):
             log.warning("event_refused", event_id=row.message.message_id, tries=held.tries)
         if held.tries >= self.refused_tries:
-            self.park(held, "refused")
+            self.park(held, Undelivered.REFUSED)
             self.schedule.add(held, 0)
         else:
             self.schedule.add(held, refusal_pause(held.tries))

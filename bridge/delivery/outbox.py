@@ -49,7 +49,7 @@ class Store(Protocol):
         ...
 
     def append(self, message: Message, *, on_written: OnWritten) -> Row:
-        """Hand a message over; it is safe when on_written says so. Raises ``SpoolFull``."""
+        """Hand a message over; it is safe when ``on_written`` says so. Raises ``SpoolFull``."""
         ...
 
 

@@ -6,6 +6,7 @@ import structlog
 
 from bridge.core.backoff import silence_pause
 from bridge.core.publish import Outcome, Publish, Publisher
+from bridge.core.reasons import Undelivered
 from bridge.delivery.holding import Holding
 from bridge.delivery.places import HeldPlace
 from bridge.delivery.rows import PASSED_OVER
@@ -92,7 +93,7 @@ class PlaceTrials:
         if row.tries + 1 >= self._holding.refused_tries and not self._holding.held.is_full:
             self._forget_head(place, row)
             self._holding.passed.remove(row)
-            self._holding.hold(row, publish, park_as="refused")
+            self._holding.hold(row, publish, park_as=Undelivered.REFUSED)
 
     def _forget_head(self, place: HeldPlace, row: Row) -> None:
         place.drop(row.seq)

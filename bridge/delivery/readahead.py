@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bridge.core.reasons import Undelivered
 from bridge.delivery.arrivals import Arrivals
 from bridge.delivery.holding import Holding
 from bridge.delivery.publishing import Publishing
@@ -76,6 +77,6 @@ class ReadAhead:
             self._settling.pass_over(row)
             self._holding.note_unparked(row.message)
         elif state in (UNREAD, ATTACHED):
-            park_as = "spool_unreadable" if row.unreadable else None
+            park_as = Undelivered.SPOOL_UNREADABLE if row.unreadable else None
             self._publishing.enter(row, park_as=park_as)
         # Any other row was held or passed over before it was read.

@@ -8,6 +8,7 @@ import structlog
 
 from bridge.core.backoff import silence_pause
 from bridge.core.publish import Outcome, Publish, Publisher
+from bridge.core.reasons import Undelivered
 from bridge.delivery.arrivals import Arrivals
 from bridge.delivery.exchanges import GONE_SECONDS
 from bridge.delivery.held import HeldRow
@@ -46,7 +47,7 @@ class RowTrials:
     async def try_row(self, held: HeldRow) -> None:
         """Try a row that is due."""
         if held.park_as is None and self._is_given_up(held):
-            self._holding.park(held, "exchange_gone")
+            self._holding.park(held, Undelivered.EXCHANGE_GONE)
         is_silent = self._holding.rows[held.seq] is SILENT
         if is_silent or not self._sender.can_publish_to(held.exchange):
             self._holding.schedule.add(held, AGAIN_SECONDS)
