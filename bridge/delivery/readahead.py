@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bridge.core.reasons import Undelivered
 from bridge.delivery.arrivals import Arrivals
-from bridge.delivery.holding import Holding
+from bridge.delivery.held.holding import Holding
 from bridge.delivery.publishing import Publishing
 from bridge.delivery.rows import ATTACHED, UNREAD
 from bridge.delivery.settling import Settling

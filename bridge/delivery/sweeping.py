@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 
 from bridge.delivery.arrivals import Arrivals
-from bridge.delivery.holding import Holding
+from bridge.delivery.held.holding import Holding
+from bridge.delivery.held.sweep import Sweep
 from bridge.delivery.publishing import Publishing
 from bridge.delivery.rows import ON_TRIAL, PASSED_OVER, SILENT
-from bridge.delivery.sweep import Sweep
 from bridge.delivery.turns import Turns
 from bridge.delivery.wire import TRIALS, WINDOW, Wire
 from bridge.spool import Row, Spool

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bridge.delivery.sweep import Sweep
+from bridge.delivery.held.sweep import Sweep
 from bridge.spool import Row
 
 WINDOW = 256

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from bridge.core.event import Record
 from bridge.core.message import Message
-from bridge.delivery.held import HeldRows
-from bridge.delivery.places import HeldPlaces
+from bridge.delivery.held.held_rows import HeldRows
+from bridge.delivery.held.places import HeldPlaces
+from bridge.delivery.held.shares import Shares
+from bridge.delivery.held.sweep import Sweep
 from bridge.delivery.records import Records
-from bridge.delivery.shares import Shares
-from bridge.delivery.sweep import Sweep
 from bridge.spool import Row
 
 

@@ -16,15 +16,15 @@ from bridge.core.backoff import refusal_pause, silence_pause
 from bridge.core.message import PARKED, Message
 from bridge.core.publish import Outcome, Publish, Publisher
 from bridge.core.reasons import Undelivered
-from bridge.delivery.blame import Blame
-from bridge.delivery.exchanges import Exchanges
-from bridge.delivery.held import Charge, HeldKey, HeldRow, HeldRows, RowKey
-from bridge.delivery.passed import PassedOver
-from bridge.delivery.places import HeldPlaces, place_of
+from bridge.delivery.held.blame import Blame
+from bridge.delivery.held.exchanges import Exchanges
+from bridge.delivery.held.held_rows import Charge, HeldKey, HeldRow, HeldRows, RowKey
+from bridge.delivery.held.passed import PassedOver
+from bridge.delivery.held.places import HeldPlaces, place_of
+from bridge.delivery.held.schedule import Schedule
+from bridge.delivery.held.suspects import Suspects
+from bridge.delivery.held.sweep import Sweep
 from bridge.delivery.rows import GONE, HELD, PARKING, PASSED_OVER, SILENT, Rows
-from bridge.delivery.schedule import Schedule
-from bridge.delivery.suspects import Suspects
-from bridge.delivery.sweep import Sweep
 from bridge.spool import Row, Spool
 
 log = structlog.get_logger()
