@@ -75,7 +75,7 @@ class ReadAhead:
             self._settling.pass_over(row)
         elif state is UNREAD and row.unreadable and not self._holding.can_park:
             self._settling.pass_over(row)
-            self._holding.note_unparked(row.message)
+            self._holding.passed.note_unparked(row.message)
         elif state in (UNREAD, ATTACHED):
             park_as = Undelivered.SPOOL_UNREADABLE if row.unreadable else None
             self._publishing.enter(row, park_as=park_as)
