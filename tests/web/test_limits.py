@@ -427,7 +427,7 @@ async def test_other_refusals_are_not_counted(serving):
 
 SCRIPT = """
 import resource, sys
-from bridge.web.listener import affordable
+from bridge.web.sockets import affordable
 resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[1]), int(sys.argv[2])))
 print(affordable(1000, others=50), resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 """
