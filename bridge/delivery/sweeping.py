@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
+from bridge.core.publish import WINDOW
 from bridge.delivery.arrivals import Arrivals
 from bridge.delivery.holding import Holding
 from bridge.delivery.publishing import Publishing
 from bridge.delivery.rows import ON_TRIAL, PASSED_OVER, SILENT
 from bridge.delivery.sweep import Sweep
 from bridge.delivery.turns import Turns
-from bridge.delivery.wire import TRIALS, WINDOW, Wire
+from bridge.delivery.wire import TRIALS, Wire
 from bridge.spool import Row, Spool
 
 _REST = 9
