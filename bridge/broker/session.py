@@ -154,7 +154,6 @@ class Session:
         while not self.channel.is_idle and self._loop.time() < end:
             if await set_within(self._gone, _TICK_SECONDS):
                 return
-        if (
-            self.channel.window.overdue
-        ):  # RabbitMQ answers no handshake while a queue does not confirm
+        # RabbitMQ answers no closing handshake while a queue does not confirm.
+        if self.channel.window.overdue:
             self.connection.abort()
