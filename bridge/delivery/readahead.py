@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bridge.core.publish import WINDOW
 from bridge.core.reasons import Undelivered
 from bridge.delivery.arrivals import Arrivals
 from bridge.delivery.held.holding import Holding
@@ -10,7 +11,7 @@ from bridge.delivery.rows import ATTACHED, UNREAD
 from bridge.delivery.settling import Settling
 from bridge.delivery.tally import Tally
 from bridge.delivery.turns import Turns
-from bridge.delivery.wire import WINDOW, Wire
+from bridge.delivery.wire import Wire
 from bridge.spool import Row, Spool
 
 LOOKAHEAD = 100_000

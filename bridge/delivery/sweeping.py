@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from bridge.core.publish import WINDOW
 from bridge.delivery.arrivals import Arrivals
 from bridge.delivery.held.holding import Holding
 from bridge.delivery.held.passed import PassedOver
@@ -11,7 +12,7 @@ from bridge.delivery.held.sweep import Sweep
 from bridge.delivery.publishing import Publishing
 from bridge.delivery.rows import ON_TRIAL, PASSED_OVER, SILENT
 from bridge.delivery.turns import Turns
-from bridge.delivery.wire import TRIALS, WINDOW, Wire
+from bridge.delivery.wire import TRIALS, Wire
 from bridge.spool import Row, Spool
 
 _REST = 9
