@@ -18,7 +18,7 @@ from typing import Any
 import aiormq
 import structlog
 
-from bridge.broker.connection import describe
+from bridge.broker.errors import describe
 from bridge.broker.frames import publish_frames
 from bridge.broker.incoming import intercept
 from bridge.broker.refusals import RefusalWatch

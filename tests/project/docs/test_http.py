@@ -55,7 +55,7 @@ def test_answers_of_the_server_itself_are_listed() -> None:
     assert listed.keys() == {
         action
         for name in ("log.warning", "log.error")
-        for action in first_texts(name, "web/http.py", "web/limits.py")
+        for action in first_texts(name, "web/server.py")
     }
 
 
