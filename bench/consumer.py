@@ -15,7 +15,7 @@ from pamqp import commands
 
 from bench.amqp import RawChannel, declare
 from bench.pool import ID_PREFIX, event_id
-from bridge.core.identity import KEY_BYTES
+from bridge.superoffice.identity import KEY_BYTES
 
 QUEUE = "bench"
 # The length of a short string (AMQP 0-9-1, section 4.2.5.3) comes before it: in the property, that

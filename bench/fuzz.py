@@ -27,7 +27,8 @@ import pika
 from bridge.core.message import PARKED, UNROUTED
 from bridge.dev.rabbitmq import RabbitMQNode
 from bridge.dev.samples import encode, known_events, sample
-from bridge.superoffice.signature import HEADER, sign
+from bridge.superoffice.headers import SIGNATURE
+from bridge.superoffice.signature import sign
 
 SECRET = b"fuzz-secret"
 CONNECTIONS = 16
@@ -117,7 +118,7 @@ class Marksman:
             chunks += b"%x\r\n%s\r\n" % (len(part), part)
             at += size
         signature = sign(body, secret=SECRET)
-        head = f"POST /webhook HTTP/1.1\r\nHost: x\r\n{HEADER}: {signature}\r\n"
+        head = f"POST /webhook HTTP/1.1\r\nHost: x\r\n{SIGNATURE}: {signature}\r\n"
         end = b"0\r\n\r\n" if self._random.random() < 0.9 else b"zz\r\n\r\n"
         close = b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
         data = head.encode() + close + chunks + end
@@ -169,7 +170,7 @@ def request(
 ) -> bytes:
     """Return a request that ends its connection."""
     signed = signature.encode() if isinstance(signature, str) else signature
-    lines = {b"Host": b"x", HEADER.encode(): signed, **(headers or {})}
+    lines = {b"Host": b"x", SIGNATURE.encode(): signed, **(headers or {})}
     lines |= {b"Content-Length": b"%d" % len(body), b"Connection": b"close"}
     head = b"".join(b"%s: %s\r\n" % line for line in lines.items())
     return b"%s %s HTTP/1.1\r\n%s\r\n%s" % (method, path, head, body)

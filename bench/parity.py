@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from bridge.core.event import Delivery
-from bridge.core.message import Message, event_message, source_uri
+from bridge.core.message import Message, event_message
 from bridge.core.routing import Router
 from bridge.superoffice.catalogue import ENTITIES, LIST
+from bridge.superoffice.names import source_uri
 from bridge.superoffice.normalize import normalize
 from bridge.superoffice.payload import parse
 

@@ -1,4 +1,4 @@
-"""What the metrics say of the state that a running bridge is in, asked for when they are read."""
+"""Gauges: the metrics that show the state of a running bridge at the time they are read."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def add_gauges(
     gauge(
         "places_aside",
         "Exchanges with routing keys that do not confirm, or refuse too much",
-        lambda: drain.places_aside,
+        lambda: drain.held_places,
     )
     gauge(
         "places_full",
         "Of those, how many have had their share of the disk: their events are answered 503",
-        lambda: drain.places_full,
+        lambda: drain.full_places,
     )
     state(
         "broker_state",

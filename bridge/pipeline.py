@@ -1,42 +1,49 @@
-"""The whole story of one event: verify, understand, normalize, route, hand over.
+"""The whole story of one delivery: verify, parse, normalize, route, hand over.
 
-A 200 is earned when ``receive`` returns: the broker has confirmed the event, or it is on disk, or
-it is a duplicate of such a one, or the sender's test. Everything else is an exception.
+When ``receive`` returns, SuperOffice gets its 200. By then the broker has confirmed the event, or
+it is on disk; or it repeats an event of which that is true; or it is SuperOffice's own test.
+Everything else is an exception.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from time import perf_counter
-from typing import NamedTuple
+from typing import NamedTuple, ParamSpec, Protocol, TypeVar
 
-from bridge.core.errors import ContextRefused, EndpointUnknown, NotAccepted, PayloadInvalid
+from bridge.core.errors import EndpointUnknown, PayloadInvalid, Rejected
 from bridge.core.event import Delivery, Payload
-from bridge.core.identity import Identity, identify
-from bridge.core.message import Message, event_message, parked_message, source_uri
+from bridge.core.message import Message, event_message, parked_message
 from bridge.core.publish import Outbox, Outcome
+from bridge.core.reasons import RejectReason, Status
 from bridge.core.routing import Router
+from bridge.core.times import rfc3339
 from bridge.delivery.dedup import Dedup
 from bridge.metrics import Metrics
+from bridge.superoffice.identity import Identity, identify
+from bridge.superoffice.names import TEST_EVENT, source_uri
 from bridge.superoffice.normalize import normalize
-from bridge.superoffice.payload import parse
+from bridge.superoffice.payload import context_of, parse
 from bridge.superoffice.signature import verify
 
 _STATUS = {
-    Outcome.CONFIRMED: "published",
-    Outcome.UNROUTED: "unrouted",
-    Outcome.SPOOLED: "spooled",
+    Outcome.CONFIRMED: Status.PUBLISHED,
+    Outcome.UNROUTED: Status.UNROUTED,
+    Outcome.SPOOLED: Status.SPOOLED,
 }
-"""What a sender is told of an outcome that earned a 200."""
+"""The outcomes that earn a 200, and what SuperOffice is told of them."""
+
+_P = ParamSpec("_P")
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One registered webhook URL: who may call it and what it stands for.
+    """One registered webhook URL: whose deliveries it accepts, and what it does with them.
 
-    ``contexts`` empty accepts any; ``source`` None derives it from the ContextIdentifier.
+    Empty ``contexts`` accept any installation. Without ``source`` the CloudEvents source is made
+    of the ContextIdentifier.
     """
 
     name: str
@@ -48,15 +55,28 @@ class Endpoint:
 
 
 class Receipt(NamedTuple):
-    """What the sender is told with its 200."""
+    """What the pipeline answers about a delivery that it has accepted."""
 
-    status: str
+    status: Status
     id: str
     reason: str | None = None
 
 
+class Around(Protocol):
+    """Puts something around a step of the pipeline, such as a span."""
+
+    def __call__(self, name: str, step: Callable[_P, _Result], /) -> Callable[_P, _Result]:
+        """Return what the pipeline calls in place of the step."""
+        ...
+
+
+def nothing(name: str, step: Callable[_P, _Result], /) -> Callable[_P, _Result]:
+    """Return the step itself, so that nothing around it costs nothing."""
+    return step
+
+
 class Pipeline:
-    """Takes deliveries in and answers for them."""
+    """Accepts deliveries, and answers for each with a receipt."""
 
     def __init__(
         self,
@@ -66,27 +86,29 @@ class Pipeline:
         outbox: Outbox,
         dedup: Dedup,
         metrics: Metrics,
+        around: Around = nothing,
     ) -> None:
         self._endpoints = endpoints
         self._router = router
         self._outbox = outbox
         self._dedup = dedup
         self._metrics = metrics
+        self._verify = around("verify", verify)
+        self._message = around("normalize", self._build)
 
     def use(self, endpoints: Mapping[str, Endpoint]) -> None:
         """Go by these endpoints from the next delivery on; they have the same names."""
         self._endpoints = endpoints
 
     async def receive(self, delivery: Delivery, *, signatures: Sequence[str]) -> Receipt:
-        """Accept a delivery or raise.
+        """Accept a delivery, or raise ``Rejected``.
 
-        Raises ``SignatureInvalid`` and ``ContextRefused`` (the request is refused),
-        ``PayloadInvalid`` (only on an unsigned endpoint, elsewhere the delivery is parked), and
-        ``NotAccepted`` (the sender must try again).
+        A signed body that is not a webhook is parked. ``SignatureInvalid`` and, where nothing is
+        signed, ``PayloadInvalid`` are the two kinds of rejection with a class of their own.
         """
         endpoint = self._endpoints[delivery.endpoint]
         if not endpoint.allow_unsigned:
-            self._verify(endpoint, delivery, signatures)
+            self._verify(delivery.body, headers=signatures, secrets=endpoint.secrets)
         try:
             payload = parse(delivery.body)
         except PayloadInvalid as invalid:
@@ -96,10 +118,10 @@ class Pipeline:
         return await self._accept(endpoint, delivery, payload)
 
     async def replay(self, delivery: Delivery) -> Receipt:
-        """Accept a delivery that was parked, and so was authentic then.
+        """Accept a delivery that was parked, so its signature was right then.
 
-        Raises ``PayloadInvalid`` while nobody can read it, ``ContextRefused``, ``NotAccepted``, and
-        ``EndpointUnknown`` when the configuration has no endpoint of that name any more.
+        Raises ``Rejected``, ``PayloadInvalid`` while the body still cannot be read, and
+        ``EndpointUnknown`` when the configuration no longer has its endpoint.
         """
         endpoint = self._endpoints.get(delivery.endpoint)
         if endpoint is None:
@@ -109,24 +131,23 @@ class Pipeline:
     async def _accept(self, endpoint: Endpoint, delivery: Delivery, payload: Payload) -> Receipt:
         identity = identify(payload, delivery)
         key, event_id = identity
-        if payload.event == "test" and not endpoint.publish_test_events:
-            return Receipt("ignored", event_id)
+        if payload.event == TEST_EVENT and not endpoint.publish_test_events:
+            return Receipt(Status.IGNORED, event_id)
         _check_context(endpoint, payload, event_id)
         if self._dedup.was_accepted(key):
-            return Receipt("duplicate", event_id)
+            return Receipt(Status.DUPLICATE, event_id)
         if (first := self._dedup.under_way(key)) is not None:
+            # SuperOffice tries again while we still work on its earlier attempt: one of the two
+            # is published, and both get the answer of that one.
             if await first.result():
-                return Receipt("duplicate", event_id)
-            raise NotAccepted("earlier_attempt_failed", event_id)
+                return Receipt(Status.DUPLICATE, event_id)
+            raise Rejected(RejectReason.EARLIER_ATTEMPT_FAILED, event_id)
         with self._dedup.claim(key) as claim:
             outcome = await self._hand_over(self._message(endpoint, delivery, payload, identity))
             claim.succeeded = True
             return Receipt(_STATUS[outcome], event_id)
 
-    def _verify(self, endpoint: Endpoint, delivery: Delivery, signatures: Sequence[str]) -> None:
-        verify(delivery.body, headers=signatures, secrets=endpoint.secrets)
-
-    def _message(
+    def _build(
         self, endpoint: Endpoint, delivery: Delivery, payload: Payload, identity: Identity
     ) -> Message:
         event, oddities = normalize(payload, delivery=delivery, identity=identity)
@@ -140,26 +161,26 @@ class Pipeline:
         )
 
     async def _park(self, delivery: Delivery, reason: str) -> Receipt:
-        received = datetime.fromtimestamp(delivery.received_ns / 1e9, UTC)
-        time = received.isoformat().replace("+00:00", "Z")
+        time = rfc3339(delivery.received_ns)
         message = parked_message(delivery, reason=reason, time=time)
         await self._hand_over(message)
-        return Receipt("parked", message.message_id, reason)
+        return Receipt(Status.PARKED, message.message_id, reason)
 
     async def _hand_over(self, message: Message) -> Outcome:
         started = perf_counter()
         outcome = await self._outbox.deliver(message)
         self._metrics.stage_seconds.labels("deliver").observe(perf_counter() - started)
         if outcome not in _STATUS:
-            raise NotAccepted(outcome.value, message.message_id)
+            raise Rejected(outcome.value, message.message_id)
         return outcome
 
 
 def _check_context(endpoint: Endpoint, payload: Payload, event_id: str) -> None:
-    """A ContextIdentifier that is present must be one of the endpoint's, whatever its type."""
-    context: object = payload.context_identifier
-    if context is None:
-        context = payload.properties.get("ContextIdentifier")  # of a type that is not a string
-    accepted = not endpoint.contexts or context is None
-    if not accepted and not (isinstance(context, str) and context in endpoint.contexts):
-        raise ContextRefused(event_id)
+    """Reject a ContextIdentifier that is there but is none of the endpoint's."""
+    if not endpoint.contexts:
+        return
+    context = context_of(payload)
+    # What is not a string may not be hashable, so it is not looked up.
+    is_ours = isinstance(context, str) and context in endpoint.contexts
+    if context is not None and not is_ours:
+        raise Rejected(RejectReason.CONTEXT, event_id)

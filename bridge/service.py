@@ -13,7 +13,7 @@ import structlog
 from bridge.aio import keep_running
 from bridge.broker.publisher import RabbitPublisher
 from bridge.broker.topology import Queue, Topology
-from bridge.contract.deployed import Documents, deployment_of, routes_of
+from bridge.contract.rendering import Documents
 from bridge.core import publish as ports
 from bridge.core.routing import Router
 from bridge.delivery.dedup import Dedup
@@ -27,10 +27,10 @@ from bridge.settings import QueueSettings, ServerSettings, Settings
 from bridge.spool import Spool, opened
 from bridge.tls import Certificate
 from bridge.web.admin import Admin
-from bridge.web.http import HttpServer
-from bridge.web.limits import Limits
-from bridge.web.listener import Listener, affordable
+from bridge.web.listener import Listener
 from bridge.web.receiver import Receiver
+from bridge.web.server import HttpServer, Limits
+from bridge.web.sockets import affordable
 from bridge.web.throttle import Failures
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Service:
         self._receiver = _receiver_of(settings, self._pipeline, self.metrics)
         self._certificate = _certificate_of(settings.server)
         self.listener = _public(settings, self._receiver, self._certificate, traces)
-        self._documents = Documents(deployment_of(settings))
+        self._documents = Documents(settings)
         token = settings.server.admin_token
         admin = Admin(
             status=self.status,
@@ -119,7 +119,7 @@ class Service:
                 "bytes": self.spool.bytes,
                 "oldest_seconds": round(self.drain.oldest_seconds, 1),
             },
-            "aside": self.drain.aside,
+            "aside": self.drain.places,
         }
 
     def adopt(self, settings: Settings) -> None:
@@ -127,7 +127,7 @@ class Service:
         set_level(settings.log.level)
         self._receiver.renew_log()
         self._pipeline.use(_endpoints_of(settings))
-        self._documents.use(deployment_of(settings))
+        self._documents.use(settings)
 
     def renew_certificate(self, server: ServerSettings) -> bool:
         """Show new clients what the certificate's files hold by now; return whether it changed.
@@ -257,7 +257,7 @@ def pipeline_of(
     make = traces.pipeline if traces else Pipeline
     return make(
         _endpoints_of(settings),
-        router=Router(routes_of(settings), exchange=settings.broker.exchange),
+        router=Router(settings.router_routes(), exchange=settings.broker.exchange),
         outbox=outbox,
         dedup=dedup,
         metrics=metrics,

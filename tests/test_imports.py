@@ -19,13 +19,16 @@ PURE = {
 ONLY_PURE = (
     "core", "superoffice", "contract",
     "web/answers.py",
-    "delivery/closers.py", "delivery/due.py", "delivery/held.py", "delivery/lines.py",
-    "delivery/places.py", "delivery/records.py", "delivery/share.py", "delivery/shares.py",
-    "broker/frames.py",
+    "delivery/fifo.py", "delivery/records.py", "delivery/rows.py", "delivery/turns.py",
+    "delivery/held/closers.py", "delivery/held/due.py", "delivery/held/held_rows.py",
+    "delivery/held/places.py", "delivery/held/share.py", "delivery/held/shares.py",
+    "delivery/held/sweep.py",
+    "broker/frames.py", "broker/refusals.py", "broker/renewal.py", "broker/topology.py",
+    "broker/window.py",
 )  # fmt: skip
 """Rooms and files that decide and do nothing else."""
 
-NOT_PURE = ("contract/deployed.py",)
+NOT_PURE = ("contract/rendering.py",)
 
 ONLY_IN = {
     "aiohttp": {"web", "tracing", "cli"},
@@ -35,7 +38,6 @@ ONLY_IN = {
     "opentelemetry": {"tracing"},
     "prometheus_client": {"metrics"},
     "pydantic": {"settings"},
-    "pydantic_settings": {"settings"},
     "tomllib": {"settings"},
     "typer": {"cli"},
     "rich": {"cli"},
@@ -44,14 +46,10 @@ ONLY_IN = {
 }
 
 IMPORT_DEV = {
-    "cli/dev.py", "cli/commands/dev.py",
-    "cli/send.py", "cli/commands/send.py",
-    "cli/sender.py", "cli/clients/poster.py",
-    "cli/direct.py", "cli/clients/direct.py",
-    "cli/demonstration.py", "cli/clients/roundtrip.py",
-    "cli/errors.py",
+    "cli/commands/dev.py", "cli/commands/send.py",
+    "cli/clients/direct.py", "cli/clients/poster.py", "cli/clients/roundtrip.py",
 }  # fmt: skip
-"""Files that may import ``bridge.dev``: commands that start a broker or post samples."""
+"""Files that may import ``bridge.dev``: they start a private broker, or post samples."""
 
 LAYERS = (
     {"__main__"},
@@ -112,11 +110,24 @@ def test_imports_keep_the_rules(path):
 
 
 def test_only_commands_for_development_import_dev():
-    """The service runs without the private broker and without the samples."""
+    """The private broker and the samples are for `bridge dev` and `bridge send`."""
     files = [path for path in FILES if room(path) != "dev"]
     found = {path for path in files if any(name.startswith("bridge.dev") for name in imports(path))}
 
-    assert set() == {path.relative_to(PACKAGE).as_posix() for path in found} - IMPORT_DEV
+    assert IMPORT_DEV == {path.relative_to(PACKAGE).as_posix() for path in found}
+
+
+def test_the_service_loads_only_what_it_needs():
+    """`bridge serve` starts without `bridge.dev`, and without the generator of the contract."""
+    rooms = ("bridge.dev", "bridge.contract.")
+    code = f"""
+import sys, bridge.__main__, bridge.cli.commands.serve, bridge.reload, bridge.service
+print(*sorted(name for name in sys.modules if name.startswith({rooms!r})))
+"""
+    command = [sys.executable, "-c", code]
+    found = subprocess.run(command, capture_output=True, text=True, check=True)
+
+    assert "bridge.contract.names bridge.contract.rendering\n" == found.stdout
 
 
 def test_every_room_has_a_layer():
@@ -129,12 +140,12 @@ def test_nothing_happens_at_import():
     names = [
         ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
         for path in FILES
-        if path.name not in {"__main__.py", "keeper.py"}
+        if path.name not in {"__main__.py", "supervisor.py"}
     ]
     code = f"""
 import builtins, importlib, os, socket, threading
 def refuse(*args, **kwargs): raise AssertionError("work at import")
-import asyncio, uvloop, aiohttp, aio_pika, typer, rich.console, pydantic_settings, structlog
+import asyncio, uvloop, aiohttp, aio_pika, typer, rich.console, structlog
 import prometheus_client, multiprocessing, opentelemetry.sdk.trace.export
 socket.socket.connect = socket.socket.bind = refuse
 os.environ = type("Env", (dict,), {{}})(os.environ)

@@ -19,14 +19,16 @@ from bench.peers.environment import BROKER, EXCHANGE, MAX_EVENTS, SECRET
 from bench.peers.serving import connected, serve
 from bridge.core.errors import PayloadInvalid, SignatureInvalid
 from bridge.core.event import Delivery, Payload
-from bridge.core.identity import Identity, identify
-from bridge.core.message import Message, event_message, source_uri
+from bridge.core.message import Message, event_message
 from bridge.core.routing import Router
 from bridge.delivery.dedup import Dedup
 from bridge.metrics import Metrics
+from bridge.superoffice.headers import EVENT, EVENT_ID, SIGNATURE
+from bridge.superoffice.identity import Identity, identify
+from bridge.superoffice.names import source_uri
 from bridge.superoffice.normalize import normalize
 from bridge.superoffice.payload import parse
-from bridge.superoffice.signature import HEADER, verify
+from bridge.superoffice.signature import verify
 
 ENDPOINT = "superoffice"
 
@@ -46,10 +48,10 @@ class Webhook:
         self._metrics.received.labels(ENDPOINT).inc()
         delivery = await delivery_of(request)
         try:
-            verify(delivery.body, headers=request.headers.getall(HEADER, []), secrets=[SECRET])
+            verify(delivery.body, headers=request.headers.getall(SIGNATURE, []), secrets=[SECRET])
             payload = parse(delivery.body)
         except SignatureInvalid as error:
-            return self._refused(401, f"signature_{error.reason}")
+            return self._refused(401, error.reason)
         except PayloadInvalid as error:
             return self._refused(400, error.reason)
         identity = identify(payload, delivery)
@@ -97,8 +99,8 @@ async def delivery_of(request: web.Request) -> Delivery:
         endpoint=ENDPOINT,
         body=await request.read(),
         received_ns=time.time_ns(),
-        header_event=request.headers.get("X-SuperOffice-Event"),
-        header_event_id=request.headers.get("X-SuperOffice-EventId"),
+        header_event=request.headers.get(EVENT),
+        header_event_id=request.headers.get(EVENT_ID),
     )
 
 

@@ -1,24 +1,28 @@
-"""A message that the broker returned, and which publish it was.
+"""Returned messages: which publish each of them was, and whether a copy of it may be sent.
 
-AMQP returns no delivery tag, so a return is matched by what it shows. Some brokers change a message
-on entry: RabbitMQ's ``message_interceptors`` add or replace headers. What is least likely to be
-changed counts first.
+AMQP gives no delivery tag with a return, so the bridge compares what came back with what is in
+flight. Some brokers change a message on entry: RabbitMQ's ``message_interceptors`` add or replace
+headers. So the parts that are least likely to change are compared first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
+import structlog
 from pamqp import commands
 from pamqp.body import ContentBody
 from pamqp.header import ContentHeader
 
 from bridge.core.message import UNROUTED, Message, unrouted_message
-from bridge.core.publish import Publish
+from bridge.core.publish import Publish, Stage
+from bridge.sampling import Sampled, note_events
+
+log = structlog.get_logger()
 
 
 class Return:
-    """A returned message: its frames, and when they are complete, whose it is."""
+    """A returned message: its frames, and once they are complete, the publish that it was."""
 
     def __init__(self, method: commands.Basic.Return) -> None:
         self._method = method
@@ -27,7 +31,7 @@ class Return:
         self.is_complete = False
 
     def add(self, frame: ContentHeader | ContentBody) -> bool:
-        """Take the next frame; return False if it cannot be part of this message."""
+        """Add the next frame; return False if it cannot be part of this message."""
         if isinstance(frame, ContentHeader) is not (self._header is None):
             return False
         if isinstance(frame, ContentHeader):
@@ -39,15 +43,15 @@ class Return:
         return missing >= 0
 
     def find(self, in_flight: Mapping[int, Publish], *, up_to: int) -> Publish | None:
-        """Return whose it is, of those in flight up to a tag; None if nobody can tell.
+        """Return the publish that it was, of those in flight up to a tag; None if that is unclear.
 
-        Publishes with the same exchange, key, id and body are the same event in the same place:
-        any of them will do, best one whose headers came back. Where even the id or the body was
-        changed, it is the only one of its exchange and key.
+        Publishes with the same exchange, key, id and body are the same event in the same place. Any
+        of them will do; one whose headers came back is best. Where even the id or the body was
+        changed, there must be only one publish with this exchange and key.
         """
         near: list[Publish] = []
         for tag, publish in in_flight.items():
-            if publish.returned or tag > up_to or not self._is_to_place_of(publish):
+            if publish.stage.is_returned or tag > up_to or not self._is_to_place_of(publish):
                 continue
             if self._has_content_of(publish) and self._has_headers_of(publish):
                 return publish
@@ -61,7 +65,7 @@ class Return:
 
     def _is_to_place_of(self, publish: Publish) -> bool:
         method, message = self._method, publish.message
-        exchange = UNROUTED if publish.rerouted else message.exchange
+        exchange = UNROUTED if publish.stage.is_copy else message.exchange
         return method.routing_key == message.routing_key and method.exchange == exchange
 
     def _has_content_of(self, publish: Publish) -> bool:
@@ -71,14 +75,32 @@ class Return:
         return same_id and self._body == message.body
 
     def _has_headers_of(self, publish: Publish) -> bool:
-        """Return whether all headers came back, whatever was added; a type may have changed."""
+        """Return whether all headers came back; the broker may have added some."""
         assert self._header is not None  # noqa: S101  # it is complete
         found = self._header.properties.headers or {}
         return all(
+            # As texts, because an interceptor may change the type of a header.
             name in found and str(found[name]) == str(value)
             for name, value in _sent(publish).headers.items()
         )
 
 
 def _sent(publish: Publish) -> Message:
-    return unrouted_message(publish.message) if publish.rerouted else publish.message
+    return unrouted_message(publish.message) if publish.stage.is_copy else publish.message
+
+
+class Unrouted:
+    """The way out for returned messages: the exchange ``superoffice.unrouted``."""
+
+    def __init__(self, is_verified: Callable[[str], bool]) -> None:
+        self._is_verified = is_verified
+        self._lines = Sampled(note_events)
+
+    def accepts(self, publish: Publish) -> bool:
+        """Return whether a copy of a returned message may be sent there; log it if not."""
+        if publish.stage is Stage.RETURNED and self._is_verified(UNROUTED):
+            return True
+        if self._lines.lets("unrouted_refused"):
+            event_id = publish.message.message_id
+            log.error("unrouted_refused", event_id=event_id, exchange=UNROUTED)
+        return False

@@ -1,13 +1,14 @@
-"""What a message has beside its body: properties, headers, and the exchange it goes to."""
+"""The parts of a message beside its body: properties, headers, and its exchange."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
 from bridge.contract.kinds import Schema
 from bridge.core.message import CLOUDEVENTS_JSON, MAX_HEADER_BYTES, MAX_ID_BYTES
+from bridge.core.reasons import Undelivered, Unreadable
 from bridge.core.routing import MAX_KEY_BYTES
 
 BINDING: Final = "0.3.0"
@@ -15,9 +16,6 @@ BINDING: Final = "0.3.0"
 
 RAW_JSON: Final = "application/json"
 UNREADABLE: Final = "application/octet-stream"
-
-NOT_UNDERSTOOD: Final = ("not_utf8", "not_json", "not_object", "no_event")
-NOT_DELIVERED: Final = ("refused", "exchange_gone", "spool_unreadable")
 
 _NO_CONTROLS: Final = r"^[^\x00-\x1f\x7f-\x9f]*$"
 
@@ -63,7 +61,7 @@ _ORIGIN: Final[Mapping[str, Schema]] = MappingProxyType(
 )
 
 
-def _parked(reasons: tuple[str, ...]) -> Mapping[str, Schema]:
+def _parked(reasons: Iterable[str]) -> Mapping[str, Schema]:
     return {
         "reason": {
             "description": "Why it is here; it is the routing key too.",
@@ -96,20 +94,20 @@ HEADERS: Final[Mapping[str, Schema]] = MappingProxyType(
         "not_understood_headers": _headers(
             "Of what could not be understood.",
             ("reason", "time", "endpoint"),
-            _parked(NOT_UNDERSTOOD),
+            _parked(Unreadable),
             {name: _EVENT[name] for name in ("endpoint", "retry", "traceparent")},
         ),
         "not_delivered_headers": _headers(
             "Of an event that the broker would not take. One whose row in the spool was damaged may"
             " lack those of its event.",
             ("reason", "time", "endpoint", *_ORIGIN),
-            _parked(NOT_DELIVERED),
+            _parked(Undelivered),
             _ORIGIN,
             _EVENT,
         ),
     }
 )
-"""The headers of each kind of message, by the name of their schema."""
+"""Schemas of the headers of each kind of message, by name."""
 
 
 PROPERTIES: Final[Schema] = {
@@ -135,11 +133,11 @@ PROPERTIES: Final[Schema] = {
         "app_id": {"const": "superoffice-bridge"},
     },
 }
-"""The AMQP properties beside the headers; all of them are always there."""
+"""Schema of the AMQP properties beside the headers, all of which are always there."""
 
 
 def exchange(name: str, *, vhost: str, kind: str = "topic") -> dict[str, Any]:
-    """Return an exchange as AsyncAPI describes it."""
+    """Return the description of an exchange in AsyncAPI's form."""
     return {"name": name, "type": kind, "durable": True, "autoDelete": False, "vhost": vhost}
 
 
@@ -151,4 +149,4 @@ SENT: Final[Mapping[str, Any]] = MappingProxyType(
         "bindingVersion": BINDING,
     }
 )
-"""How everything is published: persistent, and returned where no queue is bound."""
+"""How every message is published: persistent and mandatory, so returned if no queue is bound."""

@@ -1,21 +1,25 @@
-"""AsyncAPI 3: where messages are, and what they are. https://www.asyncapi.com/docs/reference"""
+"""The AsyncAPI 3 document: which messages the bridge sends, and where they go.
+
+https://www.asyncapi.com/docs/reference
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import orjson
 
 from bridge import __version__
 from bridge.contract import amqp, schema
 from bridge.contract.channels import Channel, channel_of, channels, parameters
-from bridge.contract.deployment import Deployment, Example
+from bridge.contract.examples import Example, Examples, published
 from bridge.contract.kinds import KINDS, Schema
-from bridge.contract.messages import published
-from bridge.contract.schema import NAMES
+from bridge.contract.names import ENTITY_OF
 from bridge.core.message import CLOUDEVENTS_JSON, PARKED, UNROUTED
+from bridge.settings import Settings
+from bridge.superoffice.names import TYPE_PREFIX
 
 _SCHEMAS: Final = "#/components/schemas/"
 
@@ -47,14 +51,15 @@ _PARAMETERS: Final[Mapping[str, str]] = {
 }
 
 
-def document(deployment: Deployment) -> dict[str, Any]:
-    """Return the document of a deployment."""
-    vhost = _vhost(deployment)
-    found = list(channels(deployment))
-    examples = _examples(deployment, found)
-    kept = _kept(deployment)
+def document(settings: Settings, examples: Examples) -> dict[str, Any]:
+    """Return the document for these settings."""
+    vhost = _vhost(settings)
+    found = list(channels(settings))
+    shown = _examples(settings, examples, found)
+    messages = {one.name: _message(one, shown.get(one.name, ())) for one in found}
+    quarantined = _quarantined(settings)
     return {
-        "asyncapi": "3.0.0",  # generators of code know no later one, and make nothing of it
+        "asyncapi": "3.0.0",  # code generators ignore documents of a later version
         "info": {
             "title": "SuperOffice event bridge",
             "version": __version__,
@@ -62,50 +67,48 @@ def document(deployment: Deployment) -> dict[str, Any]:
             "license": {"name": "MIT"},
         },
         "defaultContentType": CLOUDEVENTS_JSON,
-        "servers": dict(_servers(deployment)),
+        "servers": dict(_servers(settings)),
         "channels": {
             **{channel.name: _channel(channel, vhost) for channel in found},
-            **{name: _quarantine(name, vhost, messages) for name, messages in kept.items()},
+            **{name: _quarantine(name, vhost, own) for name, own in quarantined.items()},
         },
         "operations": {
             name: {
                 "action": "send",
                 "channel": {"$ref": f"#/channels/{name}"},
-                "bindings": {"amqp": dict(amqp.SENT)},  # of traits generators lose the messages
+                # Not in a trait: generators that see one lose the messages.
+                "bindings": {"amqp": dict(amqp.SENT)},
             }
-            for name in (*(channel.name for channel in found), *kept)
+            for name in (*(channel.name for channel in found), *quarantined)
         },
         "components": {
-            "messages": {
-                **{
-                    channel.name: _message(channel, examples.get(channel.name, ()))
-                    for channel in found
-                },
-                **{name: message for some in kept.values() for name, message in some.items()},
-            },
+            "messages": {**messages, **_by_name(quarantined.values())},
             "schemas": _schemas(),
             "messageTraits": {"published": {"x-amqp-properties": amqp.PROPERTIES}},
         },
     }
 
 
-def _servers(deployment: Deployment) -> Iterator[tuple[str, Any]]:
-    for number, url in enumerate(deployment.brokers, 1):
-        parts = urlsplit(url)
+def _by_name(groups: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    return {name: message for group in groups for name, message in group.items()}
+
+
+def _servers(settings: Settings) -> Iterator[tuple[str, Any]]:
+    for number, url in enumerate(settings.broker.urls, 1):
         yield (
             "broker" if number == 1 else f"broker{number}",
             {
-                "host": parts.netloc.rpartition("@")[2],
-                "protocol": parts.scheme,
+                "host": url.address,
+                "protocol": url.scheme,
                 "protocolVersion": "0-9-1",
-                "pathname": parts.path or "/",
+                "pathname": url.path or "/",
                 "description": "RabbitMQ, as the bridge reaches it.",
             },
         )
 
 
-def _vhost(deployment: Deployment) -> str:
-    return unquote(urlsplit(deployment.brokers[0]).path[1:]) or "/"
+def _vhost(settings: Settings) -> str:
+    return unquote(settings.broker.urls[0].path[1:]) or "/"
 
 
 def _channel(channel: Channel, vhost: str) -> dict[str, Any]:
@@ -159,7 +162,7 @@ def _message(channel: Channel, examples: Sequence[Example]) -> dict[str, Any]:
         payload="raw" if raw else f"{channel.schema}_event",
     )
     if channel.event and "{" not in channel.event:
-        kind = f"com.superoffice.{channel.event}"
+        kind = f"{TYPE_PREFIX}{channel.event}"
         described["bindings"] = {"amqp": {"messageType": kind, "bindingVersion": amqp.BINDING}}
     if examples:
         described["examples"] = [_example(example, raw=raw) for example in examples]
@@ -176,10 +179,12 @@ def _example(example: Example, *, raw: bool) -> dict[str, Any]:
     }
 
 
-def _examples(deployment: Deployment, found: Sequence[Channel]) -> Mapping[str, list[Example]]:
+def _examples(
+    settings: Settings, examples: Examples, found: Sequence[Channel]
+) -> Mapping[str, list[Example]]:
     by_channel: dict[str, list[Example]] = {}
-    for example in deployment.examples.values():
-        if channel := channel_of(published(example).routing_key, deployment, found):
+    for example in examples.values():
+        if channel := channel_of(published(example).routing_key, settings, found):
             by_channel.setdefault(channel.name, []).append(example)
     return by_channel
 
@@ -201,19 +206,19 @@ def _described(
 def _schemas() -> dict[str, Schema]:
     made = {
         **KINDS,
-        **{name: schema.data(name) for name in NAMES},
-        **{f"{name}_event": schema.envelope(name=name) for name in NAMES},
+        **{name: schema.data(name) for name in ENTITY_OF},
+        **{f"{name}_event": schema.envelope(name=name) for name in ENTITY_OF},
         **amqp.HEADERS,
         "raw": schema.RAW,
         "bytes": {"description": "The bytes that were received."},
     }
-    moved: dict[str, Schema] = schema.moved(made, to=_SCHEMAS)
-    return moved
+    relocated: dict[str, Schema] = schema.relocated(made, to=_SCHEMAS)
+    return relocated
 
 
-def _kept(deployment: Deployment) -> Mapping[str, Mapping[str, Any]]:
-    """Return the messages of either quarantine by name; raw ones if the deployment sends such."""
-    forms = (False, True) if any(route.raw for route in deployment.routes) else (False,)
+def _quarantined(settings: Settings) -> Mapping[str, Mapping[str, Any]]:
+    """Return the messages of each quarantine by name; raw ones only if there is a raw route."""
+    forms = (False, True) if any(route.format == "raw" for route in settings.routes) else (False,)
     parked = [
         _described(
             "not_understood",
@@ -233,7 +238,7 @@ def _kept(deployment: Deployment) -> Mapping[str, Mapping[str, Any]]:
     ]
     return {
         UNROUTED: {
-            kept["name"]: kept for kept in (_as_it_was("unrouted", raw=raw) for raw in forms)
+            copy["name"]: copy for copy in (_as_it_was("unrouted", raw=raw) for raw in forms)
         },
         PARKED: {message["name"]: message for message in parked},
     }

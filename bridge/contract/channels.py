@@ -1,4 +1,4 @@
-"""Which channels there are: one for each entity and action, and what routes make of them."""
+"""The channels: one for each entity and action, with the exchange and key that its route has."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from bridge.contract.deployment import Deployment
-from bridge.contract.schema import NAMES, name_of
-from bridge.core.routing import Route, TopicPattern
+from bridge.contract.names import ENTITY_OF, schema_of
+from bridge.core.routing import DEFAULT_KEY, Route, TopicPattern
+from bridge.settings import Settings
 from bridge.superoffice.catalogue import Entity
-
-_KEY = "{entity}.{action}"
 
 
 class Channel(NamedTuple):
@@ -29,16 +27,16 @@ class Channel(NamedTuple):
     about: str
 
 
-def channels(deployment: Deployment) -> Iterator[Channel]:
-    """Yield the channels of all events that can come."""
-    routes = _routes(deployment)
-    for name, event in _catalogue(deployment):
+def channels(settings: Settings) -> Iterator[Channel]:
+    """Yield a channel for each event that can come, and one for all others."""
+    routes = _routes(settings)
+    for name, event in _catalogue(settings):
         route = next(route for route in routes if _matches(route, event))
         entity, dot, action = event.rpartition(".")
         schema = name.removesuffix(f".{action}")
         address = _address(route, entity if dot else action, action if dot else None)
-        yield Channel(name, event, schema, route, address, _about(NAMES[schema], action))
-    known = {event for _, event in _catalogue(deployment)}
+        yield Channel(name, event, schema, route, address, _about(ENTITY_OF[schema], action))
+    known = {event for _, event in _catalogue(settings)}
     for number, route in enumerate(routes, 1):
         is_default = number == len(routes)
         if route.match not in known:
@@ -50,11 +48,11 @@ def channels(deployment: Deployment) -> Iterator[Channel]:
             return
 
 
-def channel_of(key: str, deployment: Deployment, found: Sequence[Channel]) -> Channel | None:
-    """Return which channel an event with this default key takes; of "test" there may be none."""
+def channel_of(key: str, settings: Settings, found: Sequence[Channel]) -> Channel | None:
+    """Return the channel of an event with this default key; ``test`` may have none."""
     entity, _, action = key.rpartition(".")
-    names = (key, f"{name_of(entity)}.{action}")
-    route = next(route for route in _routes(deployment) if _matches(route, key))
+    names = (key, f"{schema_of(entity)}.{action}")
+    route = next(route for route in _routes(settings) if _matches(route, key))
     own = [channel for channel in found if channel.route == route]
     rest = [channel for channel in own if channel.event is None and key != "test"]
     return next((channel for channel in own if channel.name in names), rest[0] if rest else None)
@@ -65,28 +63,28 @@ def parameters(address: str) -> list[str]:
     return list(dict.fromkeys(re.findall(r"\{(\w+)\}", address)))
 
 
-def _routes(deployment: Deployment) -> tuple[Route, ...]:
-    return (*deployment.routes, Route(match="#", exchange=deployment.exchange))
+def _routes(settings: Settings) -> tuple[Route, ...]:
+    return (*settings.router_routes(), Route(match="#", exchange=settings.broker.exchange))
 
 
-def _catalogue(deployment: Deployment) -> Iterator[tuple[str, str]]:
-    """Yield a name and the event for each action; of lists and tables with a parameter."""
-    for schema, entity in NAMES.items():
+def _catalogue(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Yield a name and the event for each action. Lists and tables have a parameter in it."""
+    for schema, entity in ENTITY_OF.items():
         for action in entity.actions:
             yield f"{schema}.{action}", f"{entity.name}.{action}"
-    if any(webhook.publish_test_events for webhook in deployment.webhooks):
+    if any(endpoint.publish_test_events for endpoint in settings.endpoints):
         yield "test", "test"
 
 
 def _matches(route: Route, event: str) -> bool:
-    """Return whether the route takes the event; a parameter is a word like any other."""
+    """Return whether the route matches the event. A parameter counts as a word."""
     return TopicPattern(route.match).matches(event)
 
 
 def _address(route: Route, entity: str | None = None, action: str | None = None) -> str:
     template = route.routing_key
     if entity is None:
-        return "{routing_key}" if template == _KEY else template
+        return "{routing_key}" if template == DEFAULT_KEY else template
     if action is None:
         template = template.replace(".{action}", "")
     return template.replace("{entity}", entity).replace("{action}", action or "") or entity
@@ -103,7 +101,7 @@ def _about(entity: Entity, action: str) -> str:
 
 
 def _schema_of(route: Route) -> str:
-    """Return what all events that the route takes have in common."""
+    """Return the name of the schema that fits all events that the route matches."""
     entity, _, action = route.match.rpartition(".")
     is_one = entity and action != "#" and not {"*", "#"} & set(entity.split("."))
-    return name_of(entity) if is_one else "any"
+    return schema_of(entity) if is_one else "any"

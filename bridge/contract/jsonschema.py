@@ -1,54 +1,42 @@
-"""JSON Schema 2020-12 of what leaves: the envelope, and ``data`` of each entity.
+"""The JSON Schema 2020-12 documents: the envelope, and ``data`` of each entity.
 
 Every document is complete in itself: its references stay in it, wherever it was fetched from.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from collections.abc import Iterator
 from typing import Any, Final
 
 import orjson
 
 from bridge.contract import schema
-from bridge.contract.deployment import Example
+from bridge.contract.examples import Examples, published
 from bridge.contract.kinds import KINDS, Schema
-from bridge.contract.messages import published
-from bridge.contract.schema import NAMES, name_of
+from bridge.contract.names import ENTITY_OF, schema_of
 from bridge.core.message import SCHEMA_VERSION, SCHEMAS
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
-_Examples = Mapping[str, Example]
 
-
-def schemas(examples: _Examples) -> Mapping[str, Callable[[], Schema]]:
-    """Return what makes each schema, by name: ``envelope``, and ``data`` of each entity."""
-    return {
-        "envelope": partial(envelope, examples),
-        **{name: partial(data, name, examples) for name in NAMES},
-    }
-
-
-def envelope(examples: _Examples) -> Schema:
+def envelope(examples: Examples) -> Schema:
     """Return the schema of any message's body in CloudEvents format.
 
     ``data`` is that of the schema which ``dataschema`` names.
     """
-    definitions = {**KINDS, **{name: schema.data(name) for name in NAMES}}
-    body = {**schema.envelope(), "allOf": [_dispatch(name) for name in NAMES if name != "any"]}
+    definitions = {**KINDS, **{name: schema.data(name) for name in ENTITY_OF}}
+    body = {**schema.envelope(), "allOf": [_dispatch(name) for name in ENTITY_OF if name != "any"]}
     shown = [example for example in examples if example == "contact.created"]
     return {
-        # A slash is in the dataschema of no entity.
+        # The slash keeps it apart from every dataschema: no entity has one in its name.
         **_identified(f"{SCHEMAS}schema/envelope:{SCHEMA_VERSION}", body),
         "examples": [orjson.loads(published(examples[name]).body) for name in shown],
         "$defs": definitions,
     }
 
 
-def data(name: str, examples: _Examples) -> Schema:
-    """Return the schema of ``data`` of the messages of an entity; ``name`` is one of ``NAMES``."""
+def data(name: str, examples: Examples) -> Schema:
+    """Return the schema of ``data`` of an entity's messages; ``name`` is a key of ``ENTITY_OF``."""
     body = schema.data(name)
     return {
         **_identified(schema.urn(name), body),
@@ -68,8 +56,8 @@ def _dispatch(name: str) -> Schema:
     }
 
 
-def _data_of(name: str, examples: _Examples) -> Iterator[Any]:
+def _data_of(name: str, examples: Examples) -> Iterator[Any]:
     for example in examples.values():
         content = orjson.loads(published(example).body)["data"]
-        if name_of(content["entity"]) == name:
+        if schema_of(content["entity"]) == name:
             yield content

@@ -1,17 +1,18 @@
-"""OpenAPI 3.1: what comes in over HTTP, and every answer that it can get.
+"""The OpenAPI 3.1 document: requests over HTTP, and every response to them.
 
-The two listeners are two servers of one document; each path names its own.
+The two listeners are two servers of one document. Each path names its server.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from bridge import __version__
 from bridge.contract import pages, payload, responses
-from bridge.contract.deployment import Deployment, Webhook
-from bridge.superoffice import signature
+from bridge.contract.examples import Examples
+from bridge.settings import EndpointSettings, Settings
+from bridge.superoffice import headers
 
 _ABOUT = """\
 What the SuperOffice event bridge takes in over HTTP, and what it answers.
@@ -27,18 +28,18 @@ for its content: what is signed but is not a webhook is parked, and answered 200
 _SIGNATURE = f"""\
 base64 of the HMAC-SHA256 of the body's bytes, as they are on the wire. The key is the secret that \
 the webhook was registered with, in UTF-8, neither trimmed nor decoded. 44 characters, in the one \
-canonical spelling, in one `{signature.HEADER}`."""
+canonical spelling, in one `{headers.SIGNATURE}`."""
 
 
-def document(deployment: Deployment, files: Iterable[str]) -> dict[str, Any]:
-    """Return the document; ``files`` are those below ``/contract``, this one among them."""
+def document(settings: Settings, examples: Examples) -> dict[str, Any]:
+    """Return the document for these settings."""
     receiving = {
-        webhook.path: {"servers": [_public(deployment)], "post": _post(deployment, webhook)}
-        for webhook in deployment.webhooks
+        endpoint.path: {"servers": [_public(settings)], "post": _post(endpoint)}
+        for endpoint in settings.endpoints
     }
     reading = {
-        path: {"servers": [_admin(deployment)], **operations}
-        for path, operations in pages.operations(deployment, files).items()
+        path: {"servers": [_admin(settings)], **operations}
+        for path, operations in pages.operations(settings).items()
     }
     shared = {path: _joined(receiving[path], reading[path]) for path in receiving.keys() & reading}
     return {
@@ -50,18 +51,18 @@ def document(deployment: Deployment, files: Iterable[str]) -> dict[str, Any]:
             "description": _ABOUT,
             "license": {"name": "MIT", "identifier": "MIT"},
         },
-        "servers": [_public(deployment)],
+        "servers": [_public(settings)],
         "tags": [
             {"name": "public", "description": "The listener that SuperOffice calls."},
             {"name": "admin", "description": "The listener of operators, probes and Prometheus."},
         ],
         "paths": receiving | reading | shared,
-        "components": _components(deployment),
+        "components": _components(settings, examples),
     }
 
 
 def _joined(*items: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the item of a path that both listeners have: each operation names its server."""
+    """Return the item of a path that both listeners have: its operations name their servers."""
     return {
         method: {**operation, "servers": item["servers"]}
         for item in items
@@ -70,39 +71,39 @@ def _joined(*items: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _post(deployment: Deployment, webhook: Webhook) -> dict[str, Any]:
+def _post(endpoint: EndpointSettings) -> dict[str, Any]:
     return {
-        "operationId": f"receive_{webhook.name}",
-        "summary": f"Take in a webhook of the endpoint {webhook.name}.",
-        "description": _described(webhook),
+        "operationId": f"receive_{endpoint.name}",
+        "summary": f"Take in a webhook of the endpoint {endpoint.name}.",
+        "description": _described(endpoint),
         "tags": ["public"],
-        "security": [{"signature": []}] if webhook.signed else [],
+        "security": [] if endpoint.allow_unsigned else [{"signature": []}],
         "parameters": [{"$ref": f"#/components/parameters/{name}"} for name in _parameters()],
         "requestBody": {"$ref": "#/components/requestBodies/Webhook"},
-        "responses": responses.of_webhook(webhook),
+        "responses": responses.of_webhook(endpoint),
     }
 
 
-def _described(webhook: Webhook) -> str:
+def _described(endpoint: EndpointSettings) -> str:
     unreadable = (
-        "A signed body that is not a webhook is parked with its bytes, and answered 200."
-        if webhook.signed
-        else "Requests need no signature here. A body that is not a webhook is refused."
+        "Requests need no signature here. A body that is not a webhook is refused."
+        if endpoint.allow_unsigned
+        else "A signed body that is not a webhook is parked with its bytes, and answered 200."
     )
-    test = "published like any other" if webhook.publish_test_events else "answered, not published"
+    test = "published like any other" if endpoint.publish_test_events else "answered, not published"
     return f"{unreadable} SuperOffice's `test` event is {test}."
 
 
-def _components(deployment: Deployment) -> dict[str, Any]:
+def _components(settings: Settings, examples: Examples) -> dict[str, Any]:
     schemes: dict[str, Any] = {
         "signature": {
             "type": "apiKey",
             "in": "header",
-            "name": signature.HEADER,
+            "name": headers.SIGNATURE,
             "description": _SIGNATURE,
         }
     }
-    if deployment.admin_token:
+    if settings.server.admin_token is not None:
         schemes["token"] = {
             "type": "http",
             "scheme": "bearer",
@@ -113,44 +114,44 @@ def _components(deployment: Deployment) -> dict[str, Any]:
             "Webhook": payload.schema(),
             "Accepted": responses.accepted(),
             "Problem": responses.problem(),
-            "Readiness": pages.readiness(deployment),
+            "Readiness": pages.readiness(settings),
         },
-        "responses": responses.shared(deployment, pages=pages.NAMES),
+        "responses": responses.shared(settings, pages=pages.NAMES),
         "parameters": _parameters(),
-        "requestBodies": {"Webhook": _body(deployment)},
+        "requestBodies": {"Webhook": _body(settings, examples)},
         "securitySchemes": schemes,
     }
 
 
-def _body(deployment: Deployment) -> dict[str, Any]:
+def _body(settings: Settings, examples: Examples) -> dict[str, Any]:
     media: dict[str, Any] = {"schema": {"$ref": "#/components/schemas/Webhook"}}
-    examples = payload.examples(deployment)
-    if examples:
-        media["examples"] = {name: {"value": value} for name, value in examples.items()}
+    shown = payload.examples(examples)
+    if shown:
+        media["examples"] = {name: {"value": value} for name, value in shown.items()}
     return {
-        "description": f"One event, up to {deployment.max_body_bytes} bytes. They are taken as they"
-        " come: without Content-Encoding, because the signature covers what is on the wire, and"
-        " whatever the Content-Type.",
+        "description": f"One event, up to {settings.server.max_body_bytes} bytes. They are taken as"
+        " they come: without Content-Encoding, because the signature covers what is on the wire,"
+        " and whatever the Content-Type.",
         "required": True,
         "content": {"application/json": media},
     }
 
 
 def _parameters() -> dict[str, Any]:
-    """Return the headers that are read. None of them is signed, so no event is what they say."""
+    """Return the headers that are read. None is signed, so nothing in an event relies on them."""
     return {
         "Event": _header(
-            "X-SuperOffice-Event",
+            headers.EVENT,
             "The name of the event. Compared with the body; a difference is counted.",
             "contact.created",
         ),
         "EventId": _header(
-            "X-SuperOffice-EventId",
+            headers.EVENT_ID,
             "The id of the event. Compared with the body; a difference is counted.",
             "0b7e5b0c-6f3d-4f7e-9a51-0d0c2f6f9b11",
         ),
         "Retry": _header(
-            "X-SuperOffice-Retry",
+            headers.RETRY,
             "How many attempts came before. Passed on if it is a number of up to five digits.",
             "1",
         ),
@@ -161,7 +162,7 @@ def _parameters() -> dict[str, Any]:
             schema={"const": "identity"},
         ),
         "Trace": _header(
-            "traceparent",
+            headers.TRACEPARENT,
             "A trace context (W3C). Passed on, or the parent of a span, if it is valid.",
             "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
         ),
@@ -189,10 +190,10 @@ def _server(scheme: str, port: int, description: str) -> dict[str, Any]:
     }
 
 
-def _public(deployment: Deployment) -> dict[str, Any]:
-    scheme = "https" if deployment.https else "http"
-    return _server(scheme, deployment.port, "The public listener.")
+def _public(settings: Settings) -> dict[str, Any]:
+    scheme = "http" if settings.server.tls_certificate is None else "https"
+    return _server(scheme, settings.server.port, "The public listener.")
 
 
-def _admin(deployment: Deployment) -> dict[str, Any]:
-    return _server("http", deployment.admin_port, "The admin listener.")
+def _admin(settings: Settings) -> dict[str, Any]:
+    return _server("http", settings.server.admin_port, "The admin listener.")

@@ -1,23 +1,24 @@
-"""The pages of the admin listener, as OpenAPI says it."""
+"""The pages of the admin listener, in OpenAPI's form."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from bridge.contract import responses
-from bridge.contract.deployment import Deployment
+from bridge.contract.names import DOCUMENTS
+from bridge.settings import Settings
 
 CONTRACT: Final = "/contract"
-"""Where the documents of the contract are."""
+"""Path of the list of documents. The documents are below it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Page:
-    """What can be read: ``answers`` says by status what it means.
+    """One page. ``answers`` has the meaning of each status.
 
-    ``probe``: answered without a token too.
+    A ``probe`` is answered without a token, too.
     """
 
     name: str
@@ -29,14 +30,14 @@ class _Page:
     parameters: list[dict[str, Any]] = field(default_factory=list)
 
 
-def operations(deployment: Deployment, files: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Return the operations of every page, by its path; ``files`` are below ``/contract``."""
-    pages = {**_PAGES, **_contract_pages(files)}
-    return {path: _operations(deployment, page) for path, page in pages.items()}
+def operations(settings: Settings) -> dict[str, dict[str, Any]]:
+    """Return the operations of every page, by its path."""
+    pages = {**_PAGES, **_contract_pages()}
+    return {path: _operations(settings, page) for path, page in pages.items()}
 
 
-def readiness(deployment: Deployment) -> dict[str, Any]:
-    """Return the schema of ``/readyz``; with a token others learn ``ready`` and nothing more."""
+def readiness(settings: Settings) -> dict[str, Any]:
+    """Return the schema of ``/readyz``. Requests without a needed token see only ``ready``."""
     members = {
         "ready": {"description": "Whether a 200 can be earned now.", "type": "boolean"},
         "broker": {"enum": ["up", "blocked", "down"]},
@@ -72,18 +73,18 @@ def readiness(deployment: Deployment) -> dict[str, Any]:
             ),
         },
     }
-    required = ["ready"] if deployment.admin_token else list(members)
+    required = ["ready"] if settings.server.admin_token else list(members)
     return {"title": "Readiness", **responses.closed(members), "required": required}
 
 
-def _operations(deployment: Deployment, page: _Page) -> dict[str, Any]:
+def _operations(settings: Settings, page: _Page) -> dict[str, Any]:
     trusted: dict[str, Any] = {"token": []}
     security = [{}, trusted] if page.probe else [trusted]
     operation: dict[str, Any] = {
         "summary": page.summary,
         "tags": ["admin"],
-        "security": security if deployment.admin_token else [],
-        "responses": _answers(deployment, page),
+        "security": security if settings.server.admin_token else [],
+        "responses": _answers(settings, page),
     }
     if page.parameters:
         operation["parameters"] = page.parameters
@@ -93,23 +94,23 @@ def _operations(deployment: Deployment, page: _Page) -> dict[str, Any]:
     }
 
 
-def _answers(deployment: Deployment, page: _Page) -> dict[str, Any]:
+def _answers(settings: Settings, page: _Page) -> dict[str, Any]:
     own = {
         f"{status}": {"description": about, "content": {page.media: {"schema": page.schema}}}
         for status, about in page.answers.items()
     }
     others = responses.of_page(
-        *(["token"] if deployment.admin_token and not page.probe else []),
+        *(["token"] if settings.server.admin_token and not page.probe else []),
         *(["path"] if page.parameters else []),
     )
     both = {status: responses.or_busy(own[status]) for status in own.keys() & others.keys()}
     return dict(sorted({**others, **own, **both}.items()))
 
 
-def _contract_pages(files: Iterable[str]) -> dict[str, _Page]:
-    """Return the pages of the documents; those of one directory are one page with a parameter."""
+def _contract_pages() -> dict[str, _Page]:
+    """Return the pages of the documents. Documents in a directory share a page with a parameter."""
     by_directory: dict[str, list[str]] = {}
-    for file in files:
+    for file in DOCUMENTS:
         directory, _, name = file.rpartition("/")
         by_directory.setdefault(directory, []).append(name)
     single = by_directory.pop("", [])
@@ -170,6 +171,6 @@ _PAGES: Final[Mapping[str, _Page]] = {
         ),
     ),
 }
-"""Those that are there whatever the deployment, in the order of the listener."""
+"""Pages that do not depend on the settings, in the order of the listener."""
 
 NAMES: Final = tuple(_PAGES)

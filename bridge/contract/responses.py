@@ -1,4 +1,4 @@
-"""What is answered, as OpenAPI says it: made from the tables that the listeners answer by."""
+"""The responses in OpenAPI's form, made from the tables that the listeners use."""
 
 from __future__ import annotations
 
@@ -6,29 +6,30 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Final
 
-from bridge.contract.deployment import Deployment, Webhook
+from bridge.core.reasons import Status, Unreadable
+from bridge.settings import EndpointSettings, Settings
 from bridge.web.answers import (
     ACCEPTED,
-    ADMIN,
-    OF_THE_SERVER,
+    ADMIN_REJECTIONS,
     PROBLEM,
-    REFUSALS,
+    REJECTIONS,
+    SERVER_REJECTIONS,
     TITLES,
     UNREADABLE,
-    Refusal,
+    Rejection,
 )
 
 
 def accepted() -> dict[str, Any]:
     """Return the schema of a 200 for a webhook."""
-    usual = [status for status in ACCEPTED if status != "parked"]
+    usual = [status for status in ACCEPTED if status != Status.PARKED]
     identifier = {
         "description": "The id of the message, the same for every attempt.",
         "type": "string",
         "minLength": 1,
     }
     parked = {
-        "status": {"const": "parked"},
+        "status": {"const": Status.PARKED},
         "id": identifier,
         "reason": {"description": _list(UNREADABLE), "enum": list(UNREADABLE)},
     }
@@ -43,7 +44,7 @@ def accepted() -> dict[str, Any]:
 
 
 def problem() -> dict[str, Any]:
-    """Return the schema of every other answer to a webhook, a problem of RFC 9457."""
+    """Return the schema of every other response to a webhook: a problem as in RFC 9457."""
     return {
         "title": "Problem",
         "description": "Says nothing of the request, and no secret.",
@@ -58,7 +59,7 @@ def problem() -> dict[str, Any]:
 
 
 def closed(members: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the schema of an object with all of these members and no other."""
+    """Return the schema of an object with exactly these members."""
     return {
         "type": "object",
         "required": list(members),
@@ -67,10 +68,10 @@ def closed(members: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def of_webhook(webhook: Webhook) -> dict[str, Any]:
-    """Return the answers to a webhook, by status."""
-    refusals = {**REFUSALS, **OF_THE_SERVER}
-    never = {404, 405} if webhook.signed else {404, 405, 401, 429}
+def of_webhook(endpoint: EndpointSettings) -> dict[str, Any]:
+    """Return the responses to a webhook, by status."""
+    refusals = {**REJECTIONS, **SERVER_REJECTIONS}
+    never = {404, 405, 401, 429} if endpoint.allow_unsigned else {404, 405}
     statuses = sorted({refusal.status for refusal in refusals.values()} - never)
     return {"200": _reference("Accepted"), **_references(statuses)}
 
@@ -80,13 +81,13 @@ def of_page(*reasons: str) -> dict[str, Any]:
 
     ``reasons`` are those of the listener that can come in addition to those of any server.
     """
-    refusals = [*OF_THE_SERVER.values(), *(ADMIN[reason] for reason in reasons)]
+    refusals = [*SERVER_REJECTIONS.values(), *(ADMIN_REJECTIONS[reason] for reason in reasons)]
     return _references(sorted(refusal.status for refusal in refusals), prefix=_ADMIN)
 
 
 def or_busy(answer: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an answer of a page with 503, or what the server itself answers with 503."""
-    own = {reason: one for reason, one in OF_THE_SERVER.items() if one.status == 503}
+    """Return a 503 that is either the page's own answer or the server's."""
+    own = {reason: one for reason, one in SERVER_REJECTIONS.items() if one.status == 503}
     busy = _response(own, {})
     headers = {name: header | {"required": False} for name, header in busy["headers"].items()}
     return {
@@ -108,23 +109,23 @@ def _name(status: int, prefix: str) -> str:
     return prefix + TITLES[status].replace(" ", "")
 
 
-def shared(deployment: Deployment, *, pages: Iterable[str]) -> dict[str, Any]:
-    """Return the answers of both listeners, those included that no operation of theirs gives."""
+def shared(settings: Settings, *, pages: Iterable[str]) -> dict[str, Any]:
+    """Return all responses of both listeners, including those that belong to no operation."""
     values = {
-        "bytes": deployment.max_body_bytes,
-        "seconds": deployment.read_timeout_seconds,
+        "bytes": settings.server.max_body_bytes,
+        "seconds": settings.server.read_timeout_seconds,
         "pages": ", ".join(pages),
     }
     return {
         "Accepted": _accepted(),
-        **_by_status({**REFUSALS, **OF_THE_SERVER}, values, prefix=""),
-        **_by_status({**ADMIN, **OF_THE_SERVER}, values, prefix=_ADMIN),
+        **_by_status({**REJECTIONS, **SERVER_REJECTIONS}, values, prefix=""),
+        **_by_status({**ADMIN_REJECTIONS, **SERVER_REJECTIONS}, values, prefix=_ADMIN),
     }
 
 
 def _accepted() -> dict[str, Any]:
     answers = {status: {"status": status, "id": _ID} for status in ACCEPTED}
-    answers["parked"] |= {"id": _HASH, "reason": "not_json"}
+    answers[Status.PARKED] |= {"id": _HASH, "reason": Unreadable.NOT_JSON}
     return {
         "description": "The event is safe: the broker has confirmed it, or it is on disk, or it is"
         " a repeat of one that is; or it is a test.",
@@ -138,7 +139,7 @@ def _accepted() -> dict[str, Any]:
 
 
 def _by_status(
-    refusals: Mapping[str, Refusal], values: Mapping[str, Any], *, prefix: str
+    refusals: Mapping[str, Rejection], values: Mapping[str, Any], *, prefix: str
 ) -> dict[str, Any]:
     ordered = sorted(refusals.items(), key=lambda item: item[1].status)
     return {
@@ -147,7 +148,7 @@ def _by_status(
     }
 
 
-def _response(refusals: Mapping[str, Refusal], values: Mapping[str, Any]) -> dict[str, Any]:
+def _response(refusals: Mapping[str, Rejection], values: Mapping[str, Any]) -> dict[str, Any]:
     examples = {reason: {"value": one.problem(**values)} for reason, one in refusals.items()}
     return {
         "description": _list({reason: one.when for reason, one in refusals.items()}),
@@ -161,7 +162,7 @@ def _response(refusals: Mapping[str, Refusal], values: Mapping[str, Any]) -> dic
     }
 
 
-def _headers(refusals: Sequence[Refusal]) -> dict[str, Any]:
+def _headers(refusals: Sequence[Rejection]) -> dict[str, Any]:
     """Return the headers of some of the refusals; one that all of them have is required."""
     all_given = [{**one.headers, **(_CLOSE if one.close else {})} for one in refusals]
     names = dict.fromkeys(name for given in all_given for name in given)

@@ -1,11 +1,9 @@
 """Every error of the bridge, and whose fault each one is.
 
     BridgeError
-    |-- RequestRefused        the sender's request is turned away
+    |-- Rejected              a request that is not answered 200; the reason says whose fault it is
     |   |-- SignatureInvalid      401: missing, malformed, repeated, mismatch; 429 at last
-    |   `-- ContextRefused        403: not one of the endpoint's contexts
-    |-- NotAccepted           503: nobody took responsibility for the event
-    |-- PayloadInvalid        authentic, but not a webhook: parked, never refused
+    |   `-- PayloadInvalid        authentic, but not a webhook: parked, unless nothing is signed
     |-- EndpointUnknown       a parked delivery names an endpoint that is not configured
     |-- MessageInvalid        AMQP cannot carry the message: a defect of ours
     |-- ConfigInvalid         the operator's file or environment
@@ -41,52 +39,27 @@ class BridgeError(Exception):
         return super().__str__() or (self.__doc__ or "").strip().splitlines()[0]
 
 
-class RequestRefused(BridgeError):
-    """The request was refused."""
+class Rejected(BridgeError):
+    """The request is rejected.
 
-    def __init__(self, reason: str) -> None:
-        super().__init__()
-        self.reason = reason
-
-
-class SignatureInvalid(RequestRefused):
-    """The request is not signed with one of the endpoint's secrets.
-
-    ``reason`` is ``missing``, ``repeated``, ``malformed`` or ``mismatch``.
+    ``reason`` says which answer SuperOffice gets: it is one of ``bridge.core.reasons``, or, where
+    there is no spool, the value of an ``Outcome``. ``event_id`` is None while no event is known.
+    ``values`` fill the places in the texts of the answer.
     """
 
-
-class ContextRefused(RequestRefused):
-    """The ContextIdentifier is not one that this endpoint accepts."""
-
-    def __init__(self, event_id: str) -> None:
-        super().__init__("context")
-        self.event_id = event_id
-
-
-class NotAccepted(BridgeError):
-    """Nothing can take the event now; the sender must try again.
-
-    ``reason`` is ``unavailable`` (neither broker nor disk takes it) or ``earlier_attempt_failed``
-    (it waited for an attempt of the same event, in vain); without a spool also ``refused`` and
-    ``unknown``.
-    """
-
-    def __init__(self, reason: str, event_id: str) -> None:
+    def __init__(self, reason: str, event_id: str | None = None, **values: float) -> None:
         super().__init__()
         self.reason = reason
         self.event_id = event_id
+        self.values = values
 
 
-class PayloadInvalid(BridgeError):
-    """The body is authentic but is not a SuperOffice webhook.
+class SignatureInvalid(Rejected):
+    """The request is not signed with one of the endpoint's secrets."""
 
-    ``reason`` is ``not_utf8``, ``not_json``, ``not_object`` or ``no_event``.
-    """
 
-    def __init__(self, reason: str) -> None:
-        super().__init__()
-        self.reason = reason
+class PayloadInvalid(Rejected):
+    """The body is authentic but is not a SuperOffice webhook."""
 
 
 class EndpointUnknown(BridgeError):

@@ -63,9 +63,10 @@ class Payload(NamedTuple):
 class Event(NamedTuple):
     """A SuperOffice event in the bridge's normal form.
 
-    ``id`` is unique (see ``bridge.core.identity``); ``event_id`` is SuperOffice's own, None when
-    there is no usable one. ``time`` is RFC 3339. ``data`` is the ``data`` member of the CloudEvent,
-    ready for JSON. ``record`` is None when the event has no primary key, and then it has no order.
+    ``id`` is unique (see ``bridge.superoffice.identity``); ``event_id`` is SuperOffice's own, None
+    when there is no usable one. ``time`` is RFC 3339. ``type`` and ``data`` are the members of the
+    CloudEvent, ``data`` ready for JSON. ``record`` is None when the event has no primary key: then
+    it has no order.
     """
 
     id: str
@@ -77,5 +78,6 @@ class Event(NamedTuple):
     context: str | None
     endpoint: str
     time: str
+    type: str
     record: Record | None
     data: Mapping[str, Any]

@@ -16,7 +16,7 @@ from urllib.parse import quote
 import orjson
 
 from bridge.core.event import Delivery, Event, Record
-from bridge.core.routing import Target, encode, remembered, shorten, topic
+from bridge.core.routing import Target, encode
 
 PARKED = "superoffice.parked"
 """Exchange and queue for what could not be understood or delivered."""
@@ -24,8 +24,11 @@ PARKED = "superoffice.parked"
 UNROUTED = "superoffice.unrouted"
 """Exchange and queue for what was published while no queue was bound to its key."""
 
+PARKED_TYPE = "com.superoffice.parked"
+"""Type of a message that is parked before it has become an event."""
+
 MAX_ID_BYTES = 200
-"""Of a message's id. AMQP would carry 255."""
+"""Maximum size of a message's id. AMQP would carry 255."""
 
 CLOUDEVENTS_JSON = "application/cloudevents+json"
 
@@ -38,7 +41,7 @@ SCHEMA_VERSION = 1
 Headers = Mapping[str, str | int]
 
 MAX_HEADER_BYTES = 255
-"""Of a header's value that comes from the event; the body has it in full."""
+"""Maximum size of a header that is copied from the event. The body has its value in full."""
 
 _INT64 = range(-(2**63), 2**63)
 
@@ -67,21 +70,20 @@ class Message(NamedTuple):
 
 def event_message(event: Event, *, delivery: Delivery, target: Target, source: str) -> Message:
     """Build the message of a normalized event; ``source`` is the CloudEvents source."""
-    kind = event_type(topic(event))
     return Message(
         exchange=target.exchange,
         routing_key=target.routing_key,
-        body=delivery.body if target.raw else cloudevent(event, kind=kind, source=source),
+        body=delivery.body if target.raw else cloudevent(event, source=source),
         content_type="application/json" if target.raw else CLOUDEVENTS_JSON,
         message_id=event.id,
-        type=kind,
+        type=event.type,
         timestamp=delivery.received_ns // 1_000_000_000,
         headers=event_headers(event, delivery),
         record=event.record,
     )
 
 
-def cloudevent(event: Event, *, kind: str, source: str) -> bytes:
+def cloudevent(event: Event, *, source: str) -> bytes:
     """Return the CloudEvent as JSON.
 
     ``subject`` is left out when there is no primary key, ``eventid`` when there is no EventId. All
@@ -91,7 +93,7 @@ def cloudevent(event: Event, *, kind: str, source: str) -> bytes:
         "specversion": "1.0",
         "id": event.id,
         "source": source,
-        "type": kind,
+        "type": event.type,
     }
     entity = encode(event.entity)
     key = event.primary_key
@@ -140,7 +142,7 @@ def parked_message(delivery: Delivery, *, reason: str, time: str) -> Message:
         body=delivery.body,
         content_type="application/octet-stream",
         message_id=body_id(delivery.body),
-        type="com.superoffice.parked",
+        type=PARKED_TYPE,
         timestamp=delivery.received_ns // 1_000_000_000,
         headers=headers,
     )
@@ -179,19 +181,3 @@ def bounded(text: str) -> str:
 def body_id(body: bytes) -> str:
     """Return the name of a delivery that brings none of its own."""
     return f"sha256-{hashlib.sha256(body).hexdigest()}"
-
-
-@remembered
-def event_type(name: str) -> str:
-    """Return the CloudEvents ``type``, which is also the AMQP property (a short string)."""
-    return shorten(f"com.superoffice.{encode(name)}")
-
-
-def source_uri(context: str | None) -> str:
-    """Return the CloudEvents ``source`` of an installation, ``unknown`` if it does not say."""
-    return _source_of(context or "unknown")
-
-
-@remembered
-def _source_of(context: str) -> str:
-    return f"/superoffice/{quote(context, safe='')}"

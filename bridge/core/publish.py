@@ -8,6 +8,12 @@ from typing import Protocol
 
 from bridge.core.message import Message
 
+WINDOW = 256
+"""Maximum number of unconfirmed messages. A larger window adds latency without throughput."""
+
+WINDOW_BYTES = 16 * 1024 * 1024
+"""Maximum number of bytes of their bodies."""
+
 
 class Outcome(Enum):
     """What became of one message."""
@@ -36,6 +42,40 @@ class Outcome(Enum):
         return self in (Outcome.CONFIRMED, Outcome.UNROUTED)
 
 
+class Stage(Enum):
+    """How far a publish has come. One that no queue is bound for passes through several stages."""
+
+    SENT = "sent"
+    """On its way to its exchange. The broker's confirm settles it."""
+
+    RETURNED = "returned"
+    """The broker has returned it (``basic.return``). When that is confirmed, a copy is sent."""
+
+    COPY = "copy"
+    """The copy is on its way to ``superoffice.unrouted``. The confirm of the copy settles it."""
+
+    COPY_RETURNED = "copy returned"
+    """The broker has returned the copy as well. When that is confirmed, it is refused."""
+
+    @property
+    def is_returned(self) -> bool:
+        """Return whether the broker has returned what was sent last."""
+        return self in (Stage.RETURNED, Stage.COPY_RETURNED)
+
+    @property
+    def is_copy(self) -> bool:
+        """Return whether the copy was sent."""
+        return self in (Stage.COPY, Stage.COPY_RETURNED)
+
+    def when_returned(self) -> Stage:
+        """Return the next stage when the broker returns what was sent."""
+        return {Stage.SENT: Stage.RETURNED, Stage.COPY: Stage.COPY_RETURNED}[self]
+
+
+# Python 3.11 calls a function to look up a member of an enum: too slow for every event.
+_SENT = Stage.SENT
+
+
 class Publish:
     """One message on its way: settled once, by the broker or by the loss of the channel.
 
@@ -50,8 +90,7 @@ class Publish:
         "culprit",
         "message",
         "outcome",
-        "rerouted",
-        "returned",
+        "stage",
         "straggler",
         "suspect",
     )
@@ -59,8 +98,7 @@ class Publish:
     def __init__(self, message: Message) -> None:
         self.message = message
         self.outcome: Outcome | None = None
-        self.returned = False
-        self.rerouted = False
+        self.stage = _SENT
         self.suspect = False
         self.culprit = False
         self.straggler: Publish | None = None

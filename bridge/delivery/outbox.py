@@ -18,7 +18,7 @@ from bridge.core.event import Record
 from bridge.core.message import Message
 from bridge.core.publish import Outcome, Publish, Publisher
 from bridge.delivery.drain import Drain
-from bridge.delivery.lines import Lines
+from bridge.delivery.fifo import FifoPerKey
 from bridge.sampling import Sampled, note_events
 from bridge.spool import OnWritten, Row, SpoolFull
 
@@ -85,7 +85,7 @@ class Outbox:
         self._drain = drain
         self._deadline = deadline
         self._loop = asyncio.get_running_loop()
-        self._lines: Lines[Record, _Ticket] = Lines()
+        self._fifo: FifoPerKey[Record, _Ticket] = FifoPerKey()
         self._pending: dict[_Ticket, None] = {}
         """Those with neither outcome nor place on disk, in the order of their deadlines."""
         self._timer: asyncio.TimerHandle | None = None
@@ -104,7 +104,7 @@ class Outbox:
         if self._timer is None:  # with nothing pending it is let go
             self._timer = self._loop.call_at(due, self._expire)
         self._pending[ticket] = None
-        if message.record is None or self._lines.enter(message.record, ticket):
+        if message.record is None or self._fifo.enter(message.record, ticket):
             self._start(ticket)
         return await ticket.answer
 
@@ -139,7 +139,7 @@ class Outbox:
         del self._pending[ticket]
         ticket.settle(publish.outcome)
         record = ticket.message.record
-        if record is not None and (following := self._lines.next(record)) is not None:
+        if record is not None and (following := self._fifo.next(record)) is not None:
             self._start(following)
 
     def _expire(self) -> None:
@@ -161,7 +161,7 @@ class Outbox:
         if ticket.publish is not None:
             ticket.publish.on_settled(None)  # from here on it is the drain's
         record = ticket.message.record
-        followers = [] if record is None else self._lines.close(record)
+        followers = [] if record is None else self._fifo.close(record)
         for each in (ticket, *followers):
             del self._pending[each]
             self._store(each)
@@ -172,9 +172,9 @@ class Outbox:
         self._pending.pop(ticket, None)
         ticket.settle(Outcome.NOT_SENT)
         record = ticket.message.record
-        if record is None or record not in self._lines:
+        if record is None or record not in self._fifo:
             return
-        if (following := self._lines.next(record)) is not None:
+        if (following := self._fifo.next(record)) is not None:
             self._start(following)
 
     def _store(self, ticket: _Ticket) -> None:
@@ -196,7 +196,7 @@ class Outbox:
             ticket.settle(Outcome.NOT_SENT)
             return
         self._storing[ticket] = None
-        self._drain.take(row, ticket.publish)
+        self._drain.adopt(row, ticket.publish)
         if self._look is None:
             self._look = self._loop.call_later(COMMIT_SECONDS, self._give_up_on_the_disk)
 
@@ -213,7 +213,7 @@ class Outbox:
     def _stored(self, ticket: _Ticket, row: Row, refusal: SpoolFull | None) -> None:
         self._storing.pop(ticket, None)
         try:
-            self._drain.stored(row) if refusal is None else self._drain.drop(row)
+            self._drain.spooled(row) if refusal is None else self._drain.not_spooled(row)
         finally:  # the disk has it or not, whatever the drain makes of that
             self._answer(ticket, refusal)
 

@@ -41,6 +41,11 @@ class Tally:
         """Count a line of the log; return whether there is room for it."""
         return self._lines.lets(action)
 
+    def rows_gone(self, events: int) -> None:
+        """Say that another program has deleted rows."""
+        if self._lines.lets("spool_rows_gone"):
+            log.error("spool_rows_gone", events=events)
+
     def unreadable(self, row: Row) -> None:
         """Say what is wrong with a row."""
         if self._lines.lets("spool_row_unreadable"):

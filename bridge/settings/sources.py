@@ -1,4 +1,4 @@
-"""Reading the file and the environment; a mistake in either is reported, and the rest is read."""
+"""Reading the file and the environment. A mistake is reported, and the rest is read anyway."""
 
 from __future__ import annotations
 
@@ -9,25 +9,22 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic_settings import EnvSettingsSource
-
 from bridge.core.encoding import UTF16, is_utf16, without_mark
 from bridge.reading import read
 from bridge.settings.keys import Names, field_at, is_list, probably, settable, table_at, unknown
-from bridge.settings.model import Settings
 from bridge.settings.report import Report
 
 PREFIX = "BRIDGE_"
 _LEVEL = "__"
 _URLS = ("broker", "urls")
 _SECRETS = (("broker", "password"), ("server", "admin_token"))
-"""What a variable may hold itself, where the file has a reference."""
+"""Secrets that a variable may hold itself, where the file has a reference."""
 
 _BRACES = ' such as {"env": "NAME"}, or the secret without braces around it'
 
 
 def read_file(path: Path, report: Report, *, optional: bool) -> dict[str, Any] | None:
-    """Return what a TOML file says, or None, after reporting why, if it cannot be read."""
+    """Return the values in a TOML file, or report why it cannot be read and return None."""
     report.files.append(path)
     try:
         content = without_mark(read(path))
@@ -54,77 +51,74 @@ def _split_position(message: str) -> tuple[str, str]:
     return (found[1], found[2]) if found else (message, "syntax")
 
 
-class Environment(EnvSettingsSource):
-    """The BRIDGE_ variables of a mapping, which need not be this process's environment.
+def read_environment(environ: Mapping[str, str], report: Report) -> dict[str, Any]:
+    """Return the values of the ``BRIDGE_`` variables, by section and key.
 
-    What is wrong with a name, or as JSON, is reported, and then the variable is left out.
+    A variable with a wrong name or with broken JSON is reported and left out.
     """
+    tree: dict[str, Any] = {}
+    for path, name in _usable(environ, report):
+        value = _value(path, name, environ[name], report)
+        if value is not None:
+            _put(tree, path, value)
+    return tree
 
-    def __init__(self, environ: Mapping[str, str], report: Report) -> None:
-        self.warnings: list[str] = []
-        self._environ = environ
-        self._report = report
-        self._seen: dict[Names, str] = {}
-        super().__init__(Settings, case_sensitive=False)
 
-    def __call__(self) -> dict[str, Any]:
-        """Return the values by section and key."""
-        tree = super().__call__()
-        for section, key in _SECRETS:
-            reference = tree.get(section, {}).get(key)
-            if isinstance(reference, str):
-                tree[section][key] = json.loads(reference)
-        return tree
-
-    def _load_env_vars(self) -> Mapping[str, str | None]:
-        """Take the place of the base class's reading of ``os.environ``."""
-        ours = sorted(name for name in self._environ if name.upper().startswith(PREFIX))
-        return {key.lower(): text for name in ours for key, text in self._usable(name)}
-
-    def _usable(self, name: str) -> Iterator[tuple[str, str]]:
+def _usable(environ: Mapping[str, str], report: Report) -> Iterator[tuple[Names, str]]:
+    """Yield each variable that sets a key, and make it the source of problems with the value."""
+    seen: dict[Names, str] = {}
+    for name in sorted(name for name in environ if name.upper().startswith(PREFIX)):
         path = tuple(name[len(PREFIX) :].lower().split(_LEVEL))
-        rival = next((other for at, other in self._seen.items() if _clash(path, at)), None)
+        rival = next((other for at, other in seen.items() if _clash(path, at)), None)
         if path not in settable():
-            self._refuse(name, path)
+            _report_unknown(path, name, report)
         elif rival:
-            self._report.add(path, f"set once; {rival} sets it too", source=name)
+            report.add(path, f"set once; {rival} sets it too", source=name)
         else:
-            self._seen[path] = name
-            self._report.set_by(path[:2], name)
-            self._report.set_by(path, name)
-            yield from self._read(path, name)
+            seen[path] = name
+            report.set_by(path[:2], name)
+            report.set_by(path, name)
+            yield path, name
 
-    def _refuse(self, name: str, path: Names) -> None:
-        if len(path) > 1:
-            self._report.add(path, _why_unknown(path), source=name)
-        else:
-            known = [_variable(path) for path in settable()]
-            meant = probably(name.upper(), known, likeness=0.9)
-            self.warnings.append(f"{name} sets nothing and is ignored{meant}")
 
-    def _read(self, path: Names, name: str) -> Iterator[tuple[str, str]]:
-        """Yield the variables that the base class should see in place of this one."""
-        text = self._environ[name]
-        if path in _SECRETS and not _is_reference(text):
-            yield _variable((*path, "env")), name
-        elif path == _URLS and not text.lstrip().startswith("["):
-            urls = (url.strip() for url in text.split(","))
-            yield _variable(path), json.dumps([url for url in urls if url])
-        elif path in _SECRETS or _holds_list(path):
-            yield from self._json(path, text)
-        else:
-            yield _variable(path), text
+def _report_unknown(path: Names, name: str, report: Report) -> None:
+    if len(path) > 1:
+        report.add(path, _why_unknown(path), source=name)
+    else:  # the variable may belong to another program, so this is only a warning
+        known = [_variable(path) for path in settable()]
+        meant = probably(name.upper(), known, likeness=0.9)
+        report.warnings.append(f"{name} sets nothing and is ignored{meant}")
 
-    def _json(self, path: Names, text: str) -> Iterator[tuple[str, str]]:
-        try:
-            json.loads(text)
-        except ValueError as error:
-            hint = _BRACES if path in _SECRETS else ""
-            self._report.add(path, f"JSON{hint}; {error}")
-        except RecursionError:
-            self._report.add(path, "JSON that is not nested so deeply")
-        else:
-            yield _variable(path), text
+
+def _value(path: Names, name: str, text: str, report: Report) -> Any:
+    """Return the value of a variable in the form that the file would have it."""
+    if path in _SECRETS and not _is_reference(text):
+        return {"env": name}
+    if path == _URLS and not text.lstrip().startswith("["):
+        urls = (url.strip() for url in text.split(","))
+        return [url for url in urls if url]
+    if path in _SECRETS or _holds_list(path):
+        return _json(path, text, report)
+    return text
+
+
+def _json(path: Names, text: str, report: Report) -> Any:
+    """Return the value; None for ``null``, which sets nothing, and for broken JSON."""
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        hint = _BRACES if path in _SECRETS else ""
+        report.add(path, f"JSON{hint}; {error}")
+    except RecursionError:
+        report.add(path, "JSON that is not nested so deeply")
+    return None
+
+
+def _put(tree: dict[str, Any], path: Names, value: Any) -> None:
+    *tables, key = path
+    for table in tables:
+        tree = tree.setdefault(table, {})
+    tree[key] = value
 
 
 def _variable(path: Names) -> str:
@@ -132,7 +126,7 @@ def _variable(path: Names) -> str:
 
 
 def _clash(one: Names, other: Names) -> bool:
-    """Tell whether both set the same place, or one of them a part of the other's."""
+    """Return whether both set the same place, or one sets a part of the other's."""
     return all(a == b for a, b in zip(one, other, strict=False))
 
 

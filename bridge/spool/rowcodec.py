@@ -9,7 +9,7 @@ import orjson
 
 from bridge.core import jsontext
 from bridge.core.event import Record, record_of
-from bridge.core.message import Message, body_id, bounded
+from bridge.core.message import PARKED_TYPE, Message, body_id, bounded
 
 _ROW_BYTES = 128
 """Approximate size of a row without its texts, body and metadata."""
@@ -145,7 +145,7 @@ def _unreadable(
         body=body,
         content_type="application/octet-stream",
         message_id=_text(message_id) or body_id(body),
-        type="com.superoffice.parked",
+        type=PARKED_TYPE,
         timestamp=0,
         headers={"endpoint": "unknown"},
     )

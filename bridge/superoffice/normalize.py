@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import lru_cache
 from string import ascii_lowercase, ascii_uppercase
 from typing import Any, Final, NamedTuple
 
 from bridge.core.event import Delivery, Event, Payload, record_of
-from bridge.core.identity import Identity, identify
+from bridge.core.routing import topic_of
+from bridge.core.times import rfc3339
 from bridge.superoffice.catalogue import ENTITIES, EXTRA_TABLE, LIST, Kind, find
+from bridge.superoffice.identity import Identity, identify
+from bridge.superoffice.names import event_type
 from bridge.superoffice.payload import date_time, integer
 
 _UNUSED: Final = {
@@ -44,8 +47,6 @@ ODDITIES: Final = (
 _ACRONYM: Final = re.compile(r"(?<=[A-Z])(?=[A-Z][a-z])")
 _WORD: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _ASCII_LOWER: Final = str.maketrans(ascii_uppercase, ascii_lowercase)
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 # The first day of .NET, and the one that SuperOffice's database calls the beginning of time.
 _NO_DATE: Final = re.compile(r"(?:0001|1760)-01-01(?:T00:00:00(?:\.0+)?)?")
@@ -99,7 +100,8 @@ def normalize(
         key,
         context,
         endpoint,
-        payload.timestamp or _received(delivery.received_ns),
+        payload.timestamp or rfc3339(delivery.received_ns, timespec="microseconds"),
+        event_type(topic_of(payload.event, entity, payload.action)),
         None if key is None else record_of(endpoint, context, entity, key),
         {
             "event": payload.event,
@@ -248,12 +250,6 @@ def _utc(seconds: datetime, offset: str) -> str | None:
         return (seconds + ahead if offset[0] == "-" else seconds - ahead).isoformat()
     except OverflowError:
         return None
-
-
-def _received(nanoseconds: int) -> str:
-    """Return nanoseconds since the epoch as RFC 3339 in UTC, with microseconds."""
-    moment = _EPOCH + timedelta(microseconds=nanoseconds // 1000)
-    return f"{moment.isoformat(timespec='microseconds')[:26]}Z"
 
 
 def _unbracketed(value: Any) -> Any:

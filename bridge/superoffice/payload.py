@@ -16,6 +16,7 @@ from bridge.core import jsontext
 from bridge.core.errors import PayloadInvalid
 from bridge.core.event import Payload
 from bridge.core.message import MAX_ID_BYTES
+from bridge.core.reasons import Unreadable
 from bridge.core.routing import remembered
 
 # RFC 8259 forbids a byte order mark and lets readers ignore one. SuperOffice sends none.
@@ -45,7 +46,7 @@ def parse(body: bytes) -> Payload:
     rest = _object(body)
     event = rest.pop("Event", None)
     if type(event) is not str or not event.strip():
-        raise PayloadInvalid("no_event")
+        raise PayloadInvalid(Unreadable.NO_EVENT)
     entity, action, number = split_event(event)
     if rest.get("Entity", entity) in (entity, None):
         rest.pop("Entity", None)
@@ -64,6 +65,13 @@ def parse(body: bytes) -> Payload:
         _take(rest, "FieldValues", dict) or {},
         rest,
     )
+
+
+def context_of(payload: Payload) -> object:
+    """Return the ContextIdentifier, whatever its type; None when there is none."""
+    if payload.context_identifier is not None:
+        return payload.context_identifier
+    return payload.properties.get("ContextIdentifier")
 
 
 @remembered
@@ -115,11 +123,12 @@ def _object(body: bytes) -> dict[str, Any]:
     try:
         document = jsontext.read(body.removeprefix(_BOM))
     except orjson.JSONDecodeError as error:
-        raise PayloadInvalid("not_json" if _is_utf8(body) else "not_utf8") from error
+        reason = Unreadable.NOT_JSON if _is_utf8(body) else Unreadable.NOT_UTF8
+        raise PayloadInvalid(reason) from error
     if type(document) is not dict:
-        raise PayloadInvalid("not_object")
+        raise PayloadInvalid(Unreadable.NOT_OBJECT)
     if body.count(b"[") + body.count(b"{") > _DEEPEST and _is_deep(document):
-        raise PayloadInvalid("not_json")
+        raise PayloadInvalid(Unreadable.NOT_JSON)
     return document
 
 
@@ -156,7 +165,7 @@ def _is_id(text: str) -> bool:
     """Return whether a text can be an attribute of the event, and the start of its id.
 
     It is in visible ASCII, as every attribute is. Whether it tells one event from others is for
-    ``bridge.core.identity`` to say.
+    ``bridge.superoffice.identity`` to say.
     """
     return len(text) <= MAX_ID_BYTES and _EVENT_ID.fullmatch(text) is not None
 

@@ -13,12 +13,9 @@ import hmac
 import re
 from base64 import b64encode
 from collections.abc import Sequence
-from typing import Final
 
 from bridge.core.errors import SignatureInvalid
-
-HEADER: Final = "X-SuperOffice-Signature"
-"""The header that carries the signature; HTTP does not mind its case."""
+from bridge.core.reasons import RejectReason
 
 # 32 bytes have one canonical spelling: 43 characters, of which the last carries four bits, and "=".
 _SPELLING = re.compile(r"[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=")
@@ -32,8 +29,8 @@ def sign(body: bytes, *, secret: bytes) -> str:
 def verify(body: bytes, *, headers: Sequence[str], secrets: Sequence[bytes]) -> None:
     """Accept ``body`` if one of ``secrets`` signed it, else raise SignatureInvalid.
 
-    ``headers`` are all values of ``HEADER`` in the request. The text is compared, not what it
-    decodes to, so that exactly one spelling of a signature is right.
+    ``headers`` are all values of the signature's header. The text is compared, not what it decodes
+    to, so that exactly one spelling of a signature is right.
     """
     given = _only(headers)
     # A character outside ASCII becomes "?", which no signature contains.
@@ -41,7 +38,13 @@ def verify(body: bytes, *, headers: Sequence[str], secrets: Sequence[bytes]) -> 
     # Every secret is tried: the time taken tells nobody which one is in use.
     matches = [hmac.compare_digest(sent, _signature(body, secret)) for secret in secrets]
     if not sum(matches):
-        raise SignatureInvalid("mismatch" if _SPELLING.fullmatch(given) else "malformed")
+        raise SignatureInvalid(_reason(given))
+
+
+def _reason(given: str) -> RejectReason:
+    if _SPELLING.fullmatch(given):
+        return RejectReason.SIGNATURE_MISMATCH
+    return RejectReason.SIGNATURE_MALFORMED
 
 
 def _signature(body: bytes, secret: bytes) -> bytes:
@@ -50,7 +53,7 @@ def _signature(body: bytes, secret: bytes) -> bytes:
 
 def _only(headers: Sequence[str]) -> str:
     if not headers:
-        raise SignatureInvalid("missing")
+        raise SignatureInvalid(RejectReason.SIGNATURE_MISSING)
     if len(headers) > 1:
-        raise SignatureInvalid("repeated")
+        raise SignatureInvalid(RejectReason.SIGNATURE_REPEATED)
     return headers[0]

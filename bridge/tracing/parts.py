@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Container, Mapping, Sequence
 from functools import partial
 from time import time_ns
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from aiohttp import web
 from opentelemetry.trace import SpanKind, Tracer, get_current_span, use_span
 
-from bridge.core.errors import NotAccepted, PayloadInvalid, RequestRefused
-from bridge.core.event import Delivery, Payload
-from bridge.core.identity import Identity
+from bridge.core.errors import Rejected
+from bridge.core.event import Delivery
 from bridge.core.message import Message
 from bridge.core.publish import Outbox, Outcome, Publish, Publisher
-from bridge.core.routing import Router
-from bridge.delivery.dedup import Dedup
 from bridge.delivery.outbox import Store
-from bridge.metrics import Metrics
 from bridge.pipeline import Endpoint, Pipeline, Receipt
 from bridge.spool import OnWritten, Row, SpoolFull
 from bridge.tracing import spans
-from bridge.web.http import Answer, Handler, JsonAnswer
+from bridge.web.responses import Handler, HttpResponse, JsonOk
+
+_P = ParamSpec("_P")
+_Result = TypeVar("_Result")
 
 
 class Traces:
@@ -35,7 +33,7 @@ class Traces:
     def handler(self, handle: Handler, paths: Container[str]) -> Handler:
         """Return a handler with a span around each request; ``paths`` are the endpoints'."""
 
-        async def traced(request: web.BaseRequest) -> Answer:
+        async def traced(request: web.BaseRequest) -> HttpResponse:
             route = request.path if request.path in paths else None
             span = self._tracer.start_span(
                 spans.request_name(request, route),
@@ -51,25 +49,32 @@ class Traces:
                 except Exception:
                     spans.answered(span, 500)
                     raise
-                spans.answered(span, 200 if isinstance(answer, JsonAnswer) else answer.status)
+                spans.answered(span, 200 if isinstance(answer, JsonOk) else answer.status)
                 return answer
 
         return traced
 
     def pipeline(
-        self,
-        endpoints: Mapping[str, Endpoint],
-        *,
-        router: Router,
-        outbox: Outbox,
-        dedup: Dedup,
-        metrics: Metrics,
+        self, endpoints: Mapping[str, Endpoint], *, outbox: Outbox, **parts: Any
     ) -> Pipeline:
         """Return a pipeline whose steps are spans below the one of the request."""
         traced = _TracedOutbox(self._tracer, outbox)
-        return _TracedPipeline(
-            self._tracer, endpoints, router=router, outbox=traced, dedup=dedup, metrics=metrics
-        )
+        return _TracedPipeline(endpoints, outbox=traced, around=self._around, **parts)
+
+    def _around(self, name: str, step: Callable[_P, _Result], /) -> Callable[_P, _Result]:
+        """Return a step of the pipeline with a span around it."""
+
+        def traced(*args: _P.args, **kwargs: _P.kwargs) -> _Result:
+            span = self._tracer.start_span(name)
+            try:
+                return step(*args, **kwargs)
+            except Exception as error:
+                spans.fail(span, type(error).__name__)
+                raise
+            finally:
+                span.end()
+
+        return traced
 
     def store(self, store: Store) -> Store:
         """Return a spool with a span around each message's way to the disk."""
@@ -83,44 +88,20 @@ class Traces:
 class _TracedPipeline(Pipeline):
     """Says on the span of the request what became of the delivery."""
 
-    def __init__(self, tracer: Tracer, endpoints: Mapping[str, Endpoint], **parts: Any) -> None:
-        super().__init__(endpoints, **parts)
-        self._tracer = tracer
-
     async def receive(self, delivery: Delivery, *, signatures: Sequence[str]) -> Receipt:
         span = get_current_span()
         span.set_attribute("superoffice_bridge.endpoint", delivery.endpoint)
         try:
-            answer = await super().receive(delivery, signatures=signatures)
-        except (RequestRefused, PayloadInvalid, NotAccepted) as refusal:
-            span.set_attribute("superoffice_bridge.reason", refusal.reason)
+            receipt = await super().receive(delivery, signatures=signatures)
+        except Rejected as rejected:
+            reason = rejected.reason.removeprefix("signature_")
+            span.set_attribute("superoffice_bridge.reason", reason)
             raise
-        span.set_attribute("superoffice_bridge.status", answer.status)
-        span.set_attribute("superoffice_bridge.event_id", answer.id)
-        if answer.reason is not None:
-            span.set_attribute("superoffice_bridge.reason", answer.reason)
-        return answer
-
-    def _verify(self, endpoint: Endpoint, delivery: Delivery, signatures: Sequence[str]) -> None:
-        with self._step("verify"):
-            super()._verify(endpoint, delivery, signatures)
-
-    def _message(
-        self, endpoint: Endpoint, delivery: Delivery, payload: Payload, identity: Identity
-    ) -> Message:
-        with self._step("normalize"):
-            return super()._message(endpoint, delivery, payload, identity)
-
-    @contextmanager
-    def _step(self, name: str) -> Iterator[None]:
-        span = self._tracer.start_span(name)
-        try:
-            yield
-        except Exception as error:
-            spans.fail(span, type(error).__name__)
-            raise
-        finally:
-            span.end()
+        span.set_attribute("superoffice_bridge.status", receipt.status)
+        span.set_attribute("superoffice_bridge.event_id", receipt.id)
+        if receipt.reason is not None:
+            span.set_attribute("superoffice_bridge.reason", receipt.reason)
+        return receipt
 
 
 class _TracedOutbox:

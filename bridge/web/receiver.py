@@ -1,57 +1,42 @@
-"""The public side: an HTTP request becomes a delivery, an outcome becomes a status.
+"""The public side: an HTTP request becomes a delivery, a receipt becomes a 200.
 
-SuperOffice takes ``200`` for success and nothing else, tries three times within about five seconds
-and switches the webhook off after nine failures (for good on ``410``, which is never sent). Checks
-come in this order: path, method, encoding, size, signature, JSON, test, contexts, duplicates.
-Whoever fails the signature too often is told 429; what is signed is never measured by that.
+Only 200 is success for SuperOffice. It tries three times within about five seconds, and switches
+the webhook off after nine failures: for good after a 410, which the bridge never sends.
+
+The checks come in this order: path, method, encoding, size, signature, JSON, test, contexts,
+duplicates. A source with too many bad signatures gets 429. A correct signature is never limited.
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 
 import structlog
 from aiohttp import hdrs, web
 
-from bridge.core.errors import ContextRefused, NotAccepted, PayloadInvalid, SignatureInvalid
+from bridge.core.errors import Rejected, SignatureInvalid
 from bridge.core.event import Delivery
+from bridge.core.reasons import RejectReason, Status
 from bridge.metrics import Metrics
 from bridge.pipeline import Pipeline, Receipt
 from bridge.sampling import Sampled
-from bridge.superoffice.signature import HEADER as SIGNATURE
-from bridge.web.answers import REFUSALS
-from bridge.web.http import Answer, accepted, refuse
-from bridge.web.throttle import Failures
-
-EVENT = "X-SuperOffice-Event"
-EVENT_ID = "X-SuperOffice-EventId"
-RETRY = "X-SuperOffice-Retry"
-
-_TRACEPARENT = re.compile(
-    r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
+from bridge.superoffice.headers import (
+    EVENT,
+    EVENT_ID,
+    SIGNATURE,
+    retry_of,
+    traceparent_of,
 )
-"""https://www.w3.org/TR/trace-context/#traceparent-header"""
+from bridge.web.answers import REJECTIONS
+from bridge.web.responses import HttpResponse, ok, reject
+from bridge.web.throttle import Failures
 
 NO_ENDPOINT = "-"
 """The label of requests for unknown paths; no endpoint can be called so."""
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class _Refused(Exception):
-    """A request that is turned away before, or because of, what the pipeline says.
-
-    ``values`` are for the places in the texts of its ``Refusal``.
-    """
-
-    reason: str
-    event_id: str | None = None
-    values: Mapping[str, float] = field(default_factory=dict)
 
 
 class Receiver:
@@ -67,7 +52,7 @@ class Receiver:
         max_body: int,
         read_timeout: float,
     ) -> None:
-        """Take the endpoints' names by path, who failed, the body limit in bytes, its time."""
+        """Take the endpoints' names by path; limits are in bytes and in seconds."""
         self._paths = paths
         self._pipeline = pipeline
         self._metrics = metrics
@@ -75,65 +60,65 @@ class Receiver:
         self._max_body = max_body
         self._read_timeout = read_timeout
         self._refusals = Sampled()
-        self._log = log.bind()  # once: a lazy logger looks up its configuration for every record
+        self._log = log.bind()  # now: a lazy logger looks up its configuration for every record
 
     def renew_log(self) -> None:
-        """Log from the level up that is configured by now."""
+        """Log from the level that is configured now."""
         self._log = log.bind()
 
-    async def handle(self, request: web.BaseRequest) -> Answer:
+    async def handle(self, request: web.BaseRequest) -> HttpResponse:
         """Answer one request."""
         started = time.perf_counter()
         endpoint = self._paths.get(request.path)
         if endpoint is not None:
             self._metrics.received.labels(endpoint).inc()
         try:
-            answer = await self._answer(request, endpoint)
-        except _Refused as refused:
-            return self._refuse(request, endpoint or NO_ENDPOINT, refused)
-        self._count(endpoint or NO_ENDPOINT, answer)
+            receipt = await self._receive(request, endpoint)
+        except SignatureInvalid as invalid:
+            return self._reject(request, endpoint, self._limited(request.remote) or invalid)
+        except Rejected as rejected:
+            return self._reject(request, endpoint, rejected)
+        self._count(endpoint or NO_ENDPOINT, receipt)
         self._metrics.stage_seconds.labels("total").observe(time.perf_counter() - started)
-        content = {"status": answer.status, "id": answer.id}
-        if answer.reason is not None:
-            content["reason"] = answer.reason
-        return accepted(request, content)
+        content = {"status": receipt.status, "id": receipt.id}
+        if receipt.reason is not None:
+            content["reason"] = receipt.reason
+        return ok(request, content)
 
-    async def _answer(self, request: web.BaseRequest, endpoint: str | None) -> Receipt:
+    async def _receive(self, request: web.BaseRequest, endpoint: str | None) -> Receipt:
         if endpoint is None:
-            raise _Refused("path")
+            raise Rejected(RejectReason.PATH)
         if request.method != hdrs.METH_POST:
-            raise _Refused("method")
+            raise Rejected(RejectReason.METHOD)
         body = await self._read(request)
         headers = request.headers
         delivery = Delivery(
             endpoint,
             body,
             time.time_ns(),
-            _retry(headers.get(RETRY)),
-            _traceparent(headers.getall("traceparent", ())),
+            retry_of(headers),
+            traceparent_of(headers),
             headers.get(EVENT),
             headers.get(EVENT_ID),
         )
-        try:
-            return await self._pipeline.receive(delivery, signatures=headers.getall(SIGNATURE, ()))
-        except SignatureInvalid as error:
-            raise self._unsigned(error, request.remote) from error
-        except (ContextRefused, PayloadInvalid, NotAccepted) as error:
-            raise _refused(error) from error
+        return await self._pipeline.receive(delivery, signatures=headers.getall(SIGNATURE, ()))
 
-    def _unsigned(self, error: SignatureInvalid, remote: str | None) -> _Refused:
-        """Count who failed the signature; beyond the limit one line stands for all that follow."""
+    def _limited(self, remote: str | None) -> Rejected | None:
+        """Count a failed signature; return the rejection of a source that has too many of them.
+
+        One line in the log stands for all rejections that follow.
+        """
         limited = self._failures.add(remote)
         if limited is None:
-            return _Refused(f"signature_{error.reason}")
-        if limited.first and self._refusals.lets("rate_limited"):
+            return None
+        if limited.first and self._refusals.lets(RejectReason.RATE_LIMITED):
             self._log.warning("source_limited", source=limited.source, seconds=limited.seconds)
-        return _Refused("rate_limited", values={"seconds": limited.seconds})
+        return Rejected(RejectReason.RATE_LIMITED, seconds=limited.seconds)
 
     async def _read(self, request: web.BaseRequest) -> bytes:
         encodings, content = request.headers.getall(hdrs.CONTENT_ENCODING, ()), request.content
         if encodings and {"identity"} != {encoding.lower() for encoding in encodings}:
-            raise _Refused("encoding")
+            raise Rejected(RejectReason.ENCODING)
         if (request.content_length or 0) > self._max_body:
             raise self._too_large()
         if not content.is_eof() or content.exception() is not None:
@@ -152,63 +137,51 @@ class Receiver:
             async with asyncio.timeout(self._read_timeout):
                 return await request.read()
         except TimeoutError:
-            raise _Refused("timeout", values={"seconds": self._read_timeout}) from None
+            raise Rejected(RejectReason.TIMEOUT, seconds=self._read_timeout) from None
         except web.HTTPRequestEntityTooLarge:
             raise self._too_large() from None
         except (web.RequestPayloadError, ConnectionError):  # or the client hung up
-            raise _Refused("malformed") from None
+            raise Rejected(RejectReason.MALFORMED) from None
 
-    def _too_large(self) -> _Refused:
-        return _Refused("size", values={"bytes": self._max_body})
+    def _too_large(self) -> Rejected:
+        return Rejected(RejectReason.SIZE, bytes=self._max_body)
 
-    def _refuse(self, request: web.BaseRequest, endpoint: str, refused: _Refused) -> web.Response:
-        refusal = REFUSALS[refused.reason]
-        self._metrics.rejected.labels(endpoint, refused.reason).inc()
-        # Of 429 the first had its line, source_limited.
-        if refusal.status != 429 and self._refusals.lets(refused.reason):
+    def _reject(
+        self, request: web.BaseRequest, endpoint: str | None, rejected: Rejected
+    ) -> web.Response:
+        reason, label = rejected.reason, endpoint or NO_ENDPOINT
+        rejection = REJECTIONS[reason]
+        self._metrics.rejected.labels(label, reason).inc()
+        # The first 429 of a source has had its line: source_limited.
+        if reason != RejectReason.RATE_LIMITED and self._refusals.lets(reason):
             log.warning(
                 "request_refused",
-                status=refusal.status,
-                reason=refused.reason,
-                endpoint=endpoint,
-                event_id=refused.event_id or request.headers.get(EVENT_ID, "")[:200],
+                status=rejection.status,
+                reason=reason,
+                endpoint=label,
+                event_id=rejected.event_id or request.headers.get(EVENT_ID, "")[:200],
                 remote=request.remote,
             )
-        return refuse(refusal, **refused.values)
+        return reject(rejection, **rejected.values)
 
-    def _count(self, endpoint: str, answer: Receipt) -> None:
-        self._metrics.accepted.labels(endpoint, answer.status).inc()
-        match answer.status:
-            case "published":
+    def _count(self, endpoint: str, receipt: Receipt) -> None:
+        self._metrics.accepted.labels(endpoint, receipt.status).inc()
+        match receipt.status:
+            case Status.PUBLISHED:
                 self._metrics.published.labels(endpoint).inc()
-                self._log.debug("event_published", endpoint=endpoint, event_id=answer.id)
-            case "unrouted":
+                self._log.debug("event_published", endpoint=endpoint, event_id=receipt.id)
+            case Status.UNROUTED:
                 self._metrics.unrouted.labels(endpoint).inc()
-                self._log.warning("event_unrouted", endpoint=endpoint, event_id=answer.id)
-            case "parked":
-                reason = answer.reason or ""
+                self._log.warning("event_unrouted", endpoint=endpoint, event_id=receipt.id)
+            case Status.PARKED:
+                reason = receipt.reason or ""
                 self._metrics.parked.labels(endpoint, reason).inc()
                 self._log.warning(
-                    "delivery_parked", endpoint=endpoint, event_id=answer.id, reason=reason
+                    "delivery_parked", endpoint=endpoint, event_id=receipt.id, reason=reason
                 )
-            case "spooled":
-                self._log.debug("event_spooled", endpoint=endpoint, event_id=answer.id)
-            case "duplicate":
-                self._log.info("event_duplicate", endpoint=endpoint, event_id=answer.id)
-            case _:
-                self._log.info("event_ignored", endpoint=endpoint, event_id=answer.id)
-
-
-def _refused(error: ContextRefused | PayloadInvalid | NotAccepted) -> _Refused:
-    """Return the HTTP side of an error of the pipeline."""
-    return _Refused(error.reason, None if isinstance(error, PayloadInvalid) else error.event_id)
-
-
-def _retry(value: str | None) -> int | None:
-    """Return the number of earlier attempts, when the header holds one."""
-    return int(value) if value and value.isascii() and value.isdigit() and len(value) < 6 else None
-
-
-def _traceparent(values: Sequence[str]) -> str | None:
-    """Return the trace context, when it came once and is valid."""
-    return values[0] if len(values) == 1 and _TRACEPARENT.fullmatch(values[0]) else None
+            case Status.SPOOLED:
+                self._log.debug("event_spooled", endpoint=endpoint, event_id=receipt.id)
+            case Status.DUPLICATE:
+                self._log.info("event_duplicate", endpoint=endpoint, event_id=receipt.id)
+            case Status.IGNORED:
+                self._log.info("event_ignored", endpoint=endpoint, event_id=receipt.id)

@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from bridge.broker import standing
-from bridge.broker.checking import check
+from bridge.broker import topology_watch
 from bridge.broker.topology import UNROUTED_LIMIT, Queue, Topology
+from bridge.broker.topology_check import check
 from bridge.core.message import PARKED, UNROUTED
 from bridge.core.publish import Outcome
 from tests.helpers import amqp, consumer_queue, drain, eventually, message
@@ -171,7 +171,7 @@ async def test_exchanges_that_only_the_spool_needs_are_never_declared(broker):
 
 async def test_wrong_exchange_stops_only_its_own_events(publishing, broker, monkeypatch):
     """Events of a wrong exchange are held back until it is right; others are not."""
-    monkeypatch.setattr(standing, "RECHECK_SECONDS", 0.1)
+    monkeypatch.setattr(topology_watch, "RECHECK_SECONDS", 0.1)
     with amqp(broker) as channel:
         channel.exchange_declare("crm.contacts", "fanout", durable=True)
     async with publishing(wanted=WANTED, wait=False) as publisher:

@@ -6,7 +6,7 @@ With ``--released`` the contract as it is becomes the one that later ones are co
 import sys
 from pathlib import Path
 
-from bridge.contract import encode
+from bridge.contract.documents import encode
 from tests.contract.generated import RELEASED, ROOT, TREE, current, files
 
 

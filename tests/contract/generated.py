@@ -9,8 +9,11 @@ from typing import Any
 
 import orjson
 
-from bridge.contract import Deployment, Example, documents, encode
+from bridge.contract.documents import document, encode
+from bridge.contract.examples import Example
+from bridge.contract.names import DOCUMENTS
 from bridge.core.message import SCHEMA_VERSION
+from bridge.settings import Settings, load
 from tests.contract.comparing import surface
 
 ROOT = Path(__file__).parents[2]
@@ -19,6 +22,11 @@ GOLDEN = Path("bridge/contract/golden.json")
 TREE = Path("docs/contract")
 RELEASED = Path("tests/contract/released.json")
 """What consumers of the last release rely on; `make contract-release` moves it."""
+
+
+def default_settings() -> Settings:
+    """Return those of the configuration that comes with the bridge."""
+    return load(ROOT / "config" / "bridge.toml", {"SUPEROFFICE_SECRET": "s3cret"}).settings
 
 
 def golden() -> dict[str, Any]:
@@ -39,26 +47,20 @@ def golden() -> dict[str, Any]:
 def examples() -> dict[str, Example]:
     """Return them as the documents want them."""
     return {
-        name: Example(
-            body=request["body"].encode(),
-            headers=request["headers"],
-            received_ns=request["received_ns"],
-        )
+        name: Example(body=request["body"].encode(), received_ns=request["received_ns"])
         for name, request in golden().items()
     }
 
 
 def files() -> Mapping[Path, bytes]:
     """Return the content of every generated file, by its path below the root."""
-    made = documents(Deployment(examples=examples()))
-    return {
-        GOLDEN: encode(golden()),
-        **{TREE / path: encode(make()) for path, make in made.items()},
-    }
+    settings, shown = default_settings(), examples()
+    made = {TREE / name: encode(document(name, settings, shown)) for name in DOCUMENTS}
+    return {GOLDEN: encode(golden()), **made}
 
 
 def current() -> dict[str, Any]:
     """Return what consumers can rely on in the contract as it is now."""
-    document = documents(Deployment(examples=examples()))["asyncapi.json"]()
-    made: dict[str, Any] = orjson.loads(encode(surface(document, version=SCHEMA_VERSION)))
+    asyncapi = document("asyncapi.json", default_settings(), examples())
+    made: dict[str, Any] = orjson.loads(encode(surface(asyncapi, version=SCHEMA_VERSION)))
     return made

@@ -15,23 +15,22 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from bridge.contract import Deployment, Webhook, asyncapi
+from bridge.contract import asyncapi
 from bridge.contract.channels import channels
-from bridge.contract.deployed import deployment_of, with_examples
 from bridge.core.message import (
     PARKED,
     UNROUTED,
     Message,
     event_message,
     refused_message,
-    source_uri,
     unrouted_message,
 )
-from bridge.core.routing import Route, Router, Target
-from bridge.settings import load
+from bridge.core.routing import Router, Target
+from bridge.settings import EndpointSettings, RouteSettings, Settings, load
 from bridge.spool.rowcodec import row_of
 from bridge.superoffice.catalogue import ENTITIES
-from tests.contract.generated import examples
+from bridge.superoffice.names import source_uri
+from tests.contract.generated import default_settings, examples
 from tests.strategies.webhooks import delivered
 
 ROUTED = Path(__file__).with_name("routed.toml")
@@ -40,11 +39,13 @@ ROUTED = Path(__file__).with_name("routed.toml")
 def document_of(path: Path) -> Any:
     """Return the document of a configuration."""
     settings = load(path, {"SUPEROFFICE_SECRET": "s3cret"}).settings
-    return asyncapi.document(with_examples(deployment_of(settings)))
+    return asyncapi.document(settings, examples())
 
 
-DEFAULT = asyncapi.document(Deployment(examples=examples()))
+DEFAULT = asyncapi.document(default_settings(), examples())
 CONFIGURED = document_of(ROUTED)
+
+PUBLISHES_TESTS = EndpointSettings(name="oslo", path="/oslo", publish_test_events=True)
 
 each_document = pytest.mark.parametrize(
     "document", [DEFAULT, CONFIGURED], ids=["default", "routed"]
@@ -138,17 +139,18 @@ def test_routes_show():
 
 def test_a_route_that_takes_everything_leaves_no_rest():
     """No channel is there that nothing ever goes to."""
-    everything = Deployment(routes=(Route("contact.*", "a"), Route("#", "b"), Route("x.*", "c")))
+    matches = {"contact.*": "a", "#": "b", "x.*": "c"}
+    routes = tuple(RouteSettings(match=key, exchange=value) for key, value in matches.items())
 
-    assert {"a", "b"} == {channel.route.exchange for channel in channels(everything)}
+    assert {"a", "b"} == {one.route.exchange for one in channels(Settings(routes=routes))}
 
 
 def test_an_event_without_an_action_has_a_key():
     """Where a route's key is the action alone, it is the name, as the router does it."""
-    route = Route("test", "crm", "{action}")
-    deployment = Deployment(routes=(route,), webhooks=(Webhook(publish_test_events=True),))
+    route = RouteSettings(match="test", exchange="crm", routing_key="{action}")
+    settings = Settings(routes=(route,), endpoints=(PUBLISHES_TESTS,))
 
-    assert ["test"] == [one.address for one in channels(deployment) if one.name == "test"]
+    assert ["test"] == [one.address for one in channels(settings) if one.name == "test"]
 
 
 def test_brokers_show_without_credentials():
@@ -202,11 +204,11 @@ def checked(reference: str) -> jsonschema_rs.Draft7Validator:
 
 
 ROUTES = st.builds(
-    Route,
+    RouteSettings,
     match=st.sampled_from(("contact.*", "#", "*.changed", "list.#", "y_rental.*", "sale.sold")),
     exchange=st.sampled_from(("a", "b")),
     routing_key=st.sampled_from(("{entity}.{action}", "{context}.{action}", "x.{primary_key}")),
-    raw=st.booleans(),
+    format=st.sampled_from(("cloudevents", "raw")),
 )
 
 
@@ -214,10 +216,10 @@ ROUTES = st.builds(
 def test_every_message_is_in_a_channel(pair, routes):
     """Its exchange, format and routing key are those of a channel, unless the key was shortened."""
     delivery, event = pair
-    target = Router(routes, exchange="superoffice").target(event)
+    settings = Settings(routes=tuple(routes), endpoints=(PUBLISHES_TESTS,))
+    target = Router(settings.router_routes(), exchange="superoffice").target(event)
     assume("." in event.name and len(target.routing_key) < 200)
-    webhooks = (Webhook(publish_test_events=True),)
-    found = channels(Deployment(routes=tuple(routes), webhooks=webhooks))
+    found = channels(settings)
 
     assert any(
         (target.exchange, target.raw) == (channel.route.exchange, channel.route.raw)

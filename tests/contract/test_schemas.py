@@ -13,25 +13,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.contract import amqp, jsonschema, schema_of
-from bridge.contract.schema import NAMES
+from bridge.contract import jsonschema
+from bridge.contract.names import DOCUMENTS, ENTITY_OF, schema_of
 from bridge.core.message import (
     event_message,
     parked_message,
     refused_message,
-    source_uri,
     unrouted_message,
 )
+from bridge.core.reasons import Undelivered, Unreadable
 from bridge.core.routing import Target
 from bridge.spool.rowcodec import row_of
 from bridge.superoffice.catalogue import ENTITIES, LIST_NAMES
+from bridge.superoffice.names import source_uri
 from tests.contract.generated import SAMPLES, examples
 from tests.contract.validation import check_message, errors, validator
-from tests.project.docs.source import first_texts
 from tests.strategies.webhooks import delivered, deliveries
 
 EXAMPLES = examples()
-SCHEMAS = {name: make() for name, make in jsonschema.schemas(EXAMPLES).items()}
+SCHEMAS = {
+    "envelope": jsonschema.envelope(EXAMPLES),
+    **{name: jsonschema.data(name, EXAMPLES) for name in ENTITY_OF},
+}
 TIME = "2026-03-02T09:15:27.5Z"
 
 
@@ -95,7 +98,7 @@ def test_every_entity_has_its_schema():
     }
     assert {"list"} == {schema_of(f"list.{name}") for name in (*LIST_NAMES, "110")}
     assert ("extra_table", "any", "any") == tuple(map(schema_of, ("y_rental", "Window", "")))
-    assert set(SCHEMAS) == {"envelope", *NAMES}
+    assert {f"schemas/{name}.json" for name in SCHEMAS} == set(DOCUMENTS[2:])
 
 
 @given(delivered(), st.booleans())
@@ -108,7 +111,7 @@ def test_the_contract_is_true_for_every_message(pair, raw):
 
     sent(message)
     sent(unrouted_message(message))
-    for reason in amqp.NOT_DELIVERED:
+    for reason in Undelivered:
         sent(refused_message(message, reason=reason, time=TIME))
 
 
@@ -123,7 +126,7 @@ def test_the_schema_of_the_entity_is_true(pair):
 VALIDATORS = {name: validator(schema) for name, schema in SCHEMAS.items()}
 
 
-@given(deliveries(body=st.binary(max_size=99)), st.sampled_from(amqp.NOT_UNDERSTOOD))
+@given(deliveries(body=st.binary(max_size=99)), st.sampled_from(Unreadable))
 def test_the_contract_is_true_for_what_is_parked(delivery, reason):
     """Whatever the bytes were."""
     sent(parked_message(delivery, reason=reason, time=TIME))
@@ -135,12 +138,7 @@ def test_the_contract_is_true_for_what_is_left_of_a_damaged_row(message_id):
     row = row_of((1, 0, 100, 0, "superoffice", "contact.created", message_id, b"{", b"half a bo"))
 
     assert row.unreadable
-    sent(refused_message(row.message, reason="spool_unreadable", time=TIME))
-
-
-def test_reasons_to_park_are_those_of_the_code():
-    """What the parser says, and what is in the reference (which is held to the drain)."""
-    assert set(amqp.NOT_UNDERSTOOD) == first_texts("PayloadInvalid", "superoffice/payload.py")
+    sent(refused_message(row.message, reason=Undelivered.SPOOL_UNREADABLE, time=TIME))
 
 
 GOLDEN = sorted(SAMPLES.glob("*/expected.json"))

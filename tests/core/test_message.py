@@ -6,14 +6,7 @@ import json
 import pytest
 
 from bridge.core.event import Delivery, Event
-from bridge.core.message import (
-    bounded,
-    event_message,
-    event_type,
-    parked_message,
-    source_uri,
-    unrouted_message,
-)
+from bridge.core.message import bounded, event_message, parked_message, unrouted_message
 from bridge.core.routing import Target
 
 BODY = b'{"Event":"contact.created"}'
@@ -30,6 +23,7 @@ def event(**changes):
         "context": "Cust20001",
         "endpoint": "superoffice",
         "time": "2026-03-02T09:15:27.1234567Z",
+        "type": "com.superoffice.contact.created",
         "record": ("superoffice", "Cust20001", "contact", 4711),
         "data": {"event": "contact.created"},
         **changes,
@@ -141,31 +135,6 @@ def test_bound_counts_bytes(text, kept):
 def test_bound_does_not_split_a_character():
     """Of a character across the cut nothing is kept."""
     assert bounded("a" + "ø" * 200).startswith("a" + "ø" * 99 + "~")
-
-
-def test_type_of_a_state_event():
-    """webhook12.errors has the type of its entity and action, so that types stay few."""
-    message = built(name="webhook12.errors", entity="webhook", action="errors")
-
-    assert "com.superoffice.webhook.errors" == message.type
-
-
-def test_type_is_a_short_string():
-    """A type never exceeds the 255 bytes of its AMQP property."""
-    assert 217 == len(event_type("x" * 250))
-
-
-@pytest.mark.parametrize(
-    ("context", "source"),
-    [
-        ("Cust20001", "/superoffice/Cust20001"),
-        (None, "/superoffice/unknown"),
-        ("a b/ø", "/superoffice/a%20b%2F%C3%B8"),
-    ],
-)
-def test_source(context, source):
-    """The source is a URI reference made of the context."""
-    assert source_uri(context) == source
 
 
 def test_parked():

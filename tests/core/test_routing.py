@@ -19,6 +19,7 @@ def event(name="contact.created", *, entity=None, action=None, key=4711, context
         context=context,
         endpoint="superoffice",
         time="2026-03-02T09:15:27Z",
+        type="com.superoffice.contact.created",
         record=None,
         data={},
     )

@@ -4,8 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from bridge.core.publish import Outcome, Publish
-from bridge.delivery.drain import WINDOW
+from bridge.core.publish import WINDOW, Outcome, Publish
 from tests.delivery.bridge_under_test import DEADLINE, REFUSED_TRIES, Bridge
 
 RECORD = ("superoffice", "Cust1", "contact", 1)
@@ -486,7 +485,7 @@ def test_many_refused_records_are_set_aside_by_place(bridge):
     other = bridge.send(1000)
     bridge.loop.settle()
 
-    assert len(bridge.drain._shelf.held) <= 100
+    assert len(bridge.drain._holding.held) <= 100
     assert 400 == bridge.spool.events
     assert 0 == bridge.drain.backlog
     assert "event-1000" in in_flight(bridge)
@@ -605,7 +604,7 @@ def test_an_error_of_the_drain_keeps_nobody_from_an_answer(bridge, monkeypatch):
     def failing(row):
         raise LookupError(row.seq)
 
-    monkeypatch.setattr(bridge.drain, "stored", failing)
+    monkeypatch.setattr(bridge.drain, "spooled", failing)
     sent = bridge.send(1, record=RECORD, exchange="other")
     bridge.live()
 
@@ -669,6 +668,11 @@ def run_again(bridge):
     bridge.running = bridge.loop.create_task(bridge.drain.run())
 
 
+def trials_under_way(bridge):
+    """Return how many rows are on trial."""
+    return bridge.drain._step._publishing._wire.trials
+
+
 def have_a_trial_due(bridge, trouble):
     """Let an event be refused, so that it is held, or be silent until its channel ends."""
     if trouble == "refused":
@@ -692,11 +696,11 @@ def test_memory_that_ends_before_a_trial(bridge, monkeypatch, trouble):
     run_again(bridge)
     bridge.broker.full.clear()
     bridge.loop.advance(1.5)
-    under_way = bridge.drain._retries.under_way
+    under_way = trials_under_way(bridge)
     finish(bridge, jump=1.1)
 
     assert 1 == under_way
-    assert 0 == bridge.drain._retries.under_way
+    assert 0 == trials_under_way(bridge)
     assert [1] == routed(bridge)
 
 
@@ -705,8 +709,8 @@ def test_memory_that_ends_before_a_row_is_published(bridge, monkeypatch):
     bridge.broker.blocked = True
     bridge.send(1, record=RECORD)
     bridge.loop.advance(DEADLINE)
-    shelf = bridge.drain._shelf
-    monkeypatch.setattr(shelf, "suspects", failing_once(shelf.suspects))
+    publishing = bridge.drain._step._publishing
+    monkeypatch.setattr(publishing, "_submit", failing_once(publishing._submit))
     bridge.broker.blocked = False
     bridge.loop.advance(1.0)
     run_again(bridge)
@@ -771,7 +775,7 @@ def test_trial_that_is_given_up_among_others(bridge, monkeypatch, trouble, end):
     assert 1 == copies
     assert (end == "lose") == waiting
     assert [1] == routed(bridge)
-    assert not bridge.drain._shelf.unresolved
+    assert 0 == len(bridge.drain._rows)
 
 
 def test_parking_that_is_given_up_among_others(bridge, monkeypatch):

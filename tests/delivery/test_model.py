@@ -255,10 +255,10 @@ class Interleavings:
         self.bridge.heal()
         for rounds in range(60):
             drain = self.bridge.drain
-            self.bridge.loop.jump(120.0 if drain.places_aside or drain.is_sweeping else 1.1)
+            self.bridge.loop.jump(120.0 if drain.held_places or drain.is_sweeping else 1.1)
             self.bridge.live()
-            suspects = any(not held.tries for held in drain._shelf.held)
-            waits = drain.backlog or drain.places_aside or drain.is_sweeping or suspects
+            suspects = any(not held.tries for held in drain._holding.held)
+            waits = drain.backlog or drain.held_places or drain.is_sweeping or suspects
             if rounds > 3 and not waits:
                 break
         self.refused_hold_up_only_themselves()
@@ -314,10 +314,9 @@ class Interleavings:
         assert (0, 0) == (bridge.spool.events, bridge.spool.bytes) == bridge.disk.counted()
         assert 0 == bridge.drain.backlog
         assert 0 == bridge.drain.held_records
-        assert 0 == len(bridge.outbox._lines) == len(bridge.drain._lines)
+        assert 0 == len(bridge.outbox._fifo)
         assert all(sent.task.done() for sent in bridge.sent)
-        for left in ("_taken", "_called", "_wire", "_attached", "_unstored"):
-            assert not getattr(bridge.drain, left), left
+        bridge.drain_is_empty()
         assert not bridge.drain._waiting._handed
 
 

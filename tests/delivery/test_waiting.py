@@ -333,7 +333,7 @@ class Backlog:
         """Hand over an event of a record that has no other: it must not wait for anything."""
         self.bridge.loop.settle()
         drain, broker = self.bridge.drain, self.bridge.broker
-        waits = drain.holds_up_all or drain.places_aside or not broker.is_up
+        waits = drain.holds_up_all or drain.held_places or not broker.is_up
         self.send([1000 + self.numbers])
         self.bridge.loop.settle()
         assert waits or self.numbers in on_the_wire(self.bridge), "it waits"

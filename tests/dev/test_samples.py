@@ -11,11 +11,12 @@ import orjson
 import pytest
 
 from bridge.core.event import Delivery
-from bridge.dev.samples import encode, known_events, request_headers, sample, sign
+from bridge.dev.samples import encode, known_events, request_headers, sample
 from bridge.superoffice.catalogue import ENTITIES, LIST_NAMES
+from bridge.superoffice.headers import SIGNATURE
 from bridge.superoffice.normalize import normalize
 from bridge.superoffice.payload import is_date_time, parse
-from bridge.superoffice.signature import HEADER, verify
+from bridge.superoffice.signature import sign, verify
 
 GOLDEN = sorted(path.parent for path in (Path(__file__).parents[1] / "samples").glob("*/body.json"))
 NOW = datetime(2026, 3, 2, 9, 15, 27, 123456, tzinfo=UTC)
@@ -40,7 +41,7 @@ class TestGolden:
 
         verify(
             (folder / "body.json").read_bytes(),
-            headers=[request["headers"][HEADER]],
+            headers=[request["headers"][SIGNATURE]],
             secrets=[request["secret"].encode()],
         )
 
@@ -100,7 +101,7 @@ def test_known_event(event):
 
     normalized, oddities = normalize(parse(body), delivery=delivery)
 
-    verify(body, headers=[headers[HEADER]], secrets=[b"s"])
+    verify(body, headers=[headers[SIGNATURE]], secrets=[b"s"])
     assert () == oddities
     assert {} == normalized.data["properties"]
     assert (event, "Cust20001") == (normalized.name, normalized.context)
@@ -251,6 +252,6 @@ def test_request_headers():
     }
 
     assert expected == request_headers(b"{}", event="a.b", event_id="e", secret=None)
-    assert expected | {HEADER: sign(b"{}", secret=b"s")} == request_headers(
+    assert expected | {SIGNATURE: sign(b"{}", secret=b"s")} == request_headers(
         b"{}", event="a.b", event_id="e", secret=b"s"
     )

@@ -14,8 +14,9 @@ import pytest
 from bridge.broker.frames import publish_frames
 from bridge.core.errors import PayloadInvalid
 from bridge.core.event import Delivery
-from bridge.core.message import Message, event_message, parked_message, source_uri
+from bridge.core.message import Message, event_message, parked_message
 from bridge.core.routing import Route, Router, TopicPattern
+from bridge.superoffice.names import source_uri
 from bridge.superoffice.normalize import normalize
 from bridge.superoffice.payload import parse
 

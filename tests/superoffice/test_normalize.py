@@ -81,6 +81,7 @@ def test_the_designed_example():
             context="Cust20001",
             endpoint="superoffice",
             time="2026-03-02T09:15:27.1234567Z",
+            type="com.superoffice.contact.created",
             record=("superoffice", "Cust20001", "contact", 4711),
             data=orjson.loads(data),
         )

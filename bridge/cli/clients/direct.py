@@ -10,7 +10,7 @@ from typing import Any
 from bridge.cli.clients.bare_pipeline import open_bare_pipeline
 from bridge.cli.clients.poster import SendResult
 from bridge.cli.errors import mismatched
-from bridge.core.errors import NotAccepted
+from bridge.core.errors import Rejected
 from bridge.core.event import Delivery
 from bridge.dev.samples import encode
 from bridge.pipeline import Pipeline
@@ -29,9 +29,9 @@ class DirectPublisher:
         delivery = Delivery(self._endpoint, encode(content), time.time_ns())
         try:
             kind, name, _ = await self._pipeline.replay(delivery)
-        except NotAccepted as refused:
+        except Rejected as rejected:
             seconds = time.perf_counter() - due
-            return SendResult(content["EventId"], refused.reason, seconds, ok=False)
+            return SendResult(content["EventId"], rejected.reason, seconds, ok=False)
         return SendResult(name, kind, time.perf_counter() - due)
 
 

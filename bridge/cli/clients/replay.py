@@ -9,9 +9,10 @@ from aio_pika.abc import AbstractIncomingMessage
 
 from bridge.cli.clients.bare_pipeline import DirectOutbox, open_bare_pipeline
 from bridge.cli.messages import properties
-from bridge.core.errors import BridgeError, ContextRefused, NotAccepted, PayloadInvalid
+from bridge.core.errors import BridgeError, PayloadInvalid, Rejected
 from bridge.core.event import Delivery
 from bridge.core.message import Message
+from bridge.core.reasons import RejectReason
 from bridge.pipeline import Pipeline
 from bridge.settings import Settings
 
@@ -36,10 +37,10 @@ class Replay:
                 await self._pipeline.replay(_delivery(found, message.body))
         except PayloadInvalid as invalid:
             return f"still unreadable: {invalid.reason}"
-        except ContextRefused:
-            return "its endpoint does not accept its ContextIdentifier"
-        except NotAccepted as refused:
-            return f"not confirmed: {refused.reason}"
+        except Rejected as rejected:
+            if rejected.reason == RejectReason.CONTEXT:
+                return "its endpoint does not accept its ContextIdentifier"
+            return f"not confirmed: {rejected.reason}"
         except BridgeError as error:
             return str(error)
         return None
@@ -47,7 +48,7 @@ class Replay:
     async def _republish(self, found: dict[str, object], body: bytes) -> None:
         outcome = await self._outbox.deliver(_message(found, body))
         if not outcome.is_with_broker:
-            raise NotAccepted(outcome.value, str(found["message_id"]))
+            raise Rejected(outcome.value, str(found["message_id"]))
 
 
 @asynccontextmanager

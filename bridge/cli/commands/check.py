@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bridge.broker import checking
+from bridge.broker import topology_check
 from bridge.broker.topology import Mismatch
 from bridge.cli import output
 from bridge.cli.context import ConfigOption, JsonOption, client_settings, load_settings
@@ -81,7 +81,7 @@ async def _look(settings: Settings) -> list[_Broker]:
 async def _look_at(url: str, safe: str, settings: Settings) -> _Broker:
     try:
         asked = topology_of(settings)
-        report = await checking.check(url, asked, mode="verify", purpose="check")
+        report = await topology_check.check(url, asked, mode="verify", purpose="check")
     except BrokerUnreachable as error:
         return _Broker(safe, str(error))
     return _Broker(safe, None, report.mismatches)

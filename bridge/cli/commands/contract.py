@@ -10,8 +10,8 @@ import typer
 
 from bridge.cli import output
 from bridge.cli.context import ConfigOption, broker_settings
-from bridge.contract import Deployment, documents, encode, schema_of
-from bridge.contract.deployed import deployment_of, with_examples
+from bridge.contract.names import DOCUMENTS, schema_of
+from bridge.contract.rendering import render
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -38,7 +38,7 @@ def jsonschema(
 
 def _schema(entity: str) -> str:
     """Return the name of an entity's schema; print a notice if SuperOffice has no such entity."""
-    if f"schemas/{entity}.json" in documents(Deployment()):
+    if f"schemas/{entity}.json" in DOCUMENTS:
         return entity
     name = schema_of(entity)
     if name == "any":
@@ -53,7 +53,7 @@ def _printing(name: str) -> Callable[[Path | None], None]:
     return command
 
 
-for _name in documents(Deployment()):
+for _name in DOCUMENTS:
     if not _name.startswith("schemas/"):
         _help = f"Print {_name} for this configuration."
         app.command(_name.removesuffix(".json"), help=_help)(_printing(_name))
@@ -61,5 +61,4 @@ for _name in documents(Deployment()):
 
 def _print(name: str, config: Path | None) -> None:
     settings = broker_settings(config, None, secrets=False)
-    make = documents(with_examples(deployment_of(settings)))[name]
-    output.line(encode(make()).decode().removesuffix("\n"))
+    output.line(render(name, settings).decode().removesuffix("\n"))

@@ -18,7 +18,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from yarl import URL
 
-from bridge.broker.connection import safe_url
+from bridge.broker.errors import safe_url
 from bridge.cli import output
 from bridge.cli.clients.direct import open_direct
 from bridge.cli.clients.load import IN_FLIGHT, LoadGenerator
@@ -28,7 +28,7 @@ from bridge.cli.errors import CommandFailed
 from bridge.cli.runtime import run
 from bridge.dev.samples import known_events, sample
 from bridge.settings import EndpointSettings, Settings
-from bridge.web.listener import reachable
+from bridge.web.sockets import reachable
 
 _SHOWN_FAILURES = 3
 

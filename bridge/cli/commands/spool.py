@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +13,7 @@ from bridge import spool
 from bridge.cli import output
 from bridge.cli.context import ConfigOption, JsonOption, client_settings
 from bridge.cli.messages import exact_body
+from bridge.core.times import rfc3339
 from bridge.spool import Row
 
 app = typer.Typer(no_args_is_help=True, help="What waits on disk for the broker.")
@@ -92,4 +92,4 @@ def _whole(row: Row) -> Mapping[str, Any]:
 
 
 def _time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
+    return rfc3339(round(seconds * 1_000_000) * 1000)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import typer
 
-from bridge.broker import checking
+from bridge.broker import topology_check
 from bridge.broker.topology import Exchange, Mode, Queue, Report, Topology
 from bridge.cli import output
 from bridge.cli.clients.consumer import first_reachable
@@ -72,7 +72,7 @@ def _run(config: Path | None, mode: Mode, *, as_json: bool) -> None:
 
 async def _check(settings: Settings, asked: Topology, mode: Mode) -> Report:
     url = await first_reachable(settings.broker.connection_urls())
-    return await checking.check(url, asked, mode=mode)
+    return await topology_check.check(url, asked, mode=mode)
 
 
 def _items(asked: Topology, report: Report, mode: Mode) -> Iterator[_Item]:

@@ -6,8 +6,9 @@ import json
 from typing import Any
 
 from bridge.core.event import Delivery, Event
-from bridge.core.message import Message, event_message, source_uri
+from bridge.core.message import Message, event_message
 from bridge.core.routing import Route, Router
+from bridge.superoffice.names import source_uri
 from bridge.superoffice.normalize import Normalized, normalize
 from bridge.superoffice.payload import parse
 

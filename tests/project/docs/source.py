@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from bridge import pipeline
 from tests.project.docs.documents import ROOT
 
 PACKAGE = ROOT / "bridge"
@@ -36,8 +35,3 @@ def texts(node: ast.expr) -> set[str]:
 def first_texts(name: str, *modules: str) -> set[str]:
     """Return all texts that are given to a name as its first argument."""
     return {text for call in calls(name, *modules) for text in texts(call.args[0])}
-
-
-def answer_statuses() -> set[str]:
-    """Return every status that a 200 can have."""
-    return first_texts("Receipt", "pipeline.py") | set(pipeline._STATUS.values())

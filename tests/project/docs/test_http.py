@@ -4,88 +4,73 @@ from __future__ import annotations
 
 import ast
 import re
-from pathlib import Path
 from typing import Any
 
 import aiohttp
 from aiohttp import hdrs
 
-from bridge import pipeline
 from bridge.core.publish import Outcome
-from bridge.delivery import outbox
+from bridge.core.reasons import RejectReason, Status, Unreadable
 from bridge.service import Service
+from bridge.superoffice import headers as superoffice
 from bridge.web import receiver
-from bridge.web.answers import ACCEPTED, OF_THE_SERVER, REFUSALS, UNREADABLE
+from bridge.web.answers import ACCEPTED, REJECTIONS, SERVER_REJECTIONS, UNREADABLE
 from tests.project.docs.documents import section, span, spans, table
 from tests.project.docs.requests import BODY, CASES, FOREIGN, Headers, post, signed, webhook
-from tests.project.docs.source import answer_statuses, calls, first_texts, texts, tree
+from tests.project.docs.source import calls, first_texts
 
 PAGE = "reference/http.md"
 
 
-def not_accepted() -> set[str]:
-    """Return the reasons for which nobody takes an event."""
-    source = tree(Path(outbox.__file__))
-    named = {ast.unparse(node) for node in ast.walk(source) if isinstance(node, ast.Attribute)}
-    outcomes = {one for one in Outcome if f"Outcome.{one.name}" in named}
-    refused = {outcome.value for outcome in outcomes - pipeline._STATUS.keys()}
-    return refused | first_texts("NotAccepted", "pipeline.py")
-
-
-def reasons() -> set[str]:
-    """Return every reason that the receiver, or what it calls, gives for a refusal."""
-    signature = first_texts("SignatureInvalid", "superoffice/signature.py")
-    unreadable = first_texts("PayloadInvalid", "superoffice/payload.py")
-    own = {
-        text
-        for call in calls("_Refused", "web/receiver.py")
-        if isinstance(call.args[0], ast.Constant)
-        for text in texts(call.args[0])
-    }
-    late = unreadable | not_accepted() | {"context"}
-    return own | {f"signature_{reason}" for reason in signature} | late
+LATE = {*Unreadable, RejectReason.UNAVAILABLE, RejectReason.EARLIER_ATTEMPT_FAILED}
+"""Reasons that the list of checks does not name one by one."""
 
 
 def test_every_reason_has_its_answer() -> None:
     """The receiver finds each of them, and there is no answer that it never gives."""
-    assert set(REFUSALS) == reasons()
-    assert set(ACCEPTED) == answer_statuses()
-    assert set(UNREADABLE) == first_texts("PayloadInvalid", "superoffice/payload.py")
+    assert {*RejectReason, *Unreadable} == set(REJECTIONS)
+    assert set(Status) == set(ACCEPTED)
+    assert set(Unreadable) == set(UNREADABLE)
+    assert Outcome(RejectReason.UNAVAILABLE) is Outcome.NOT_SENT
 
 
 def test_every_refusal_is_listed() -> None:
     """Each status with its reason has a line, and no line is without."""
-    listed = [(int(row["Status"]), span(row["Reason"])) for row in table(PAGE, "Refused")]
+    listed = [(int(row["Status"]), span(row["Reason"])) for row in table(PAGE, "Rejected")]
 
-    assert sorted((one.status, reason) for reason, one in REFUSALS.items()) == sorted(listed)
+    assert sorted((one.status, reason) for reason, one in REJECTIONS.items()) == sorted(listed)
 
 
 def test_every_status_of_an_accepted_event_is_listed() -> None:
     """What can stand in the member ``status`` of a 200 has a line, and nothing else has."""
-    assert answer_statuses() == {span(row["`status`"]) for row in table(PAGE, "Accepted: 200")}
+    assert set(Status) == {span(row["`status`"]) for row in table(PAGE, "Accepted: 200")}
 
 
 def test_answers_of_the_server_itself_are_listed() -> None:
     """Malformed HTTP and our own defects are logged under the actions that the page names."""
-    rows = table(PAGE, "Refused", number=1)
+    rows = table(PAGE, "Rejected", number=1)
 
     listed = {span(row["When"]): row["Status"] for row in rows}
-    assert listed == {action: f"{one.status}" for action, one in OF_THE_SERVER.items()}
+    assert listed == {action: f"{one.status}" for action, one in SERVER_REJECTIONS.items()}
     assert listed.keys() == {
         action
         for name in ("log.warning", "log.error")
-        for action in first_texts(name, "web/http.py", "web/limits.py")
+        for action in first_texts(name, "web/server.py")
     }
 
 
 def test_every_header_that_is_read_is_listed() -> None:
-    """The page names the headers that the receiver looks at, and no other."""
-    scope = {**vars(receiver), **{f"hdrs.{name}": value for name, value in vars(hdrs).items()}}
+    """The page names the headers that the bridge looks at, and no other."""
+    scope = {
+        **vars(receiver),
+        **vars(superoffice),
+        **{f"hdrs.{name}": value for name, value in vars(hdrs).items()},
+    }
     reads = [
         ast.unparse(call.args[0])
         for reader in ("headers.get", "headers.getall")
         for name in (reader, f"request.{reader}")
-        for call in calls(name, "web/receiver.py")
+        for call in calls(name, "web/receiver.py", "superoffice/headers.py")
     ]
     read = {ast.literal_eval(name) if name[0] in "'\"" else str(scope[name]) for name in reads}
 
@@ -96,7 +81,7 @@ def test_every_header_that_is_read_is_listed() -> None:
 
 async def test_refusals_are_answered_as_listed(service: Service) -> None:
     """Status and headers of each line are those on the wire, and the content is a problem."""
-    rows = {span(row["Reason"]): row for row in table(PAGE, "Refused")}
+    rows = {span(row["Reason"]): row for row in table(PAGE, "Rejected")}
     for reason, (body, headers, how) in CASES.items():
         status, answered, content = await post(service, body, headers, **how)
 
@@ -135,9 +120,8 @@ async def test_checks_come_in_the_order_listed(service: Service) -> None:
 def test_the_order_of_checks_names_every_early_refusal() -> None:
     """The list of checks has the reasons of the table, but for those of JSON and of the end."""
     listed = re.findall(r"`([a-z_]+)`", section(PAGE, "Order of checks"))
-    late = UNREADABLE.keys() | {"malformed"} | not_accepted()
 
-    assert REFUSALS.keys() - late == set(listed) - {"test"}
+    assert REJECTIONS.keys() - LATE - {RejectReason.MALFORMED} == set(listed) - {"test"}
 
 
 async def test_members_of_readyz_are_listed(service: Service) -> None:

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 from prometheus_client import Metric
 
+from bridge.core.reasons import Status
 from bridge.metrics import Counter, Metrics
 from bridge.service import Service
 from bridge.settings import load
 from bridge.spool import opened
 from bridge.superoffice.normalize import ODDITIES
 from tests.project.docs.documents import span, spans, table
-from tests.project.docs.source import PACKAGE, answer_statuses, tree
+from tests.project.docs.source import PACKAGE, tree
 
 PAGE = "reference/metrics.md"
 PREFIX = "superoffice_bridge_"
@@ -106,7 +107,7 @@ async def test_states_are_those_listed(metrics: Metrics) -> None:
 
 def test_statuses_are_those_of_the_answers() -> None:
     """What is accepted is counted by the status of its answer."""
-    assert answer_statuses() == values("accepted_total", "status")
+    assert set(Status) == values("accepted_total", "status")
 
 
 def test_reasons_to_park_are_those_of_the_messages() -> None:

@@ -11,13 +11,13 @@ import aiohttp
 import jsonschema_rs
 import pytest
 
-from bridge.contract import documents
-from bridge.contract.deployed import Documents, deployment_of
+from bridge.contract import openapi
+from bridge.contract.rendering import Documents
 from bridge.metrics import Metrics
 from bridge.service import Service
 from bridge.settings import Settings, load
 from bridge.web.admin import Admin
-from bridge.web.answers import PROBLEM, REFUSALS
+from bridge.web.answers import PROBLEM, REJECTIONS
 from tests.project.docs.requests import BODY, CASES, ENDPOINTS, ENVIRON, post
 
 EVERYWHERE = {"Content-Length", "Content-Type", "Date"}
@@ -40,7 +40,7 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture
 def document(settings: Settings) -> dict[str, Any]:
     """Return the OpenAPI document of that service."""
-    return dict(documents(deployment_of(settings))["openapi.json"]())
+    return openapi.document(settings, {})
 
 
 def resolved(document: Mapping[str, Any], item: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -94,7 +94,7 @@ async def test_a_refusal_is_one_of_the_document(
     conforms(document, described, answered, content)
     [media] = resolved(document, described)["content"].values()
     assert content == media["examples"][reason]["value"]
-    assert status == REFUSALS[reason].status
+    assert status == REJECTIONS[reason].status
 
 
 async def test_malformed_http_is_in_the_document(
@@ -116,7 +116,7 @@ def test_admin_pages_are_those_of_the_listener(
     reading = {path: item["get"] for path, item in document["paths"].items() if "get" in item}
     listed = [path for path in reading if "{" not in path]
     listed += [SCHEMAS.format(file=name) for name in schema_files(document)]
-    documents = Documents(deployment_of(settings))
+    documents = Documents(settings)
     admin = Admin(status=dict, metrics=Metrics(), documents=documents, token=None)
 
     assert sorted(admin.paths) == sorted(listed)

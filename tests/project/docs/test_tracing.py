@@ -10,9 +10,10 @@ from opentelemetry import trace
 from opentelemetry.trace import format_trace_id
 
 from bridge.core.publish import Outcome
+from bridge.core.reasons import Status
 from bridge.tracing.exporting import FLUSH_SECONDS
 from tests.project.docs.documents import blocks, document, section, span, spans, table
-from tests.project.docs.source import PACKAGE, answer_statuses, first_texts, tree
+from tests.project.docs.source import PACKAGE, first_texts, tree
 
 PAGE = "reference/tracing.md"
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -36,7 +37,7 @@ def test_every_attribute_is_listed() -> None:
 
 def test_values_are_those_of_the_code() -> None:
     """What can become of a request and of a publish."""
-    assert answer_statuses() == values("superoffice_bridge.status")
+    assert set(Status) == values("superoffice_bridge.status")
     assert {outcome.value for outcome in Outcome} == values("superoffice_bridge.outcome")
 
 
@@ -44,7 +45,7 @@ def test_every_step_is_listed() -> None:
     """A step of the pipeline has its line."""
     listed = {span(row["Span"]) for row in table(PAGE, "Spans")}
 
-    assert first_texts("self._step", "tracing/parts.py") | {"spool"} <= listed
+    assert first_texts("around", "pipeline.py") | {"spool"} <= listed
 
 
 def test_the_wait_is_the_one_described() -> None:

@@ -10,7 +10,8 @@ import schemathesis
 from requests import PreparedRequest
 from requests.auth import AuthBase
 
-from bridge.superoffice.signature import HEADER, sign
+from bridge.superoffice.headers import SIGNATURE
+from bridge.superoffice.signature import sign
 
 
 class Signature(AuthBase):
@@ -21,7 +22,7 @@ class Signature(AuthBase):
         body = request.body or b""
         assert isinstance(body, str | bytes)
         sent = body.encode() if isinstance(body, str) else body
-        request.headers[HEADER] = sign(sent, secret=os.environ["SUPEROFFICE_SECRET"].encode())
+        request.headers[SIGNATURE] = sign(sent, secret=os.environ["SUPEROFFICE_SECRET"].encode())
         return request
 
 

@@ -2,36 +2,41 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import jsonschema_rs
 import orjson
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
+from pydantic import SecretBytes
 
-from bridge.contract import Deployment, Webhook, documents, payload
+from bridge.contract import payload
+from bridge.contract.documents import document, encode
 from bridge.core.errors import PayloadInvalid
+from bridge.settings import EndpointSettings, ServerSettings, Settings
 from bridge.superoffice.payload import parse
-from tests.contract.generated import examples, golden
+from tests.contract.generated import default_settings, examples, golden
 from tests.strategies.webhooks import KNOWN
 
-CROWDED = Deployment(
-    webhooks=(
-        Webhook(),
-        Webhook(name="open", path="/open", signed=False),
-        Webhook(name="tests", path="/so/tests", contexts=("Cust1",), publish_test_events=True),
-        Webhook(name="odd", path="/readyz"),
+CROWDED = Settings(
+    endpoints=(
+        EndpointSettings(name="superoffice", path="/webhook"),
+        EndpointSettings(name="open", path="/open", allow_unsigned=True),
+        EndpointSettings(
+            name="tests", path="/so/tests", contexts=("Cust1",), publish_test_events=True
+        ),
+        EndpointSettings(name="odd", path="/readyz"),
     ),
-    port=8443,
-    https=True,
-    admin_token=True,
-    examples=examples(),
+    server=ServerSettings(
+        port=8443, tls_certificate=Path("server.pem"), admin_token=SecretBytes(b"t0ken")
+    ),
 )
 
 
-def made(deployment: Deployment) -> dict[str, Any]:
-    """Return the document of a deployment, as who reads its file has it."""
-    return dict(orjson.loads(orjson.dumps(documents(deployment)["openapi.json"]())))
+def made(settings: Settings) -> dict[str, Any]:
+    """Return the document for these settings, as who reads its file has it."""
+    return dict(orjson.loads(encode(document("openapi.json", settings, examples()))))
 
 
 def operations(document: dict[str, Any]) -> list[dict[str, Any]]:
@@ -40,13 +45,13 @@ def operations(document: dict[str, Any]) -> list[dict[str, Any]]:
     return [found for item in items for key, found in item.items() if key != "servers"]
 
 
-@pytest.mark.parametrize("deployment", [Deployment(), CROWDED], ids=["default", "crowded"])
-def test_it_is_openapi(deployment: Deployment) -> None:
+@pytest.mark.parametrize("settings", [default_settings(), CROWDED], ids=["default", "crowded"])
+def test_it_is_openapi(settings: Settings) -> None:
     """It keeps to OpenAPI 3.1, and no two operations have the same id."""
-    document = made(deployment)
-    ids = [operation["operationId"] for operation in operations(document)]
+    found = made(settings)
+    ids = [operation["operationId"] for operation in operations(found)]
 
-    assert [] == [*OpenAPIV31SpecValidator(document).iter_errors()]
+    assert [] == [*OpenAPIV31SpecValidator(found).iter_errors()]
     assert len(ids) == len(set(ids))
 
 
@@ -81,7 +86,7 @@ def test_what_a_request_needs() -> None:
 
 def test_nobody_needs_a_token_that_there_is_not() -> None:
     """Without ``admin_token`` only webhooks need something."""
-    secured = [one["tags"] for one in operations(made(Deployment())) if one["security"]]
+    secured = [one["tags"] for one in operations(made(default_settings())) if one["security"]]
 
     assert [["public"]] == secured
 

@@ -1,0 +1,161 @@
+"""Rows that are held one by one: which, for what, and how many of a place."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from bridge.core.event import Record
+from bridge.core.message import PARKED
+from bridge.delivery.held.places import Place, levels
+from bridge.delivery.records import Records
+
+HELD_OF_A_PLACE = 100
+"""Maximum number of rows of a place that are held for what they did; then the place is blamed."""
+
+HELD = 1000
+"""Maximum number of rows that are held, of all places and for whatever reason."""
+
+SUSPECTS = 500
+"""Maximum number of those that are only suspected; further ones wait on the disk, blaming nobody.
+"""
+
+
+class RowKey(NamedTuple):
+    """The key of a row that has no record, or whose record cannot be read: the row itself."""
+
+    seq: int
+
+
+HeldKey = Record | RowKey
+"""What a row is held with: no other row with the same key is published before it."""
+
+Charge = Literal["suspected", "guilty", "to be parked"]
+"""Why a row is held. Nothing is known against what is suspected; only the guilty blame a place."""
+
+
+@dataclass(slots=True, eq=False)
+class HeldRow:
+    """A row by number, and what it is held with: its record, or itself; ``size`` in bytes.
+
+    ``tries`` counts refusals, ``unanswered`` how often it was published alone, and nothing was
+    heard of it; ``silent`` is whether it is held for that. ``apart``: it may be why a connection
+    was closed, so it is tried on one of its own. ``park_as`` is the reason to park it, once there
+    is one, and ``parkings`` how often that was refused; ``gone_since`` is when its exchange was
+    found missing.
+    """
+
+    seq: int
+    key: HeldKey
+    place: Place
+    size: int
+    charge: Charge = "guilty"
+    tries: int = 0
+    unanswered: int = 0
+    silent: bool = False
+    apart: bool = False
+    park_as: str | None = None
+    parkings: int = 0
+    gone_since: float | None = None
+
+    @property
+    def exchange(self) -> str:
+        """Return where it goes next."""
+        return PARKED if self.park_as else self.place[0]
+
+    @property
+    def is_untried(self) -> bool:
+        """Return whether it is suspected, and was never tried alone."""
+        return self.charge == "suspected" and not self.unanswered
+
+
+class HeldRows:
+    """Those that are held now."""
+
+    def __init__(self) -> None:
+        self._by_key: dict[HeldKey, HeldRow] = {}
+        self._by_seq: dict[int, HeldRow] = {}
+        self._guilty: Counter[Place] = Counter()
+        self._guilty_bytes: Counter[Place] = Counter()
+        self._bytes: Counter[Place] = Counter()
+        self._suspects = 0
+
+    def __len__(self) -> int:
+        """Return how many are held."""
+        return len(self._by_seq)
+
+    def __iter__(self) -> Iterator[HeldRow]:
+        """Yield those that are held."""
+        return iter(self._by_seq.values())
+
+    def __contains__(self, key: object) -> bool:
+        """Return whether a row of this record is held."""
+        return key in self._by_key
+
+    @property
+    def is_full(self) -> bool:
+        """Return whether there is no room for one more."""
+        return len(self._by_seq) >= HELD
+
+    @property
+    def takes_suspects(self) -> bool:
+        """Return whether there is room for one more that is only suspected."""
+        return not self.is_full and self._suspects < SUSPECTS
+
+    def get(self, seq: int) -> HeldRow | None:
+        """Return what is held of a row."""
+        return self._by_seq.get(seq)
+
+    def count_besides(self, keys: Records) -> int:
+        """Return how many are held that are not among these."""
+        return sum(key not in keys for key in self._by_key)
+
+    def has_room_for(self, place: Place) -> bool:
+        """Return whether there is room for one more of a place that is held for what it did."""
+        return not self.is_full and self._guilty[place] < HELD_OF_A_PLACE
+
+    def bytes_of(self, place: Place) -> int:
+        """Return how many bytes are held of a place: a key, a kind, or an exchange."""
+        return self._bytes[place]
+
+    def guilty_bytes_of(self, place: Place) -> int:
+        """Return how many of them are held for what they did, of a key."""
+        return self._guilty_bytes[place]
+
+    def add(self, held: HeldRow) -> None:
+        """Hold a row."""
+        self._by_key[held.key] = self._by_seq[held.seq] = held
+        self._count(held, 1)
+
+    def remove(self, held: HeldRow) -> None:
+        """Hold it no longer."""
+        del self._by_key[held.key], self._by_seq[held.seq]
+        self._count(held, -1)
+
+    def condemn(self, held: HeldRow) -> bool:
+        """Hold a row for what it did from now on; return whether its place has room for it."""
+        if held.charge != "suspected":
+            return True
+        has_room = self._guilty[held.place] < HELD_OF_A_PLACE
+        self._count(held, -1)
+        held.charge = "guilty"
+        self._count(held, 1)
+        return has_room
+
+    def _count(self, held: HeldRow, sign: int) -> None:
+        for place in levels(held.place):
+            _add(self._bytes, place, sign * held.size)
+        if held.charge == "suspected":
+            self._suspects += sign
+        elif held.charge == "guilty":
+            _add(self._guilty, held.place, sign)
+            _add(self._guilty_bytes, held.place, sign * held.size)
+
+
+def _add(counts: Counter[Place], place: Place, number: int) -> None:
+    """Add to one of the counts, and keep none that is 0."""
+    counts[place] += number
+    if not counts[place]:
+        del counts[place]

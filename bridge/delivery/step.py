@@ -1,0 +1,44 @@
+"""One step of the drain: everything that can be done now."""
+
+from __future__ import annotations
+
+from bridge.delivery.held.holding import Holding
+from bridge.delivery.publishing import Publishing
+from bridge.delivery.readahead import ReadAhead
+from bridge.delivery.retries import Retries
+from bridge.delivery.settling import Settling
+from bridge.delivery.sweeping import Sweeping
+
+
+class Step:
+    """The kinds of work that a drain has, in the order in which they may use the window."""
+
+    def __init__(
+        self,
+        holding: Holding,
+        settling: Settling,
+        publishing: Publishing,
+        retries: Retries,
+        sweeping: Sweeping,
+        reading: ReadAhead,
+    ) -> None:
+        self._holding = holding
+        self._settling = settling
+        self._publishing = publishing
+        self._retries = retries
+        self.sweeping = sweeping
+        self._reading = reading
+
+    def probe_first(self) -> None:
+        """Publish a single row first when the broker is up again."""
+        self._publishing.probe_first()
+
+    async def make(self) -> bool:
+        """Do what can be done now; return whether there was anything."""
+        self._publishing.note_connection()
+        self._settling.give_up_overdue()
+        self._holding.look_again()
+        tried = await self._retries.try_due(self._publishing.room_for_trials)
+        published = await self._publishing.publish_due()
+        swept = await self.sweeping.sweep_on()
+        return await self._reading.read_on() or published or tried or swept

@@ -1,0 +1,75 @@
+"""Whose turn it is: of each record one row is published at a time, the others wait in line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bridge.core.event import Record
+from bridge.delivery.fifo import FifoPerKey
+from bridge.delivery.rows import ATTACHED, DUE, IN_LINE, Rows
+
+
+@dataclass(slots=True)
+class Turn:
+    """What is remembered of a row that is in line, due or on the wire.
+
+    ``size`` is in bytes; ``park_as`` is the reason to park it, if it is to be parked. Its message
+    is not kept: a row in line is read again when its turn has come.
+    """
+
+    seq: int
+    size: int
+    record: Record | None
+    park_as: str | None = None
+
+
+class Turns:
+    """The rows that were read and are to be published."""
+
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
+        self._turns: dict[int, Turn] = {}
+        self._fifo: FifoPerKey[Record, int] = FifoPerKey()
+
+    def __len__(self) -> int:
+        """Return how many rows were read and are to be published."""
+        return len(self._turns)
+
+    def __getitem__(self, seq: int) -> Turn:
+        """Return the turn of a row."""
+        return self._turns[seq]
+
+    def get(self, seq: int) -> Turn | None:
+        """Return the turn of a row, if it has one."""
+        return self._turns.get(seq)
+
+    def has(self, record: Record | None) -> bool:
+        """Return whether a row of this record is being published."""
+        return record in self._fifo
+
+    def enter(self, turn: Turn) -> bool:
+        """Let a row wait for its turn; return whether that has come."""
+        seq, record = turn.seq, turn.record
+        is_attached = self.rows[seq] is ATTACHED  # then it is published already
+        is_first = record is None or record not in self._fifo
+        if not is_attached:
+            self.rows.move(seq, DUE if is_first else IN_LINE)
+        if record is not None:
+            self._fifo.enter(record, seq)
+        self._turns[seq] = turn
+        return is_first and not is_attached
+
+    def end(self, seq: int) -> None:
+        """End the turn of a row that is gone: the next one of its record is due."""
+        turn = self._turns.pop(seq, None)
+        if turn is None or turn.record is None:
+            return
+        if (following := self._fifo.next(turn.record)) is not None:
+            self.rows.move(following, DUE)
+
+    def break_off(self, seq: int) -> list[Turn]:
+        """End the turn of a row that is not gone; return the turns of all in line behind it."""
+        turn = self._turns.pop(seq, None)
+        if turn is None or turn.record is None:
+            return []
+        return [self._turns.pop(behind) for behind in self._fifo.close(turn.record)]
