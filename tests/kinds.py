@@ -28,20 +28,22 @@ PROCESSES = (
     "tests/cli/test_runtime.py",
     "tests/cli/test_send_direct.py",
     "tests/cli/test_serve.py",
-    "tests/dev/test_keeper.py",
+    "tests/dev/test_supervisor.py",
     "tests/dev/test_start.py",
     "tests/project/ci/",
     "tests/spool/test_salvage.py::test_killed",
     "tests/test_imports.py::test_nothing_happens_at_import",
+    "tests/test_imports.py::test_the_service_loads_only_what_it_needs",
     "tests/tracing/test_tracing_off.py",
-    "tests/web/test_limits.py::test_connections_that_there_are_descriptors_for",
+    "tests/web/test_documents.py::test_the_generator_is_loaded",
+    "tests/web/test_sockets.py::test_connections_that_there_are_descriptors_for",
 )
 """Beginnings of the names of tests that start processes by themselves."""
 
 LONG = (
-    "tests/delivery/test_aside.py::test_thousands_of_sick_places",
+    "tests/delivery/held/test_holding.py::test_thousands_of_sick_places",
     "tests/delivery/test_model.py",
-    "tests/delivery/test_places.py",
+    "tests/delivery/held/test_places.py",
     "tests/superoffice/test_linear.py",
 )
 """The same for tests that play thousands of histories, or measure time and memory."""
