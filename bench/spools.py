@@ -46,7 +46,7 @@ async def fill(spool: Spool, numbers: range) -> None:
     for start in range(0, len(numbers), AT_ONCE):
         some = numbers[start : start + AT_ONCE]
         for number in some:
-            spool.append(made(number), stored=_stored)
+            spool.append(made(number), on_written=_stored)
         await spool.flush()
 
 

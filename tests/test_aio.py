@@ -22,7 +22,7 @@ async def test_a_task_that_fails_starts_again(serving, monkeypatch):
             return await read(**options)
 
         monkeypatch.setattr(service.spool, "read", fail_once)
-        service.publisher._channel.abandon("test")
+        service.publisher._session.channel.abandon("test")
         status, answer, _ = await bridge.post(WEBHOOK)
         await eventually(lambda: not service.spool.events)
 
@@ -82,7 +82,7 @@ async def test_only_a_task_that_was_asked_to_end_is_cancelled():
 async def test_unrouted_events_of_the_drain_are_counted(serving):
     """An event that no queue was bound for counts as such also when it came from the spool."""
     async with serving() as bridge:
-        bridge.service.publisher._channel.abandon("test")
+        bridge.service.publisher._session.channel.abandon("test")
         await bridge.post(WEBHOOK)
         await eventually(lambda: not bridge.service.spool.events)
 

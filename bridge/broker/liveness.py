@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 
-from bridge.broker.connection import broker_errors, connect
+from bridge.broker.connection import Connection, broker_errors, connect
 from bridge.broker.limits import BrokerLimits
-from bridge.broker.trials import Site
 from bridge.core.errors import NoRoom
 
 
@@ -18,39 +18,49 @@ class LivenessCheck:
     cannot be used to find out, because RabbitMQ answers nothing on it while it waits for a queue.
     """
 
-    def __init__(self, limits: BrokerLimits) -> None:
+    def __init__(
+        self,
+        url: str,
+        connection: Connection,
+        limits: BrokerLimits,
+        *,
+        on_answer: Callable[[], None],
+    ) -> None:
+        self._url = url
+        self._connection = connection
         self._limits = limits
+        self._on_answer = on_answer
         self._task: asyncio.Task[None] | None = None
 
-    def start(self, site: Site) -> None:
-        """Ask, unless an answer is awaited already; the answer is noted on the site's channel."""
+    def start(self) -> None:
+        """Ask, unless the last question is still open."""
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._ask(site))
+            self._task = asyncio.create_task(self._ask())
 
     def stop(self) -> None:
-        """Await no answer any more, because the connection is about to be closed."""
+        """Wait for no answer any more: the connection is about to be closed."""
         if self._task is not None:
             self._task.cancel()
 
-    async def _ask(self, site: Site) -> None:
+    async def _ask(self) -> None:
         with suppress(Exception), broker_errors("a question", Exception):
-            if await self.is_answered(site):
-                site.channel.note_answer()
+            if await self.is_answered():
+                self._on_answer()
 
-    async def is_answered(self, site: Site) -> bool:
+    async def is_answered(self) -> bool:
         """Return whether the broker opens a channel.
 
         On another connection a refusal is an answer as well: the broker is alive.
         """
-        if self._limits.allows_channel and site.connection.has_free_channel:
+        if self._limits.allows_channel and self._connection.has_free_channel:
             try:
-                await (await site.connection.channel()).close()
+                await (await self._connection.channel()).close()
             except NoRoom as error:  # RabbitMQ has closed the connection
                 self._limits.note_refused_channel(error)
                 return False
             return True
         try:
-            await (await connect(site.url, purpose="question")).close()
+            await (await connect(self._url, purpose="question")).close()
         except NoRoom as error:
             self._limits.note_refused_connection(error)
         return True

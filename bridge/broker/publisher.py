@@ -1,8 +1,9 @@
-"""Confirmed publishing on one connection that is kept alive.
+"""Confirmed publishing to RabbitMQ, over connections that are made anew whenever one breaks.
 
-``run`` keeps a connection to the first broker that answers, checks the topology on a connection of
-its own, and opens the channel that ``submit`` writes to. Whatever breaks, the connection is thrown
-away and a new one made; nothing of aio-pika's robust connections is used.
+``run`` connects to the first broker that answers, checks the topology on a connection of its own,
+and opens the channel that ``submit`` writes to. Whatever breaks, the connection is thrown away and
+a new one is made. aio-pika's robust connections are not used, because they try to restore a broken
+one.
 """
 
 from __future__ import annotations
@@ -12,53 +13,41 @@ import random
 from collections.abc import Sequence
 from itertools import cycle
 
-import aiormq
 import structlog
 
-from bridge.aio import set_within
-from bridge.broker.channel import ConfirmChannel
-from bridge.broker.connection import HEARTBEAT, Connection, broker_errors, connect, safe_url
+from bridge.broker.connection import Connection, broker_errors, connect, safe_url
 from bridge.broker.limits import BrokerLimits
-from bridge.broker.liveness import LivenessCheck
+from bridge.broker.renewal import Renewal
 from bridge.broker.returns import Unrouted
+from bridge.broker.session import Session
 from bridge.broker.topology import Mismatch, Mode, Topology
 from bridge.broker.topology_watch import TopologyWatch
-from bridge.broker.trials import Site, Trials
+from bridge.broker.trials import Trials
 from bridge.core.backoff import delay
 from bridge.core.errors import BrokerError
 from bridge.core.message import Message
 from bridge.core.publish import Outcome, Publish
 
-REFUSING_SECONDS = 2.0
-"""For how long one connection may refuse messages until it is renewed; twice as long each time."""
-
-_LONGEST_PATIENCE = 600.0
-
 _ELECTION_SECONDS = 1.0
-"""At most so long, and at least half of it, is waited after a connection: if its node died, the
-others elect new leaders for its queues now, and a channel that comes too early only refuses."""
+"""Longest pause after the loss of a connection; the shortest is half of it.
 
-_OVERDUE_AT_MOST = 16
-"""Maximum number of publishes on a channel that are not confirmed in time, until it is renewed: a
-quorum queue without a majority stops RabbitMQ from reading the connection (from 32 on)."""
+If a node died, the others elect new leaders for its queues now. A channel that is opened too early
+is only nacked (see ``refusals``).
+"""
 
-OVERDUE_SECONDS = 600.0
-"""For how long one publish may be overdue until its confirm counts as lost, and the connection is
-renewed; twice as long after each renewal, up to an hour, for a queue may never confirm."""
+_RETRY_SECONDS = 0.25
+"""First pause after no broker could be reached."""
 
-_OVERDUE_LONGEST = 3600.0
-
-_TICK_SECONDS = 0.1
-_DEAF_SECONDS = 2 * HEARTBEAT
+_RETRY_LONGEST = 5.0
 
 log = structlog.get_logger()
 
 
 class RabbitPublisher:
-    """Takes messages to RabbitMQ; may be called at any time, connected or not.
+    """Publishes messages to RabbitMQ; may be called at any time, connected or not.
 
     ``confirm_deadline`` in seconds: when publishes have waited that long and nothing at all was
-    confirmed, the broker counts as away.
+    confirmed, the broker counts as down.
     """
 
     def __init__(
@@ -71,55 +60,39 @@ class RabbitPublisher:
     ) -> None:
         self._urls = tuple(urls)
         self._next_url = cycle(self._urls)
-        self._limits = BrokerLimits()
-        self._topology = TopologyWatch(wanted, mode, self._limits)
         self._deadline = confirm_deadline
-        self._channel: ConfirmChannel | None = None
-        self._gone = asyncio.Event()
-        self._blocked = False
-        self._renewing = False
-        self._renewals = 0
-        self._opened_at = 0.0
-        self._overdue = 0
-        """How many were at the latest look, if the broker was up."""
-        self._oldest = (0, 0.0)
-        """The delivery tag of the oldest publish in flight, and since when it is that."""
-        self._site: Site | None = None
-        self._liveness = LivenessCheck(self._limits)
-        self._unrouted = Unrouted(self.can_publish_to)
+        self._limits = BrokerLimits()
+        self._renewal = Renewal()
+        self._topology = TopologyWatch(wanted, mode, self._limits)
+        self._unrouted = Unrouted(self._topology.is_verified)
         self._trials = Trials(self._unrouted, self._limits, patience=confirm_deadline)
+        self._session: Session | None = None
         self.connection = 0
+        """The number of the session: each one has the next."""
 
     def __repr__(self) -> str:
         """Show the state."""
-        return f"<Publisher broker {self.broker}, topology {self.topology}>"
+        return f"<RabbitPublisher broker {self.broker}, topology {self.topology}>"
 
     @property
     def broker(self) -> str:
         """Return ``up``, ``blocked`` (by an alarm of the broker) or ``down``."""
-        channel = self._channel
-        if channel is None or channel.is_closed:
-            return "down"
-        if self._blocked:  # then it is silent too
-            return "blocked"
-        return "down" if channel.quiet_for() >= self._deadline else "up"
+        return "down" if self._session is None else self._session.state
 
     @property
     def is_up(self) -> bool:
-        """Return whether messages are taken now: ``broker`` is ``up``, and not being left."""
-        channel = self._channel
-        if channel is None or channel.is_closed or self._blocked or self._renewing:
-            return False
-        return channel.quiet_for() < self._deadline
+        """Return whether messages can be published now."""
+        session = self._session
+        return session is not None and session.is_up
 
     @property
     def topology(self) -> str:
-        """Return ``verified``, ``pending`` (not all looked at yet) or ``mismatch``."""
+        """Return ``verified``, ``pending`` (not all checked yet) or ``mismatch``."""
         return self._topology.state
 
     @property
     def mismatches(self) -> tuple[Mismatch, ...]:
-        """Return what the last look at the topology found wrong."""
+        """Return what the last checks of the topology found wrong."""
         return self._topology.mismatches
 
     @property
@@ -130,7 +103,7 @@ class RabbitPublisher:
     @property
     def in_flight(self) -> int:
         """Return how many messages the broker has neither confirmed nor refused."""
-        return self._channel.in_flight if self._channel else 0
+        return 0 if self._session is None else self._session.channel.in_flight
 
     def can_publish_to(self, exchange: str) -> bool:
         """Return whether an exchange was verified; nothing is published to another one."""
@@ -139,19 +112,23 @@ class RabbitPublisher:
     def submit(self, message: Message) -> Publish:
         """Put the message on the wire, or settle it as ``NOT_SENT`` at once."""
         publish = Publish(message)
-        if self._channel is not None and self.is_up and self.can_publish_to(message.exchange):
-            self._channel.send(publish)
+        session = self._session
+        # Whoever calls has asked both already. But an exchange that is missing now would cost the
+        # channel, so this is the place that must be sure of it.
+        if session is not None and session.is_up and self.can_publish_to(message.exchange):
+            session.channel.send(publish)
         else:
             publish.settle(Outcome.NOT_SENT)
         return publish
 
     def try_alone(self, message: Message, *, apart: bool = False) -> Publish:
-        """Put a message under suspicion on a channel of its own, which is closed afterwards.
+        """Publish a message under suspicion on a channel of its own, and close that afterwards.
 
         ``apart``: on a connection of its own, too.
         """
-        if self._site is not None and self.is_up and self.can_publish_to(message.exchange):
-            return self._trials.begin(message, self._site, apart=apart)
+        session = self._session
+        if session is not None and session.is_up and self.can_publish_to(message.exchange):
+            return self._trials.start(message, session, apart=apart)
         publish = Publish(message)
         publish.settle(Outcome.NOT_SENT)
         return publish
@@ -159,8 +136,8 @@ class RabbitPublisher:
     async def run(self) -> None:
         """Keep connected until cancelled.
 
-        What comes after a connection is the next URL, not the first: a node that stands still
-        would have to be waited for before each of the others.
+        After a connection it is the turn of the next URL, not of the first one. A node that stands
+        still would have to time out before each of the others.
         """
         failures = 0
         while True:
@@ -168,8 +145,8 @@ class RabbitPublisher:
                 if served := await self._serve(next(self._next_url)):
                     break
             failures = 1 if served else failures + 1
-            base = _ELECTION_SECONDS if served else 0.25
-            pause = delay(failures, base=base, cap=5, spread=random.random())
+            base = _ELECTION_SECONDS if served else _RETRY_SECONDS
+            pause = delay(failures, base=base, cap=_RETRY_LONGEST, spread=random.random())
             log.info("broker_reconnecting", in_seconds=round(pause, 2))
             await asyncio.sleep(pause)
 
@@ -185,129 +162,42 @@ class RabbitPublisher:
         else:
             await self._serve_on(connection, url)
             return True
-        finally:  # a look that goes on beside the publishing has begun before it
+        finally:  # ``check_needed`` may have left a check running, also when ``connect`` failed
             self._topology.stop()
 
     async def _serve_on(self, connection: Connection, url: str) -> None:
         try:
             with broker_errors(url):
-                self._open(await connection.channel(), connection, url)
+                session = await self._open(connection, url)
                 log.info("broker_connected", url=safe_url(url), topology=self.topology)
                 if not connection.has_free_channel:
                     self._limits.log_once("one channel was negotiated (channel_max)")
-                await self._watch(connection, url)
+                await session.watch()
         except BrokerError as error:
             self._topology.note_error(error)
             log.warning("broker_lost", error=str(error))
         finally:
-            if not self._renewing:
-                self._renewals = 0
-            self._site = None
-            self._trials.cancel()
-            self._liveness.stop()
             self._close()
             await connection.close()
 
-    def _open(self, channel: aiormq.Channel, connection: Connection, url: str) -> None:
-        self._gone.clear()
-        self._opened_at = asyncio.get_running_loop().time()
-        self._blocked = self._renewing = False
-        self._overdue, self._oldest = 0, (0, 0.0)
+    async def _open(self, connection: Connection, url: str) -> Session:
+        channel = await connection.channel()
         self.connection += 1
-        self._channel = ConfirmChannel(
-            channel, write=connection.write, unrouted=self._unrouted, closed=self._on_closed
+        self._session = Session(
+            url,
+            connection,
+            channel,
+            deadline=self._deadline,
+            limits=self._limits,
+            renewal=self._renewal,
+            topology=self._topology,
+            unrouted=self._unrouted,
         )
-        self._site = Site(connection, self._channel, url)
+        return self._session
 
     def _close(self) -> None:
-        channel, self._channel = self._channel, None
-        if channel is not None:
-            channel.abandon("stopped")
-
-    def _on_closed(self, reason: str) -> None:
-        self._gone.set()
-        if self._channel is not None:  # else it is we who stop
-            log.warning("channel_closed", reason=reason)
-
-    async def _watch(self, connection: Connection, url: str) -> None:
-        """Return when the channel is gone, or was cut because nothing is confirmed any more."""
-        while not await set_within(self._gone, _TICK_SECONDS):
-            channel = self._channel
-            if channel is None or channel.is_closed:  # and an error kept it from saying so
-                return
-            self._note_blocked(connection.is_blocked)
-            channel.note_overdue(self._deadline)
-            if self._site is not None and channel.quiet_for() >= self._deadline / 2:
-                self._liveness.start(self._site)
-            if not self._blocked and channel.quiet_for() >= _DEAF_SECONDS:
-                log.warning("broker_silent", seconds=_DEAF_SECONDS, in_flight=self.in_flight)
-                connection.abort()
-                return
-            if self._is_to_leave(channel):
-                await self._retire()
-                if channel.overdue:  # a channel that waits for its queue answers no handshake
-                    connection.abort()
-                return
-            self._topology.check_when_due(url)
-
-    def _is_to_leave(self, channel: ConfirmChannel) -> bool:
-        """Return whether another connection is to be made, and say why.
-
-        RabbitMQ (3.10 at least) remembers for each channel where the leader of a quorum queue is. A
-        channel that was opened before a new leader was elected refuses every message of that queue
-        as long as it lives. A queue that was full all the time looks the same: for its sake the
-        next renewal is ever later.
-        """
-        if channel.refused_for >= self._patience:
-            log.warning("connection_renewed", refused_for_seconds=round(channel.refused_for, 1))
-        elif self._is_stuck(channel) or self._has_lost(channel):
-            log.warning("connection_replaced", overdue=channel.overdue)
-        elif self._topology.waits_for_connection and self._age >= self._patience:
-            log.info("connection_lent", seconds=round(self._age))
-        else:
-            return False
-        return True
-
-    def _is_stuck(self, channel: ConfirmChannel) -> bool:
-        """Return whether too many are overdue, and none of them is confirmed any more.
-
-        A broker that goes on after a pause is up with its first answer, and then confirms them all.
-        """
-        before, self._overdue = self._overdue, channel.overdue if self.is_up else 0
-        return 0 < before <= self._overdue >= _OVERDUE_AT_MOST
-
-    def _has_lost(self, channel: ConfirmChannel) -> bool:
-        """Return whether one is overdue for so long that its confirm will hardly come.
-
-        Nothing is confirmed while an alarm blocks: that does not count.
-        """
-        now = asyncio.get_running_loop().time()
-        if self._blocked or channel.oldest != self._oldest[0]:
-            self._oldest = (channel.oldest, now)
-        attempt = self._renewals + 1
-        patience = delay(attempt, base=OVERDUE_SECONDS, cap=_OVERDUE_LONGEST, spread=0)
-        return channel.overdue > 0 and self.is_up and now - self._oldest[1] >= patience
-
-    @property
-    def _patience(self) -> float:
-        attempt = self._renewals + 1
-        return delay(attempt, base=REFUSING_SECONDS, cap=_LONGEST_PATIENCE, spread=0)
-
-    @property
-    def _age(self) -> float:
-        return asyncio.get_running_loop().time() - self._opened_at
-
-    async def _retire(self) -> None:
-        """Let what is in flight be settled, so that nothing of it is published twice."""
-        self._renewing = True
-        self._renewals += 1
-        loop = asyncio.get_running_loop()
-        end = loop.time() + self._deadline
-        while self._channel and not self._channel.is_idle and loop.time() < end:
-            if await set_within(self._gone, _TICK_SECONDS):
-                return
-
-    def _note_blocked(self, blocked: bool) -> None:
-        if blocked != self._blocked:
-            log.warning("broker_blocked" if blocked else "broker_unblocked")
-        self._blocked = blocked
+        session, self._session = self._session, None
+        self._trials.cancel()
+        if session is not None:
+            self._renewal.end(is_renewed=session.is_leaving)
+            session.stop()

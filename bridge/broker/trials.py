@@ -1,8 +1,9 @@
-"""Channels for one thing alone: a message under suspicion, or the question whether anybody answers.
+"""Publishing a message alone, because it may be why the broker closed a channel.
 
-A channel that ends with a single message on it leaves no doubt about the cause, and the messages of
-others go on meanwhile on theirs. What may end a whole connection is given one of its own. Where the
-broker allows no further channel, the message goes among the others, and no other suspect with it.
+A channel that ends with a single message on it leaves no doubt about the cause, and meanwhile the
+other messages go on. A message that may end a whole connection gets a connection of its own. Where
+the broker allows no further channel, the message goes on the channel of all others, one such
+message at a time.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from bridge.broker.channel import ConfirmChannel
 from bridge.broker.connection import Connection, broker_errors, connect, ended_for_cause
 from bridge.broker.limits import BrokerLimits
 from bridge.broker.returns import Unrouted
+from bridge.broker.session import Session
 from bridge.core.errors import BrokerError, NoRoom
 from bridge.core.message import Message
 from bridge.core.publish import Outcome, Publish
@@ -29,17 +31,8 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
-    """Where everything else is published."""
-
-    connection: Connection
-    channel: ConfirmChannel
-    url: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Beside:
-    """A channel for one message, and whether its connection is for that one as well."""
+class _OwnChannel:
+    """A channel for one message; ``apart``: its connection is for that message only, too."""
 
     connection: Connection
     channel: aiormq.Channel
@@ -47,10 +40,10 @@ class _Beside:
 
 
 class Trials:
-    """The messages that are published alone now."""
+    """The trials that are under way."""
 
     def __init__(self, unrouted: Unrouted, limits: BrokerLimits, *, patience: float) -> None:
-        """Take the way of a returned message, and the seconds until one is given up."""
+        """Take what a channel needs; a trial waits for its confirm for ``patience`` seconds."""
         self._unrouted = unrouted
         self._limits = limits
         self._patience = patience
@@ -58,56 +51,88 @@ class Trials:
         self._turn = asyncio.Lock()
         self._lines = Sampled(note_events)
 
-    def begin(self, message: Message, site: Site, *, apart: bool) -> Publish:
-        """Publish a message on a channel of its own, which is closed afterwards.
+    def start(self, message: Message, session: Session, *, apart: bool) -> Publish:
+        """Publish a message on a channel of its own, and close that channel afterwards.
 
-        ``apart``, or without room on the connection, it has one of its own. If not even that may
-        have a channel, it is published on the channel of the others.
+        With ``apart``, or where the session's connection has no channel left, the channel gets a
+        connection of its own. Where the broker allows neither, the message goes on the session's
+        channel.
         """
         publish = Publish(message)
-        task = asyncio.create_task(self._run(publish, site, apart))
+        task = asyncio.create_task(self._run(publish, session, apart))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        # Not at the end of the task's own code, of which nothing runs when it ends before it began.
+        # A callback, not a ``finally`` in the task: a task that is cancelled before its first step
+        # runs none of its code, and the publish would never be settled.
         task.add_done_callback(lambda _: _settle(publish, Outcome.NOT_SENT))
         return publish
 
     def cancel(self) -> None:
-        """End all: their connection is about to be closed."""
+        """Cancel all trials: the session's connection is about to be closed."""
         for task in list(self._tasks):
             task.cancel()
 
-    async def _run(self, publish: Publish, site: Site, apart: bool) -> None:
+    async def _run(self, publish: Publish, session: Session, apart: bool) -> None:
         try:
             with suppress(BrokerError, TimeoutError), broker_errors("a trial"):
                 async with AsyncExitStack() as stack:
-                    if (beside := await self._open_channel(site, apart, stack)) is not None:
-                        await self._try(publish, beside)
+                    if (own := await self._open_channel(session, apart, stack)) is not None:
+                        await self._try_alone(publish, own)
                         return
                 async with self._turn:
-                    await self._try_among_others(publish, site.channel)
+                    await self._try_among_others(publish, session.channel)
         except MemoryError:
-            return  # there may be some later
+            return  # there may be memory later: the publish is settled as not sent
         except Exception as error:
             _settle(publish, Outcome.REFUSED)
             log.error("message_invalid", event_id=publish.message.message_id, error=repr(error))
 
-    async def _open_channel(self, site: Site, apart: bool, stack: AsyncExitStack) -> _Beside | None:
-        """Open a channel; return None if the broker allows none anywhere."""
-        if not apart and self._limits.allows_channel and site.connection.has_free_channel:
+    async def _open_channel(
+        self, session: Session, apart: bool, stack: AsyncExitStack
+    ) -> _OwnChannel | None:
+        """Open a channel; return None if the broker allows none."""
+        shared = session.connection
+        if not apart and self._limits.allows_channel and shared.has_free_channel:
             try:
-                return _Beside(site.connection, await site.connection.channel(), apart=False)
-            except NoRoom as error:  # it was not known before, and has cost the connection
+                return _OwnChannel(shared, await shared.channel(), apart=False)
+            except NoRoom as error:  # the limit was unknown, and RabbitMQ has closed the connection
                 self._limits.note_refused_channel(error)
                 raise
         if not self._limits.allows_connection:
             return None
         try:
-            own = await stack.enter_async_context(_connected(site.url))
-            return _Beside(own, await own.channel(), apart=True)
+            own = await stack.enter_async_context(_connected(session.url))
+            return _OwnChannel(own, await own.channel(), apart=True)
         except NoRoom as error:
             self._limits.note_refused_connection(error)
             return None
+
+    async def _try_alone(self, publish: Publish, own: _OwnChannel) -> None:
+        tried, settled = Publish(publish.message), asyncio.Event()
+
+        def pass_on(tried: Publish) -> None:
+            settled.set()
+            refused = own.apart and ended_for_cause(own.channel)
+            publish.culprit = tried.culprit or refused
+            publish.settle(Outcome.REFUSED if refused else tried.outcome or Outcome.NOT_SENT)
+
+        tried.on_settled(pass_on)
+        confirms = ConfirmChannel(
+            own.channel,
+            write=own.connection.write,
+            unrouted=self._unrouted,
+            closed=self._log_end,
+        )
+        confirms.send(tried)
+        try:
+            await set_within(settled, self._patience)
+        finally:
+            if tried.outcome is None:
+                confirms.abandon(f"not confirmed within {self._patience:g} s")
+            confirms.is_closed = True  # what the broker says from now on is about nothing
+        # RabbitMQ may not answer: a queue that does not confirm holds up the whole channel.
+        async with asyncio.timeout(self._patience):
+            await own.channel.close()
 
     async def _try_among_others(self, publish: Publish, channel: ConfirmChannel) -> None:
         tried, settled = Publish(publish.message), asyncio.Event()
@@ -123,40 +148,13 @@ class Trials:
         try:
             await set_within(settled, self._patience)
         finally:
-            if tried.outcome is None:
+            if tried.outcome is None:  # the trial is over, but the message stays in flight
                 tried.suspect = False
                 tried.on_settled(None)
                 publish.straggler = tried
                 publish.settle(Outcome.UNKNOWN)
 
-    async def _try(self, publish: Publish, beside: _Beside) -> None:
-        channel = beside.channel
-        tried, settled = Publish(publish.message), asyncio.Event()
-
-        def pass_on(tried: Publish) -> None:
-            settled.set()
-            refused = beside.apart and ended_for_cause(channel)
-            publish.culprit = tried.culprit or refused
-            publish.settle(Outcome.REFUSED if refused else tried.outcome or Outcome.NOT_SENT)
-
-        tried.on_settled(pass_on)
-        own = ConfirmChannel(
-            channel,
-            write=beside.connection.write,
-            unrouted=self._unrouted,
-            closed=self._note_ended,
-        )
-        own.send(tried)
-        try:
-            await set_within(settled, self._patience)
-        finally:
-            if tried.outcome is None:
-                own.abandon(f"not confirmed within {self._patience:g} s")
-            own.is_closed = True
-        async with asyncio.timeout(self._patience):  # a silent queue may keep it from an answer
-            await channel.close()
-
-    def _note_ended(self, reason: str) -> None:
+    def _log_end(self, reason: str) -> None:
         if self._lines.lets("trial_ended"):
             log.info("trial_ended", reason=reason)
 

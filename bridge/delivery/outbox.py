@@ -20,7 +20,7 @@ from bridge.core.publish import Outcome, Publish, Publisher
 from bridge.delivery.drain import Drain
 from bridge.delivery.fifo import FifoPerKey
 from bridge.sampling import Sampled, note_events
-from bridge.spool import Row, SpoolFull, Stored
+from bridge.spool import OnWritten, Row, SpoolFull
 
 _PRESSURE_FROM = 0.1
 """How full the spool is when answers begin to be slowed, so that it shrinks."""
@@ -48,8 +48,8 @@ class Store(Protocol):
         """Return how full it is: 0 is empty, 1 takes nothing more."""
         ...
 
-    def append(self, message: Message, *, stored: Stored) -> Row:
-        """Hand a message over; it is safe when ``stored`` is called. Raises ``SpoolFull``."""
+    def append(self, message: Message, *, on_written: OnWritten) -> Row:
+        """Hand a message over; it is safe when ``on_written`` says so. Raises ``SpoolFull``."""
         ...
 
 
@@ -191,7 +191,7 @@ class Outbox:
             ticket.settle(Outcome.NOT_SENT)
             return
         try:
-            row = self._spool.append(ticket.message, stored=partial(self._stored, ticket))
+            row = self._spool.append(ticket.message, on_written=partial(self._stored, ticket))
         except SpoolFull:
             ticket.settle(Outcome.NOT_SENT)
             return

@@ -1,7 +1,7 @@
-"""What is in the directory of a private RabbitMQ node, and the environment of its programs.
+"""The directory of a private RabbitMQ node, and the environment of its programs.
 
-It shares nothing with a RabbitMQ of the machine: ``RABBITMQ_*`` variables and ``/etc/rabbitmq`` are
-not read, and everything listens on the loopback interface only.
+The node shares nothing with a RabbitMQ of the machine: it reads neither ``RABBITMQ_*`` variables
+nor ``/etc/rabbitmq``, and it listens on the loopback interface only.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ NO_BUSY_WAIT = "+sbwt none +sbwtdcpu none +sbwtdio none"  # leave the cores to t
 
 
 @dataclass(frozen=True, slots=True)
-class Family:
-    """What nodes must have in common to find and to trust each other."""
+class ClusterIdentity:
+    """Name, cookie and epmd port, which nodes must share to find and to trust each other."""
 
     name: str
     cookie: str
     epmd_port: int
 
     @classmethod
-    def of(cls, epmd_port: int) -> Family:
-        """Return one that nobody else belongs to."""
+    def create(cls, epmd_port: int) -> ClusterIdentity:
+        """Return a new identity, which no other node has."""
         return cls(f"bridge-{secrets.token_hex(4)}", secrets.token_hex(16), epmd_port)
 
-    def node(self, number: int) -> str:
-        """Return the name of one of its nodes."""
+    def node_name(self, number: int) -> str:
+        """Return the name of a node of this cluster."""
         return f"{self.name}-{number}@localhost"
 
 
 def link_home(directory: Path, installation: Path) -> Path:
-    """Make a RabbitMQ home without plugins: to search them takes a third of the start."""
+    """Make a RabbitMQ home without plugins: searching them takes a third of the start."""
     plugins = directory / "home" / "plugins"
     plugins.mkdir(parents=True)
     for part in ("sbin", "escript"):
@@ -47,7 +47,7 @@ def link_home(directory: Path, installation: Path) -> Path:
 
 
 def write_files(directory: Path, settings: Mapping[str, str], cookie: str) -> None:
-    """Write the configuration, and the empty files that keep the machine's from being read."""
+    """Write the configuration, and empty files that RabbitMQ reads in place of the machine's."""
     defaults = {
         "disk_free_limit.absolute": "1MB",
         "log.console.level": "info",
@@ -68,10 +68,10 @@ def write_files(directory: Path, settings: Mapping[str, str], cookie: str) -> No
 
 
 def epmd_environment(directory: Path, epmd_port: int) -> dict[str, str]:
-    """Return the whole environment of an epmd, and what that of a server shares with it."""
+    """Return the whole environment of an epmd; a server needs the same variables, and more."""
     return {
         "PATH": f"{os.environ.get('PATH') or os.defpath}:{os.defpath}",
-        "HOME": f"{directory}",  # of .erlang.cookie
+        "HOME": f"{directory}",  # where Erlang looks for .erlang.cookie
         "LANG": "C.UTF-8",
         "ERL_EPMD_ADDRESS": LOOPBACK,
         "ERL_EPMD_PORT": str(epmd_port),
@@ -101,5 +101,5 @@ def environment(directory: Path, name: str, dist_port: int, epmd_port: int) -> d
         "RABBITMQ_MOTD_FILE": f"{directory}/motd",
         "RABBITMQ_NODENAME": name,
         "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"{loopback} {NO_BUSY_WAIT}",
-        "RUNNING_UNDER_SYSTEMD": "true",  # no shell stays between the keeper and the Erlang VM
+        "RUNNING_UNDER_SYSTEMD": "true",  # no shell stays between supervisor and Erlang VM
     }

@@ -3,10 +3,11 @@
     with RabbitMQNode.start() as node:
         connect(node.url)
 
-It shares nothing with a RabbitMQ of the machine: own name, ports, epmd, cookie, configuration and
-data, all of it in a temporary directory; ``RABBITMQ_*`` variables and ``/etc/rabbitmq`` are not
-read. It listens on the loopback interface only. A guardian process (``keeper.py``) ends the node
-and removes the directory when the owner stops it, is interrupted or is killed. Linux only.
+The node shares nothing with a RabbitMQ of the machine. It has its own name, ports, epmd, cookie,
+configuration and data, all in a temporary directory. It reads neither ``RABBITMQ_*`` variables nor
+``/etc/rabbitmq``, and it listens on the loopback interface only. A process of its own
+(``supervisor.py``) ends the node and removes the directory when the owner stops the node, is
+interrupted or is killed. Linux only.
 """
 
 from __future__ import annotations
@@ -27,21 +28,20 @@ from typing import Any, Self, TypeVar
 from bridge.core.errors import EXIT_UNAVAILABLE, BridgeError
 from bridge.dev.home import (
     LOOPBACK,
-    Family,
+    ClusterIdentity,
     environment,
     epmd_environment,
     link_home,
     write_files,
 )
-from bridge.dev.keeper import Guardian
+from bridge.dev.probe import AMQP_HEADER, EPMD_NAMES, first_answer, server_property
+from bridge.dev.supervisor import SupervisorProcess
 
 DEBIAN_SERVER = "/usr/lib/rabbitmq/bin/rabbitmq-server"
 STARTS = 3
 START_SECONDS = 60.0
 STOP_SECONDS = 60.0
 LOG_LINES = 20
-EPMD_NAMES = b"\x00\x01n"  # NAMES_REQ of the Erlang distribution protocol
-AMQP_HEADER = b"AMQP\x00\x00\x09\x01"  # AMQP 0-9-1, section 4.2.2
 ALARMS = "rabbit_alarm:get_alarms()"
 SET_WATERMARK = "ok = vm_memory_monitor:set_vm_memory_high_watermark"
 PORT_TAKEN = re.compile("eaddrinuse|dist_port_already_used")
@@ -66,14 +66,14 @@ class _PortTaken(RabbitMQFailed):
 
 
 def free_port() -> int:
-    """Return a TCP port that is free on 127.0.0.1, until somebody takes it."""
+    """Return a TCP port of 127.0.0.1 that is free now; another program may bind it at any time."""
     with reserve_port() as reserved:
         return int(reserved.getsockname()[1])
 
 
 def find_installation() -> Path:
-    """Return the server's directory, the one with ``sbin``, ``escript`` and ``plugins``."""
-    # On Debian the script on the PATH is only a wrapper, which refuses ordinary users.
+    """Return the directory of the installed server, which has ``escript`` and ``plugins``."""
+    # On Debian the script on the PATH is only a wrapper, and it refuses to run for ordinary users.
     for script in (DEBIAN_SERVER, shutil.which("rabbitmq-server")):
         home = Path(script or os.devnull).resolve().parent.parent
         if (home / "escript").is_dir() and (home / "plugins").is_dir():
@@ -81,13 +81,13 @@ def find_installation() -> Path:
     raise RabbitMQNotInstalled
 
 
-class Kept:
-    """Programs in a directory of their own, until their guardian ends them."""
+class SupervisedPrograms:
+    """Programs in a directory of their own, until their supervisor ends them."""
 
-    def __init__(self, guardian: Guardian) -> None:
-        self._guardian = guardian
+    def __init__(self, supervisor: SupervisorProcess) -> None:
+        self._supervisor = supervisor
         self._resources = contextlib.ExitStack()
-        self.directory = Path(self._ask("directory"))
+        self.directory = Path(self._request("directory"))
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -105,27 +105,27 @@ class Kept:
         """Start an epmd and wait until it answers."""
         argv = ["epmd", "-address", LOOPBACK, "-port", str(port)]
         environ = epmd_environment(self.directory, port)
-        self._run(argv, environ, lambda: bool(_exchange(port, EPMD_NAMES)))
+        self._run(argv, environ, lambda: bool(first_answer(port, EPMD_NAMES)))
 
     def _run(self, argv: list[str], environ: dict[str, str], is_ready: Callable[[], bool]) -> None:
         log = self.directory / "server.log"
         seen = log.stat().st_size if log.exists() else 0
-        self._ask("run", argv, environ)
+        self._request("run", argv, environ)
         deadline = time.monotonic() + START_SECONDS
         while not is_ready():
-            if time.monotonic() > deadline or not self._ask("running"):
+            if time.monotonic() > deadline or not self._request("running"):
                 raise _failed_start(argv[0], log.read_bytes()[seen:].decode(errors="replace"))
             time.sleep(0.05)
 
-    def _ask(self, *request: object) -> Any:
+    def _request(self, *request: object) -> Any:
         try:
-            return self._guardian.ask(*request)
+            return self._supervisor.call(*request)
         except OSError as error:
             raise RabbitMQFailed(str(error)) from error
 
 
-class RabbitMQNode(Kept):
-    """A running RabbitMQ, and what can be done to it.
+class RabbitMQNode(SupervisedPrograms):
+    """A running RabbitMQ, which tests can kill, freeze, alarm and restart.
 
     ``url`` is ``amqp://guest:guest@127.0.0.1:PORT/``; ``directory`` holds data, configuration and
     ``server.log``; ``started_in_seconds`` is the time of the last start. Methods block (from
@@ -133,18 +133,22 @@ class RabbitMQNode(Kept):
     """
 
     def __init__(
-        self, guardian: Guardian, ports: Sequence[int], family: Family | None, number: int
+        self,
+        supervisor: SupervisorProcess,
+        ports: Sequence[int],
+        cluster: ClusterIdentity | None,
+        number: int,
     ) -> None:
-        super().__init__(guardian)
-        self.port, dist_port, self._own_epmd_port = ports
+        super().__init__(supervisor)
+        self.port, dist_port, own_epmd_port = ports
         self.url = f"amqp://guest:guest@{LOOPBACK}:{self.port}/"
         self.version = ""
         self.started_in_seconds = 0.0
-        self._has_own_epmd = family is None
-        self.family = family or Family.of(self._own_epmd_port)
-        self.name = self.family.node(number)
+        self._has_own_epmd = cluster is None
+        self.cluster = cluster or ClusterIdentity.create(own_epmd_port)
+        self.name = self.cluster.node_name(number)
         self._sbin = link_home(self.directory, find_installation()) / "sbin"
-        self._env = environment(self.directory, self.name, dist_port, self.family.epmd_port)
+        self._env = environment(self.directory, self.name, dist_port, self.cluster.epmd_port)
 
     @classmethod
     def start(
@@ -169,17 +173,22 @@ class RabbitMQNode(Kept):
 
     @classmethod
     def prepare(
-        cls, parent: Path, config: Mapping[str, str], family: Family | None = None, number: int = 1
+        cls,
+        parent: Path,
+        config: Mapping[str, str],
+        cluster: ClusterIdentity | None = None,
+        number: int = 1,
     ) -> Self:
-        """Return a node that is to be started: alone, or in a family, which has an epmd."""
+        """Return a node that is not started yet: alone, or of a cluster, which has an epmd."""
         with contextlib.ExitStack() as resources:
-            # Held for good: no connection of a load test gets one as its source port meanwhile.
+            # These stay open while the node is down: otherwise a connection of a load test could
+            # get one of the ports as its source port.
             held = [resources.enter_context(reserve_port()) for _ in range(3)]
-            guardian = Guardian(parent)
-            resources.callback(guardian.close)
-            node = cls(guardian, [sock.getsockname()[1] for sock in held], family, number)
+            supervisor = SupervisorProcess(parent)
+            resources.callback(supervisor.close)
+            node = cls(supervisor, [sock.getsockname()[1] for sock in held], cluster, number)
             listener = {"listeners.tcp.1": f"{LOOPBACK}:{node.port}"}
-            write_files(node.directory, {**listener, **config}, node.family.cookie)
+            write_files(node.directory, {**listener, **config}, node.cluster.cookie)
             node._resources = resources.pop_all()
             return node
 
@@ -188,38 +197,38 @@ class RabbitMQNode(Kept):
         return f"<RabbitMQNode {self.version} at {LOOPBACK}:{self.port}>"
 
     def kill(self) -> None:
-        """Kill the server with SIGKILL and return when it is dead; ``sync`` what was declared."""
-        self._ask("kill")
+        """Kill the server with SIGKILL; return when it is dead. See ``sync``."""
+        self._request("kill")
 
     def sync(self) -> None:
-        """Write declarations to disk: a RabbitMQ killed within 2 s forgets queues and exchanges."""
+        """Write declarations to disk: RabbitMQ forgets those of the last 2 s when it is killed."""
         self.evaluate("mnesia:sync_log(), [ok = dets:sync(Table) || Table <- dets:all()].")
 
     def restart(self) -> None:
-        """Start the server again on the same port and data, after killing it if it is alive."""
+        """Kill the server if it is alive, and start it on the same port and data."""
         self.kill()
         begun = time.monotonic()
         if self._has_own_epmd:
-            self.run_epmd(self.family.epmd_port)
+            self.run_epmd(self.cluster.epmd_port)
         self._run([str(self._sbin / "rabbitmq-server")], self._env, self._is_up)
         self.started_in_seconds = time.monotonic() - begun
 
     def shut_down(self) -> None:
-        """Stop the server as its operator does, and return when it has ended."""
+        """Stop the server as an operator does; return when it has ended."""
         self.ctl("stop")
         deadline = time.monotonic() + STOP_SECONDS
-        while self._ask("running"):
+        while self._request("running"):
             if time.monotonic() > deadline:
                 raise RabbitMQFailed(f"the server did not stop within {STOP_SECONDS:.0f} s")
             time.sleep(0.05)
 
     def freeze(self) -> None:
-        """Stop the server with SIGSTOP: connections stay open and nothing answers."""
-        self._ask("freeze")
+        """Stop the server with SIGSTOP: connections stay open, but it answers nothing."""
+        self._request("freeze")
 
     def thaw(self) -> None:
-        """Let a frozen server go on (SIGCONT)."""
-        self._ask("thaw")
+        """Let a frozen server continue (SIGCONT)."""
+        self._request("thaw")
 
     def raise_alarm(self) -> None:
         """Raise the memory alarm: connections that publish are blocked from now on."""
@@ -232,7 +241,7 @@ class RabbitMQNode(Kept):
 
     def evaluate(self, expressions: str) -> str:
         """Have the server evaluate Erlang expressions, and return the value of the last one."""
-        # By Erlang's own client: rabbitmqctl takes half a second of the processor to start.
+        # erl_call is Erlang's own client. Starting rabbitmqctl takes half a second of CPU time.
         done = self._call(["erl_call", "-n", self.name, "-e"], f"{expressions}\n")
         found = re.fullmatch(r"\{ok, (.*)\}\s*", done.stdout, re.DOTALL)
         if found is None:
@@ -247,20 +256,20 @@ class RabbitMQNode(Kept):
         return done.stdout
 
     def _call(self, argv: list[str], stdin: str = "") -> subprocess.CompletedProcess[str]:
-        if not self._ask("running"):
+        if not self._request("running"):
             raise RabbitMQFailed("the server is not running")
         return subprocess.run(
             argv, input=stdin, env=self._env, cwd=self.directory, capture_output=True, text=True
         )
 
     def _is_up(self) -> bool:
-        greeting = _exchange(self.port, AMQP_HEADER)
-        self.version = _server_property(greeting, "version")
-        return _server_property(greeting, "cluster_name").startswith(self.family.name)
+        greeting = first_answer(self.port, AMQP_HEADER)
+        self.version = server_property(greeting, "version")
+        return server_property(greeting, "cluster_name").startswith(self.cluster.name)
 
 
 def on_free_ports(start: Callable[[Path], T], directory: Path | None) -> T:
-    """Start something in a directory; anew when another program has taken one of its ports."""
+    """Start something in a directory; try again when another program has taken one of its ports."""
     parent = directory or Path(gettempdir())
     if not os.access(parent, os.W_OK | os.X_OK):
         raise RabbitMQFailed(f"{parent}: not a directory that this user can write")
@@ -271,27 +280,11 @@ def on_free_ports(start: Callable[[Path], T], directory: Path | None) -> T:
 
 
 def reserve_port() -> socket.socket:
-    """Bind a free port: until the socket is closed, only who names that port can use it."""
+    """Bind a free port: while the socket is open, only a program that names the port can use it."""
     reserved = socket.socket()
     reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     reserved.bind((LOOPBACK, 0))
     return reserved
-
-
-def _exchange(port: int, hello: bytes) -> bytes:
-    """Return what a server answers first; nothing as long as there is no server."""
-    try:
-        with socket.create_connection((LOOPBACK, port), 5.0) as connection:
-            connection.sendall(hello)
-            return connection.recv(4096)
-    except OSError:
-        return b""
-
-
-def _server_property(greeting: bytes, name: str) -> str:
-    """Return a long string of the server-properties table of a Connection.Start frame."""
-    rest = greeting.partition(bytes([len(name)]) + name.encode() + b"S")[2]
-    return rest[4 : 4 + int.from_bytes(rest[:4])].decode()
 
 
 def _failed_start(program: str, log: str) -> RabbitMQFailed:

@@ -13,12 +13,13 @@ from bridge.spool.errors import (
     SpoolUnavailable,
     SpoolUnusable,
 )
-from bridge.spool.looking import Totals, rows, totals
+from bridge.spool.inspection import Totals, rows, totals
 from bridge.spool.opening import opened
-from bridge.spool.rows import Row, record_key
-from bridge.spool.store import Spool, Stored
+from bridge.spool.rowcodec import Row, record_key
+from bridge.spool.store import OnWritten, Spool
 
 __all__ = [
+    "OnWritten",
     "Row",
     "Spool",
     "SpoolDamaged",
@@ -27,7 +28,6 @@ __all__ = [
     "SpoolLocked",
     "SpoolUnavailable",
     "SpoolUnusable",
-    "Stored",
     "Totals",
     "opened",
     "record_key",

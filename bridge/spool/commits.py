@@ -40,10 +40,10 @@ _FREE_PAGES = 256
 
 
 class Append(NamedTuple):
-    """Store a row; ``stored`` is called on the loop, with a refusal if there is one."""
+    """Store a row. ``on_written`` is called on the loop: with None, or why it is not stored."""
 
     values: tuple[object, ...]
-    stored: Callable[[SpoolFull | None], None]
+    on_written: Callable[[SpoolFull | None], None]
 
 
 class Delete(NamedTuple):

@@ -20,7 +20,7 @@ from bridge.core.message import Message
 from bridge.spool.commits import Append, Delete, NoteTries
 from bridge.spool.errors import SpoolFull, SpoolHung, SpoolUnavailable
 from bridge.spool.files import is_damage, suspect
-from bridge.spool.rows import (
+from bridge.spool.rowcodec import (
     SELECT,
     SELECT_META,
     Row,
@@ -29,7 +29,7 @@ from bridge.spool.rows import (
     row_to_store,
     values,
 )
-from bridge.spool.salvage import rescue
+from bridge.spool.salvage.copying import rescue
 from bridge.spool.writer import HUNG_SECONDS, Writer
 
 _READ_ROWS = 64
@@ -48,8 +48,8 @@ TOTALS = "SELECT exchange, count(*), sum(size), max(seq) FROM event GROUP BY exc
 """What is known at a start; the index of the table has all of it."""
 
 
-Stored = Callable[[Row, SpoolFull | None], None]
-"""Called on the loop when a row is on disk, or with the reason why the disk did not take it."""
+OnWritten = Callable[[Row, SpoolFull | None], None]
+"""Called on the loop when a row is spooled, or with the reason why it could not be written."""
 
 
 class Counted(Protocol):
@@ -144,8 +144,8 @@ class Spool:
         """Return the number of the latest event that was handed over."""
         return self._last_seq
 
-    def append(self, message: Message, *, stored: Stored, tries: int = 0) -> Row:
-        """Hand an event over; it is safe when ``stored`` is called. Raises ``SpoolFull``."""
+    def append(self, message: Message, *, on_written: OnWritten, tries: int = 0) -> Row:
+        """Hand an event over; it is safe when ``on_written`` says so. Raises ``SpoolFull``."""
         if self.damaged.is_set():
             raise SpoolFull("the spool is damaged")
         if self.is_hung:
@@ -153,7 +153,7 @@ class Spool:
         row, meta = row_to_store(self._last_seq + 1, time.time(), tries, message)
         if self.bytes + row.size > self._max_bytes:
             raise SpoolFull(f"the spool holds {self.bytes} bytes: max_bytes is {self._max_bytes}")
-        self._writer.put(Append(values(row, meta), partial(self._note_stored, row, stored)))
+        self._writer.put(Append(values(row, meta), partial(self._note_written, row, on_written)))
         self._last_seq += 1
         self.bytes += row.size
         return row
@@ -278,12 +278,12 @@ class Spool:
             self._moved_at = time.monotonic()
             yield columns
 
-    def _note_stored(self, row: Row, stored: Stored, refusal: SpoolFull | None) -> None:
+    def _note_written(self, row: Row, on_written: OnWritten, refusal: SpoolFull | None) -> None:
         if refusal is None:
             self.events += 1
         else:
             self.bytes -= row.size
-        stored(row, refusal)
+        on_written(row, refusal)
 
     async def _select(self, sql: str, *parameters: int | str) -> list[Row]:
         return [row_of(columns) for columns in await self._fetch(sql, *parameters)]

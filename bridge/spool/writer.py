@@ -283,7 +283,7 @@ class Writer:
 
     def _settle(self, appends: Sequence[Append], refusal: SpoolFull | None) -> None:
         for append in appends:  # each in a call of its own: an error is of one, not of all
-            self._loop.call_soon(append.stored, refusal)
+            self._loop.call_soon(append.on_written, refusal)
 
 
 def _resolve(future: asyncio.Future[None]) -> None:

@@ -16,7 +16,7 @@ from bridge.core.message import Message
 from bridge.core.publish import Outbox, Outcome, Publish, Publisher
 from bridge.delivery.outbox import Store
 from bridge.pipeline import Endpoint, Pipeline, Receipt
-from bridge.spool import Row, SpoolFull, Stored
+from bridge.spool import OnWritten, Row, SpoolFull
 from bridge.tracing import spans
 from bridge.web.responses import Handler, HttpResponse, JsonOk
 
@@ -136,16 +136,18 @@ class _TracedStore:
     def fullness(self) -> float:
         return self._store.fullness
 
-    def append(self, message: Message, *, stored: Stored) -> Row:
-        return self._store.append(message, stored=partial(self._stored, time_ns(), stored))
+    def append(self, message: Message, *, on_written: OnWritten) -> Row:
+        return self._store.append(message, on_written=partial(self._written, time_ns(), on_written))
 
-    def _stored(self, started: int, stored: Stored, row: Row, refusal: SpoolFull | None) -> None:
+    def _written(
+        self, started: int, on_written: OnWritten, row: Row, refusal: SpoolFull | None
+    ) -> None:
         context = spans.message_context(row.message)
         span = self._tracer.start_span("spool", context, start_time=started)
         if refusal is not None:
             spans.fail(span, type(refusal).__name__)
         span.end()
-        stored(row, refusal)
+        on_written(row, refusal)
 
 
 class _TracedSender:

@@ -89,7 +89,7 @@ class Wire:
 
     async def give_back(self, tag: int, *, altered: bool = False, body: bytes = b"") -> None:
         """Return what was published with a tag, ``altered`` with a header more than it had."""
-        if tag in self.channel._in_flight:
+        if tag in self.channel.window.publishes:
             self.returned.add(tag)
         place, header = self.places[tag], self.published[tag]
         number = str(header.properties.message_id).removeprefix("event-")
@@ -103,7 +103,7 @@ class Wire:
 
     def tag_in_flight(self, number: int) -> int:
         """Return a tag that is on the wire, not returned, and not settled; 0 if there is none."""
-        flying = [t for t in self.channel._in_flight if t in self.published]
+        flying = [t for t in self.channel.window.publishes if t in self.published]
         tags = [t for t in flying if t not in self.returned or number > 3]
         return tags[number % len(tags)] if tags else 0
 
@@ -205,7 +205,7 @@ async def test_multiple_with_tag_zero_means_all() -> None:
 async def test_tags_after_a_million_million_messages() -> None:
     """Work depends on what is in flight, not on how large the tags are."""
     wire = Wire()
-    wire.first_tag, wire.channel._tag = 10**12 + 1, 10**12
+    wire.first_tag, wire.channel.window.latest = 10**12 + 1, 10**12
     publishes = await play(wire, [("send",), ("send",), ("send",), ("turn",)])
     await wire.give_back(10**12 + 2)
     await wire.confirm("ack", 10**12 + 3, True)

@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from bridge.broker import channel as module
+from bridge.broker import window
 from bridge.broker.channel import ConfirmChannel
 from bridge.broker.incoming import Incoming
-from bridge.broker.refusals import Refusals
+from bridge.broker.refusals import RefusalWatch
 from bridge.broker.returns import Return
+from bridge.broker.window import Window
 from bridge.core.publish import Outcome, Publish
 from tests.broker.test_channel_properties import STRAY, Wire
 from tests.helpers import message
@@ -34,9 +35,13 @@ CASES: list[tuple[Callable[..., Any], type[BaseException]]] = [
     (ConfirmChannel._flush, Exit),
     (ConfirmChannel._fill_up, MemoryError),
     (ConfirmChannel.on_confirm, MemoryError),
-    (ConfirmChannel._meant, MemoryError),
-    (ConfirmChannel._settle_one, MemoryError),
-    (ConfirmChannel._settle_one, Exit),
+    (Window.add, MemoryError),
+    (Window.add, Exit),
+    (Window.pop, MemoryError),
+    (Window.pop_all, MemoryError),
+    (Window.confirmed, MemoryError),
+    (ConfirmChannel._settle, MemoryError),
+    (ConfirmChannel._settle, Exit),
     (ConfirmChannel.on_return, MemoryError),
     (ConfirmChannel._after_return, MemoryError),
     (ConfirmChannel.abandon, MemoryError),
@@ -47,9 +52,9 @@ CASES: list[tuple[Callable[..., Any], type[BaseException]]] = [
     (Incoming._on_content, MemoryError),
     (Return.add, MemoryError),
     (Return.find, MemoryError),
-    (Refusals.note, MemoryError),
+    (RefusalWatch.note, MemoryError),
 ]
-TELLING = {ConfirmChannel._send, ConfirmChannel._flush, Return.add, Return.find, Refusals.note}
+TELLING = {ConfirmChannel._send, ConfirmChannel._flush, Return.add, Return.find, RefusalWatch.note}
 """Where also no publish stays without an outcome."""
 
 
@@ -164,7 +169,7 @@ async def play(fault: Fault) -> Play:
 @pytest.mark.parametrize(("part", "error"), CASES, ids=lambda each: each.__qualname__)
 async def test_no_confirm_is_that_of_another(monkeypatch, part, error):
     """Wherever the error comes from when something is in flight already."""
-    monkeypatch.setattr(module, "WINDOW", 5)
+    monkeypatch.setattr(window, "WINDOW", 5)
     asyncio.get_running_loop().set_exception_handler(lambda *_: None)
     seen = Fault(part, error)
     with capture_logs():

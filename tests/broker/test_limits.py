@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from bridge.broker import publisher as publisher_module
-from bridge.broker import topology_watch
+from bridge.broker import renewal, topology_watch
 from bridge.broker.topology import Topology
 from bridge.core.publish import Outcome
 from tests.broker.peer import Peer, Published
@@ -73,7 +72,7 @@ async def test_trials_where_channels_are_limited(publishing, broker, as_user, na
             assert {Outcome.CONFIRMED} == await outcomes([publisher.try_alone(message(60))])
             sound = publisher.try_alone(message(61), apart=True)
             assert {Outcome.CONFIRMED} == await outcomes([sound])
-            assert await publisher._liveness.is_answered(publisher._site)
+            assert await publisher._session._liveness.is_answered()
             assert 2 == publisher.connection
 
     [scarce] = filter(refused, logs)
@@ -110,7 +109,7 @@ async def test_channel_max_of_one(publishing, node):
 async def test_exchange_that_comes_later(publishing, broker, as_user, monkeypatch):
     """The one channel is lent to a look, ever more rarely."""
     monkeypatch.setattr(topology_watch, "RECHECK_SECONDS", 0.2)
-    monkeypatch.setattr(publisher_module, "REFUSING_SECONDS", 0.2)
+    monkeypatch.setattr(renewal, "REFUSING_SECONDS", 0.2)
     wanted = Topology.of(["superoffice", "other"])
     with amqp(broker) as channel:
         channel.exchange_declare("other", "fanout", durable=True)

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from bridge.broker import connection, topology_check
-from bridge.broker import publisher as publisher_module
+from bridge.broker import connection, session, topology_check
 from bridge.broker.connection import ANSWER_SECONDS
 from bridge.broker.topology import Topology
 from bridge.core.message import UNROUTED
@@ -132,10 +131,10 @@ async def test_unverified_exchange_is_never_published_to(publishing, broker):
     """A message for an exchange that was not verified does not cost the others their channel."""
     consumer_queue(broker, "all", "#")
     async with publishing() as publisher:
-        channel = publisher._channel
+        channel = publisher._session.channel
         messages = [message(n, exchange="missing" if n == 10 else "superoffice") for n in range(30)]
         outcomes = await publish_all(publisher, messages)
-        assert publisher._channel is channel
+        assert publisher._session.channel is channel
 
     assert outcomes == [Outcome.NOT_SENT if n == 10 else Outcome.CONFIRMED for n in range(30)]
 
@@ -179,7 +178,7 @@ async def test_second_url_is_used_when_the_first_is_dead(publishing, broker):
 
 async def test_lost_node_is_not_asked_first(publishing, node, broker, monkeypatch):
     """After a loss it is the next URL's turn: the lost node may be one that takes long to fail."""
-    monkeypatch.setattr(publisher_module, "_DEAF_SECONDS", 1.0)
+    monkeypatch.setattr(session, "_DEAF_SECONDS", 1.0)
     async with (
         Proxy(node.port) as proxy,
         publishing(urls=(proxy.url, broker), confirm_deadline=0.3) as publisher,
@@ -249,20 +248,20 @@ async def test_blocked_broker_is_away(publishing, node, broker):
 
 async def test_frozen_broker_is_noticed(publishing, node, broker, monkeypatch):
     """Nothing confirmed within the deadline: unknown, then away, then the connection is cut."""
-    monkeypatch.setattr(publisher_module, "_DEAF_SECONDS", 1.0)
+    monkeypatch.setattr(session, "_DEAF_SECONDS", 1.0)
     async with publishing(confirm_deadline=0.3) as publisher:
-        first = publisher._channel
+        first = publisher._session.channel
         await asyncio.to_thread(node.freeze)
         try:
             lost = publisher.submit(message(1))
             await eventually(lambda: publisher.broker == "down")
             away = await outcome_of(publisher, message(2))
             unresolved = lost.outcome
-            await eventually(lambda: publisher._channel is None)
+            await eventually(lambda: publisher._session is None)
         finally:
             await asyncio.to_thread(node.thaw)
         await eventually(lambda: publisher.is_ready)
-        assert publisher._channel is not first
+        assert publisher._session.channel is not first
 
     assert (None, Outcome.UNKNOWN, Outcome.NOT_SENT) == (unresolved, lost.outcome, away)
 
@@ -340,7 +339,7 @@ async def test_write_that_fails(publishing, monkeypatch):
 
     async with publishing() as publisher:
         first = publisher.connection
-        monkeypatch.setattr(publisher._site.connection._transport._writer, "write", fail)
+        monkeypatch.setattr(publisher._session.connection._transport._writer, "write", fail)
         lost = publisher.submit(message(1))
         await eventually(lambda: lost.outcome)
         await eventually(lambda: publisher.connection > first and publisher.is_ready)

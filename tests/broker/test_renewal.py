@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from bridge.broker import publisher as publisher_module
-from bridge.broker import refusals
+from bridge.broker import refusals, renewal
 from bridge.broker.connection import Connection
 from bridge.core.publish import Outcome
 from tests.broker.peer import Peer
@@ -22,7 +21,7 @@ FULL_NOW: dict[str, Any] = {"x-max-length": 1, "x-overflow": "reject-publish"}
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch):
     """Renew after half a second."""
-    monkeypatch.setattr(publisher_module, "REFUSING_SECONDS", 0.5)
+    monkeypatch.setattr(renewal, "REFUSING_SECONDS", 0.5)
 
 
 async def refused(publisher, *keys, seconds):
@@ -91,16 +90,16 @@ async def test_only_renewals_make_patient(publishing, broker, monkeypatch):
         return await real(connection)
 
     async with publishing() as publisher:
-        patience = publisher._patience
+        patience = publisher._renewal.patience
         monkeypatch.setattr(Connection, "channel", channel)
         await refused(publisher, "full.created", seconds=1)
         await eventually(lambda: publisher.is_ready)
-        assert (publisher.connection, publisher._patience) == (2, 2 * patience)
+        assert (publisher.connection, publisher._renewal.patience) == (2, 2 * patience)
 
 
 async def test_confirm_that_never_comes(publishing, monkeypatch):
     """What has lost it learns so: the connection is renewed, later each time, and others go on."""
-    monkeypatch.setattr(publisher_module, "OVERDUE_SECONDS", 0.3)
+    monkeypatch.setattr(renewal, "OVERDUE_SECONDS", 0.3)
 
     def confirm_others(published):
         if published.method.routing_key != "lost.confirm":
@@ -128,14 +127,14 @@ async def test_confirm_that_never_comes(publishing, monkeypatch):
 
 async def test_stop_in_a_renewal(publishing, node, broker, monkeypatch):
     """A stop does not wait for what is in flight on a connection that is being left."""
-    monkeypatch.setattr(publisher_module, "REFUSING_SECONDS", 60)
+    monkeypatch.setattr(renewal, "REFUSING_SECONDS", 60)
     consumer_queue(broker, "full", "full.created", **FULL)
     try:
         async with publishing(confirm_deadline=20.0) as publisher:
             await refused(publisher, "full.created", seconds=0.5)
             await asyncio.to_thread(node.freeze)
             unsettled = publisher.submit(message(2))
-            monkeypatch.setattr(publisher_module, "REFUSING_SECONDS", 0.2)
+            monkeypatch.setattr(renewal, "REFUSING_SECONDS", 0.2)
             await eventually(lambda: not publisher.is_up)
             assert 1 == publisher.in_flight
             stopped = asyncio.get_running_loop().time()

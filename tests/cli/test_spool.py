@@ -26,7 +26,7 @@ def spooled(directory, monkeypatch):
             async with opened(path, max_bytes=1 << 24, lock_wait=0) as spool:
                 for number in range(count):
                     body = b"\xff" if number == 1 else b'{"number":%d}' % number
-                    spool.append(message(number, body=body), stored=stored, tries=number % 2)
+                    spool.append(message(number, body=body), on_written=stored, tries=number % 2)
                 await spool.flush()
                 return await asyncio.to_thread(look)
 
@@ -97,7 +97,7 @@ def test_large_events_are_not_all_held_in_memory(directory):
     async def fill():
         async with opened(path, max_bytes=1 << 27, lock_wait=0) as spool:
             for number in range(60):
-                spool.append(message(number, body=b"x" * 1_000_000), stored=lambda *_: None)
+                spool.append(message(number, body=b"x" * 1_000_000), on_written=lambda *_: None)
             await spool.flush()
 
     asyncio.run(fill())

@@ -27,7 +27,7 @@ from bridge.core.message import (
 )
 from bridge.core.routing import Router, Target
 from bridge.settings import EndpointSettings, RouteSettings, Settings, load
-from bridge.spool.rows import row_of
+from bridge.spool.rowcodec import row_of
 from bridge.superoffice.catalogue import ENTITIES
 from bridge.superoffice.names import source_uri
 from tests.contract.generated import default_settings, examples

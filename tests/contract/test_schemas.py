@@ -23,7 +23,7 @@ from bridge.core.message import (
 )
 from bridge.core.reasons import Undelivered, Unreadable
 from bridge.core.routing import Target
-from bridge.spool.rows import row_of
+from bridge.spool.rowcodec import row_of
 from bridge.superoffice.catalogue import ENTITIES, LIST_NAMES
 from bridge.superoffice.names import source_uri
 from tests.contract.generated import SAMPLES, examples

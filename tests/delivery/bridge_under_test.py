@@ -137,13 +137,13 @@ class Bridge:
     def _watch_appends(self):
         append = self.spool.append
 
-        def watched(message, *, stored, **options):
+        def watched(message, *, on_written, **options):
             def noted(row, refusal):
                 self._note_stored(message, refusal)
-                stored(row, refusal)
+                on_written(row, refusal)
 
             try:
-                row = append(message, stored=noted, **options)
+                row = append(message, on_written=noted, **options)
             except Exception:
                 self.broker.dropped.add(message.message_id)
                 self.broker.suspects.discard(message.message_id)

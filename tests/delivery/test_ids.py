@@ -15,7 +15,7 @@ async def test_what_is_stored_keeps_its_id(serving, broker, tmp_path):
     body = webhook(EventId="event-1")
     stored = message(key="contact.changed", message_id="event-1")
     async with opened(tmp_path / "spool.db", max_bytes=1 << 24, lock_wait=0) as spool:
-        spool.append(stored, stored=lambda row, refusal: None)
+        spool.append(stored, on_written=lambda row, refusal: None)
         await spool.flush()
     async with serving() as client:
         await eventually(lambda: client.service.spool.events == 0)

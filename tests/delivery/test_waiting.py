@@ -17,7 +17,7 @@ from bridge.core.event import record_of
 from bridge.core.publish import Outcome
 from bridge.delivery import waiting
 from bridge.spool import Spool
-from bridge.spool.rows import record_key, record_keys, row_to_store
+from bridge.spool.rowcodec import record_key, record_keys, row_to_store
 from tests.delivery.bridge_under_test import DEADLINE, Bridge
 from tests.delivery.test_interleavings import finish, routed
 from tests.delivery.test_model import directory

@@ -1,4 +1,4 @@
-"""Fixtures of the tests of the private RabbitMQ node and of its guardian."""
+"""Fixtures of the tests of the private RabbitMQ node and of its supervisor."""
 
 import contextlib
 import os

@@ -10,7 +10,7 @@ import pika
 import pytest
 from pika.exceptions import AMQPConnectionError
 
-from bridge.dev import rabbitmq
+from bridge.dev.probe import AMQP_HEADER
 from bridge.dev.rabbitmq import RabbitMQFailed, RabbitMQNode, find_installation
 from tests.dev.conftest import processes_of, wait_until
 from tests.helpers import amqp
@@ -133,7 +133,7 @@ def test_frozen_node_answers_after_thawing(node):
     """A frozen node keeps connections open without a word, and goes on when thawed."""
     node.freeze()
     with socket.create_connection(("127.0.0.1", node.port), 5) as connection:
-        connection.sendall(rabbitmq.AMQP_HEADER)
+        connection.sendall(AMQP_HEADER)
         connection.settimeout(0.3)
         with pytest.raises(TimeoutError):
             connection.recv(1)

@@ -51,7 +51,7 @@ async def path(spool, tmp_path):
     async with spool() as filled:
         for number in range(300):
             exchange = "superoffice" if number % 3 else "audit"
-            filled.append(message(number, exchange=exchange, body=b"x" * 500), stored=stored)
+            filled.append(message(number, exchange=exchange, body=b"x" * 500), on_written=stored)
     damage.close_wal(tmp_path / "spool.db")
     return tmp_path / "spool.db"
 
@@ -166,7 +166,7 @@ async def is_damaged(spool):
         await spool.damaged.wait()
     assert not spool.accepts
     with pytest.raises(SpoolFull, match="damaged"):
-        spool.append(message(), stored=stored)
+        spool.append(message(), on_written=stored)
 
 
 async def test_a_large_file_is_checked_in_use(spool, path):
@@ -219,7 +219,7 @@ async def test_private_files(spool, path):
     """Nobody but the owner reads customers' data; what was open to others is closed to them."""
     path.chmod(0o644)
     async with spool() as opened_again:
-        opened_again.append(message(1), stored=stored)
+        opened_again.append(message(1), on_written=stored)
         await opened_again.flush()
         modes = {file.name: file.stat().st_mode & 0o777 for file in path.parent.glob("spool.db*")}
 
@@ -344,7 +344,7 @@ async def test_commits_that_fail_are_sampled(spool, monkeypatch):
             with monkeypatch.context() as patch:
                 patch.setattr(writer, "commit", lambda *_: failing)
                 for number in range(150):
-                    used.append(message(number), stored=lambda row, refusal: None)
+                    used.append(message(number), on_written=lambda row, refusal: None)
                     await used.flush()
 
     assert 100 == [line["event"] for line in log].count("spool_write_failed")
@@ -427,14 +427,14 @@ async def test_files_that_are_gone(spool, path, happen, monkeypatch):
     monkeypatch.setattr(watch, "_LOOK_SECONDS", 0.1)
     monkeypatch.setattr(Identity, "what_is_wrong", counted)
     async with spool() as losing:
-        losing.append(message(1000), stored=stored)
+        losing.append(message(1000), on_written=stored)
         await losing.flush()
         looks.clear()
         await eventually(lambda: len(looks) > 1)  # the watch has seen the log
         happen(path)
         await is_damaged(losing)
         with pytest.raises(SpoolFull):
-            losing.append(message(1001), stored=stored)
+            losing.append(message(1001), on_written=stored)
     async with spool() as rescued:
         rows = await rescued.read(after=0, limit=1000)
 
@@ -447,7 +447,7 @@ async def test_a_file_that_is_overwritten(spool, path, content):
     """Its name and its place are the same: it is damage, and what can be read goes on."""
     async with spool() as losing:
         for number in range(300, 310):
-            losing.append(message(number), stored=stored)
+            losing.append(message(number), on_written=stored)
         await losing.flush()
         with path.open("r+b") as file:
             file.truncate(len(content))
@@ -475,10 +475,10 @@ async def test_an_error_of_the_thread_is_answered(spool, monkeypatch):
     async with spool() as failing:
         with monkeypatch.context() as patch:
             patch.setattr(commits, "_insertions", raises(MemoryError("none left")))
-            failing.append(message(1), stored=lambda row, refusal: refusals.append(refusal))
+            failing.append(message(1), on_written=lambda row, refusal: refusals.append(refusal))
             await eventually(lambda: refusals)
         await eventually(lambda: failing.accepts)
-        failing.append(message(2), stored=stored)
+        failing.append(message(2), on_written=stored)
         await failing.flush()
         kept = (failing.events, failing.bytes > 0)
 
@@ -490,10 +490,10 @@ async def test_a_thread_that_ends_is_no_secret(spool, monkeypatch):
     """A spool whose thread has died takes nothing more, and says so."""
     async with spool() as dying:
         monkeypatch.setattr(files.Reserve, "take", raises(RuntimeError("a defect")))
-        dying.append(message(1), stored=stored)
+        dying.append(message(1), on_written=stored)
         await is_damaged(dying)
         with pytest.raises(SpoolFull):
-            dying.append(message(2), stored=stored)
+            dying.append(message(2), on_written=stored)
 
     assert "its thread has ended: RuntimeError: a defect" == dying.damage
 
@@ -521,13 +521,13 @@ async def test_free_pages_are_given_back_in_steps(spool, tmp_path, monkeypatch):
     file = tmp_path / "spool.db"
     async with spool() as drained:
         for number in range(300):
-            drained.append(message(number, body=b"x" * 20_000), stored=stored)
+            drained.append(message(number, body=b"x" * 20_000), on_written=stored)
         await drained.flush()
         large = pages(file)
         for row in await all_rows(drained):
             drained.delete(row)
         await eventually(lambda: pages(file) <= commits._FREE_PAGES + 20)
-        drained.append(message(1), stored=stored)
+        drained.append(message(1), on_written=stored)
         await drained.flush()
 
     assert large > 1400
@@ -555,7 +555,7 @@ async def test_the_disk_is_tried_once_a_second_while_the_file_shrinks(spool, mon
     async with spool() as drained:
         drained.is_needed = lambda: True
         for number in range(200):
-            drained.append(message(number, body=b"x" * 20_000), stored=stored)
+            drained.append(message(number, body=b"x" * 20_000), on_written=stored)
         await drained.flush()
         for row in await all_rows(drained):
             drained.delete(row)
@@ -577,7 +577,7 @@ async def test_what_is_owed_is_paid_in_parts(spool, tmp_path, monkeypatch):
 
     async with spool() as locked:
         for number in range(60):
-            locked.append(message(number, body=b"x" * 20_000), stored=stored)
+            locked.append(message(number, body=b"x" * 20_000), on_written=stored)
         await locked.flush()
         found = await all_rows(locked)
         monkeypatch.setattr(writer, "commit", noted)
@@ -588,7 +588,7 @@ async def test_what_is_owed_is_paid_in_parts(spool, tmp_path, monkeypatch):
                 locked.delete(row)
             await eventually(lambda: len(locked._writer._owed) == len(found))
             tool.execute("ROLLBACK")
-        locked.append(message(1000), stored=stored)
+        locked.append(message(1000), on_written=stored)
     async with spool() as again:
         left = await all_rows(again)
 
@@ -646,7 +646,7 @@ async def test_closed_while_the_disk_hangs(freezable, monkeypatch):
     path = freezable.directory / "spool.db"
     with pytest.raises(SpoolHung, match="has not answered"):  # noqa: PT012
         async with opened(path, max_bytes=1 << 24, lock_wait=0) as spool:
-            spool.append(message(1), stored=stored)
+            spool.append(message(1), on_written=stored)
             await spool.flush()
             freeze = freezable.frozen()
             freeze.__enter__()
@@ -709,7 +709,7 @@ async def test_the_directory_is_renamed(tmp_path, monkeypatch):
     monkeypatch.setattr(watch, "_LOOK_SECONDS", 0.05)
     path = tmp_path / "here" / "spool.db"
     async with opened(path, max_bytes=1 << 24, lock_wait=0) as spool:
-        spool.append(message(1), stored=stored)
+        spool.append(message(1), on_written=stored)
         await spool.flush()
         path.parent.rename(tmp_path / "elsewhere")
         await asyncio.wait_for(spool.damaged.wait(), 10)
@@ -728,7 +728,7 @@ async def test_a_disk_that_is_slow_and_in_time(spool, monkeypatch):
         slow.answer_within(2.5)
         await slow.flush()
         monkeypatch.setattr(writer, "commit", commits)
-        slow.append(message(1), stored=stored)
+        slow.append(message(1), on_written=stored)
         flushed, accepted = asyncio.ensure_future(slow.flush()), []
         while not flushed.done():
             accepted.append(slow.accepts)
@@ -752,7 +752,7 @@ async def test_a_disk_that_is_slow_now_and_then(tmp_path, monkeypatch):
     async with opened(tmp_path / "spool.db", max_bytes=1 << 24, lock_wait=0) as spool:
         spool.answer_within(0.4)
         while pauses:
-            spool.append(message(1), stored=stored)
+            spool.append(message(1), on_written=stored)
             await spool.flush()
             await eventually(lambda: spool._writer._began is None)
             counts.append(spool.accepts)
@@ -773,7 +773,7 @@ async def test_a_disk_that_was_slow_is_proved_first(tmp_path, monkeypatch):
     monkeypatch.setattr(writer, "commit", committing)
     async with opened(tmp_path / "spool.db", max_bytes=1 << 24, lock_wait=0) as spool:
         slow.set()
-        spool.append(message(1), stored=stored)
+        spool.append(message(1), on_written=stored)
         await spool.flush()
         between = spool.accepts
         slow.clear()
@@ -787,7 +787,7 @@ async def test_an_end_that_fails_is_no_secret(spool, monkeypatch):
     """Whatever the end fails of, its thread hands it over, and all is there afterwards."""
     with pytest.raises(SpoolUnavailable, match=r"closing it failed \(MemoryError: none left\)"):  # noqa: PT012
         async with spool() as failing:
-            failing.append(message(1), stored=stored)
+            failing.append(message(1), on_written=stored)
             await failing.flush()
             monkeypatch.setattr(failing._writer, "close", raises(MemoryError("none left")))
     failing._writer._operations.put(None)
@@ -865,6 +865,6 @@ async def test_an_end_that_takes_its_time(spool, monkeypatch):
     monkeypatch.setattr(writer, "commit", slowly)
     async with spool() as slow:
         for number in range(5):
-            slow.append(message(number), stored=stored)
+            slow.append(message(number), on_written=stored)
     async with spool() as again:
         assert 5 == again.events

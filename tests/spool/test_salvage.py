@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from bridge.spool import SpoolUnavailable, SpoolUnusable, opening, wal
+from bridge.spool import SpoolUnavailable, SpoolUnusable, opening
 from bridge.spool.commits import connect, insert
 from bridge.spool.files import suspicion
 from bridge.spool.opening import prepare
-from bridge.spool.pages import Pages
+from bridge.spool.salvage import wal
+from bridge.spool.salvage.pages import Pages
 from bridge.spool.schema import INDEX
 from tests.system.faults import damage
 

@@ -278,10 +278,10 @@ class Disk:
 
     fullness = 0.0
 
-    def append(self, message, *, stored):
+    def append(self, message, *, on_written):
         """Call back."""
         row = Row(1, 0.0, 0, 0, message)
-        stored(row, None)
+        on_written(row, None)
         return row
 
 
@@ -309,7 +309,7 @@ async def test_silent_collector_does_not_hold_up_the_end(monkeypatch):
     async with silent:
         with capture_logs() as logs:
             async with opened(flush_seconds=0.3) as traces:
-                traces.store(Disk()).append(message(), stored=lambda row, refusal: None)
+                traces.store(Disk()).append(message(), on_written=lambda row, refusal: None)
                 before = turns
         [sending] = [thread for thread in threading.enumerate() if thread.name == "traces"]
         turning.cancel()

@@ -4,8 +4,8 @@
         connect(cluster.urls[0])
         cluster.nodes[0].kill()
 
-Each node is a ``RabbitMQNode`` with a guardian, a directory and ports of its own, and is killed,
-frozen, shut down and restarted by itself.
+Each node is a ``RabbitMQNode`` with a supervisor, a directory and ports of its own. A test kills,
+freezes and restarts each by itself.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from functools import partial
 from pathlib import Path
 from typing import Self
 
-from bridge.dev.home import Family
-from bridge.dev.keeper import Guardian
+from bridge.dev.home import ClusterIdentity
 from bridge.dev.rabbitmq import (
-    Kept,
     RabbitMQFailed,
     RabbitMQNode,
+    SupervisedPrograms,
     on_free_ports,
     reserve_port,
 )
+from bridge.dev.supervisor import SupervisorProcess
 
 DEFAULTS = {"cluster_partition_handling": "pause_minority"}
 LEAD_ATTEMPTS = 5
@@ -54,16 +54,17 @@ class RabbitMQCluster:
     @classmethod
     def _start_once(cls, parent: Path, *, size: int, config: Mapping[str, str]) -> Self:
         with contextlib.ExitStack() as resources:
-            family = Family.of(resources.enter_context(reserve_port()).getsockname()[1])
-            guardian = Guardian(parent)
-            resources.callback(guardian.close)
-            Kept(guardian).run_epmd(family.epmd_port)
-            settings = {**_peers(family, size), **config}
+            epmd_port = resources.enter_context(reserve_port()).getsockname()[1]
+            cluster = ClusterIdentity.create(epmd_port)
+            supervisor = SupervisorProcess(parent)
+            resources.callback(supervisor.close)
+            SupervisedPrograms(supervisor).run_epmd(epmd_port)
+            settings = {**_peers(cluster, size), **config}
             nodes = []
             for number in range(1, size + 1):
-                node = RabbitMQNode.prepare(parent, settings, family, number)
+                node = RabbitMQNode.prepare(parent, settings, cluster, number)
                 nodes.append(resources.enter_context(node))
-            at_once(RabbitMQNode.restart, nodes)  # in 4.x none comes up without the others
+            in_parallel(RabbitMQNode.restart, nodes)  # in 4.x none comes up without the others
             return cls(nodes, resources.pop_all())
 
     def __enter__(self) -> Self:
@@ -80,8 +81,8 @@ class RabbitMQCluster:
 
     def restart(self) -> None:
         """Kill all nodes and start them again."""
-        at_once(RabbitMQNode.kill, self.nodes)
-        at_once(RabbitMQNode.restart, self.nodes)
+        in_parallel(RabbitMQNode.kill, self.nodes)
+        in_parallel(RabbitMQNode.restart, self.nodes)
 
     def cut_off(self, node: RabbitMQNode) -> None:
         """Cut the links between a node and the others; clients reach all of them as before."""
@@ -114,15 +115,15 @@ class RabbitMQCluster:
         raise RabbitMQFailed(f"{node.name} does not come to lead {queue}")
 
 
-def at_once(do: Callable[[RabbitMQNode], None], nodes: Iterable[RabbitMQNode]) -> None:
-    """Do something with several nodes at the same time; raises what the first of them raised."""
+def in_parallel(do: Callable[[RabbitMQNode], None], nodes: Iterable[RabbitMQNode]) -> None:
+    """Call a function for several nodes at the same time; raise what the first of them raised."""
     with ThreadPoolExecutor() as pool:
         list(pool.map(do, nodes))
 
 
-def _peers(family: Family, size: int) -> dict[str, str]:
+def _peers(cluster: ClusterIdentity, size: int) -> dict[str, str]:
     key = "cluster_formation.classic_config.nodes"
-    return {f"{key}.{number}": family.node(number) for number in range(1, size + 1)}
+    return {f"{key}.{number}": cluster.node_name(number) for number in range(1, size + 1)}
 
 
 def _replica(queue: str, node: RabbitMQNode | None = None) -> str:

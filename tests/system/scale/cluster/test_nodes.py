@@ -7,7 +7,7 @@ import pytest
 from bridge.core.message import PARKED, UNROUTED
 from bridge.dev.rabbitmq import RabbitMQNode
 from tests.system.faults.world import FULL, ROW_LIMIT, size
-from tests.system.scale.cluster.rabbitmq import at_once
+from tests.system.scale.cluster.rabbitmq import in_parallel
 from tests.system.scale.cluster.world import now
 
 pytestmark = ROW_LIMIT
@@ -45,11 +45,11 @@ async def test_majority_lost(world, cluster, handling):
         await asyncio.to_thread(set_partition_handling, survivor, handling)
         async with row.senders() as senders:
             await row.accepts(100)
-            await asyncio.to_thread(at_once, RabbitMQNode.kill, others)
+            await asyncio.to_thread(in_parallel, RabbitMQNode.kill, others)
             killed = now()
             await row.measure("spooled", lambda: senders.statuses["spooled"] > 0, since=killed)
             await asyncio.gather(asyncio.sleep(size(15, 40)), row.spools(100))
-            await asyncio.to_thread(at_once, RabbitMQNode.restart, others)
+            await asyncio.to_thread(in_parallel, RabbitMQNode.restart, others)
             back = now()
             await row.goes_on(since=back)
             await row.recovers()

@@ -17,8 +17,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from bridge.spool.accepted import accepted
-from bridge.spool.cells import (
+from bridge.spool.files import MAGIC
+from bridge.spool.salvage.cells import (
     HEADER_BYTES,
     INDEX_INTERIOR,
     INDEX_LEAF,
@@ -31,8 +31,8 @@ from bridge.spool.cells import (
     values,
     varint,
 )
-from bridge.spool.files import MAGIC
-from bridge.spool.wal import Committed, committed, page_size_of
+from bridge.spool.salvage.wal import Committed, committed, page_size_of
+from bridge.spool.salvage.walindex import accepted
 
 DEFAULT_PAGE_BYTES = 4096
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bridge.spool.errors import SpoolUnusable
-from bridge.spool.rows import SELECT, Row, row_of
+from bridge.spool.rowcodec import SELECT, Row, row_of
 
 _PAGE = 500
 _PAGE_BYTES = 8 * 1024 * 1024

@@ -15,7 +15,7 @@ from itertools import takewhile
 from types import MappingProxyType
 from typing import NamedTuple
 
-from bridge.spool.bits import MASK, Flip, Sums, flips
+from bridge.spool.salvage.bitflips import MASK, Flip, Sums, flips
 
 _HEADER = struct.Struct(">8I")
 _FRAME = struct.Struct(">6I")

@@ -21,7 +21,7 @@ import structlog
 from bridge.spool.commits import insert
 from bridge.spool.errors import SpoolUnavailable
 from bridge.spool.files import private, suspect, sync
-from bridge.spool.pages import Columns, Pages
+from bridge.spool.salvage.pages import Columns, Pages
 from bridge.spool.schema import INDEX, SHRINKS, complete
 
 _KEEP = insert(1, "INSERT OR IGNORE")

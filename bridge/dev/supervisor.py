@@ -1,15 +1,16 @@
-"""The guardian of a private RabbitMQ node: nothing of the node outlives its owner.
+"""The supervisor of a private RabbitMQ node: no process of the node outlives its owner.
 
-A program of its own, in its own session, so that neither Ctrl-C nor ``kill -9`` of the owner takes
-it along. It makes the node's directory and starts epmd and the server as its children; what these
-leave behind is adopted. When its stdin ends or the owner is gone, it kills them all and removes the
-directory.
+The supervisor is a program of its own, in its own session, so that neither Ctrl-C nor ``kill -9``
+of the owner ends it. It makes the node's directory and starts epmd and the server as its children.
+It also adopts the processes that these leave behind. When its stdin ends or the owner is gone, it
+kills all of them and removes the directory.
 
-    keeper.py OWNER_PID PARENT_DIRECTORY
+    supervisor.py OWNER_PID PARENT_DIRECTORY
 
-Each line on stdin is a request: a JSON array of a name in ``Keeper.REQUESTS`` and its arguments. It
-is answered with a line on stdout: ``{"ok": result}`` or ``{"error": text}``. Linux only; only the
-standard library, and no import of ``bridge``, so that any interpreter can run this file.
+Each line on stdin is a request: a JSON array of a name in ``Supervisor.REQUESTS`` and its
+arguments. The reply is a line on stdout: ``{"ok": result}`` or ``{"error": text}``. This file uses
+the standard library alone and does not import ``bridge``, so that any interpreter can run it. Linux
+only.
 """
 
 from __future__ import annotations
@@ -35,10 +36,10 @@ PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 
 
-class Guardian:
-    """The keeper, seen from its owner: a process that ends with the socket to it.
+class SupervisorProcess:
+    """A supervisor, seen from its owner: the process ends when its socket is closed.
 
-    Methods may be called from any thread, and raise ``OSError`` with the keeper's reason.
+    Methods may be called from any thread. They raise ``OSError`` with the supervisor's reason.
     """
 
     def __init__(self, parent: Path) -> None:
@@ -51,27 +52,27 @@ class Guardian:
                 argv, stdin=theirs.fileno(), stdout=theirs.fileno(), cwd="/", start_new_session=True
             )
 
-    def ask(self, *request: object) -> Any:
-        """Return the keeper's answer to a request."""
+    def call(self, *request: object) -> Any:
+        """Send a request; return the result."""
         try:
             with self._lock:
                 self._socket.sendall(json.dumps(request).encode() + b"\n")
                 reply = json.loads(self._replies.readline())
         except (OSError, ValueError):  # the socket is closed, here or there
-            raise ConnectionError("the node is stopped, or its guardian was killed") from None
+            raise ConnectionError("the node is stopped, or its supervisor was killed") from None
         if "error" in reply:
             raise OSError(reply["error"])
         return reply["ok"]
 
     def close(self) -> None:
-        """End the keeper; return when nothing is left of what it kept."""
+        """End the supervisor; return once its processes and its directory are gone."""
         with self._lock:
             self._replies.close()
             self._socket.close()
             self._process.wait()
 
 
-class Keeper:
+class Supervisor:
     """The processes of one node: the server, started last, and its helpers."""
 
     REQUESTS: ClassVar = frozenset({"directory", "run", "running", "kill", "freeze", "thaw"})
@@ -80,8 +81,8 @@ class Keeper:
         self._directory = directory
         self._processes: list[subprocess.Popen[bytes]] = []
 
-    def answer(self, request: Sequence[Any]) -> dict[str, Any]:
-        """Do what a request asks and return the reply."""
+    def handle(self, request: Sequence[Any]) -> dict[str, Any]:
+        """Carry out a request and return the reply."""
         name, *arguments = request
         if name not in self.REQUESTS:
             return {"error": f"unknown request {name!r}"}
@@ -105,7 +106,7 @@ class Keeper:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=die_with_keeper,  # safe here: the keeper has a single thread
+                preexec_fn=die_with_supervisor,  # safe: the supervisor has a single thread
             )
         self._processes.append(process)
 
@@ -115,8 +116,8 @@ class Keeper:
         return bool(alive) and all(alive)
 
     def kill(self) -> None:
-        """Kill the processes and all they started; return when they are gone."""
-        while self._processes:  # the server before its epmd, or it would start another one
+        """Kill the processes and all their descendants; return when they are gone."""
+        while self._processes:  # the server before its epmd, or it would start another epmd
             process = self._processes.pop()
             process.kill()
             process.wait()
@@ -127,12 +128,12 @@ class Keeper:
                 os.waitpid(pid, 0)
 
     def freeze(self) -> None:
-        """Stop the server without its knowing; return when it stands still."""
+        """Stop the server with SIGSTOP, which it cannot notice; return when it has stopped."""
         pid = self._signal(signal.SIGSTOP)
         os.waitid(os.P_PID, pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def thaw(self) -> None:
-        """Let a frozen server go on."""
+        """Let a frozen server continue."""
         self._signal(signal.SIGCONT)
 
     def _signal(self, number: signal.Signals) -> int:
@@ -160,15 +161,16 @@ def prctl(option: int, value: int) -> None:
         raise OSError(f"prctl {option} failed: a private RabbitMQ needs Linux 3.4 or newer")
 
 
-def die_with_keeper() -> None:
-    """In a child about to be: let the kernel kill it when the keeper itself is killed."""
+def die_with_supervisor() -> None:
+    """Have the kernel kill this process when the supervisor dies; runs in a child before exec."""
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def requests(owner: int) -> Iterator[list[Any]]:
-    """Yield what the owner asks for, until it closes its end or is gone.
+    """Yield the requests of the owner, until it closes its end or is gone.
 
-    The owner's pid is watched too: a child it forked may hold that end open after its death.
+    The end of stdin is not enough: a child that the owner forked may hold the socket open after
+    the owner's death.
     """
     while os.getppid() == owner:
         if select.select([sys.stdin], [], [], 1.0)[0]:
@@ -178,18 +180,18 @@ def requests(owner: int) -> Iterator[list[Any]]:
 
 
 def main(owner: int, parent: str) -> None:
-    """Keep one node for the owner; return when nothing is left of it."""
+    """Run one node for the owner; return when its processes and its directory are gone."""
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, lambda *_: None)  # unlike SIG_IGN, not inherited by the server
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     directory = Path(tempfile.mkdtemp(prefix="bridge-", dir=parent))
-    keeper = Keeper(directory)
+    supervisor = Supervisor(directory)
     try:
         with contextlib.suppress(ConnectionError):
             for request in requests(owner):
-                print(json.dumps(keeper.answer(request)), flush=True)
+                print(json.dumps(supervisor.handle(request)), flush=True)
     finally:
-        keeper.kill()
+        supervisor.kill()
         shutil.rmtree(directory, ignore_errors=True)
 
 
