@@ -122,6 +122,11 @@ contract-release: ## Part of a release: from now on the contract is compared wit
 	@.ci/bootstrap dev
 	@.venv/bin/python -m tests.contract --released
 
+.PHONY: docs
+docs: ## Write anew the parts of docs/ that are made from the code
+	@.ci/bootstrap dev
+	@.venv/bin/python -m tests.project.docs
+
 .PHONY: fuzz
 fuzz: ## Throw random and mutated requests at a bridge (REQUESTS=200000 SEED=7)
 	@.ci/bootstrap dev rabbitmq

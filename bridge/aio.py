@@ -1,4 +1,4 @@
-"""Tasks that live as long as the service, whatever happens to them, and threads that may hang."""
+"""Helpers for asyncio: tasks that start again after an error, and threads that may hang."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import structlog
 _Result = TypeVar("_Result")
 
 _PAUSE_SECONDS = 1.0
-"""After a task has failed, until it starts again."""
+"""How long after its failure a task starts again."""
 
 log = structlog.get_logger()
 
@@ -43,12 +43,13 @@ async def set_within(event: asyncio.Event, seconds: float) -> bool:
 async def keep_running(
     name: str, run: Callable[[], Coroutine[Any, Any, None]]
 ) -> AsyncIterator[None]:
-    """Run a task for the length of the block; what it does not expect must not be its end."""
+    """Run a task for the length of the block, and start it again after an unexpected error."""
     task = asyncio.create_task(_again_and_again(name, run))
     try:
         yield
     finally:
-        while not task.done():  # a library may lose a cancellation while it closes something
+        while not task.done():
+            # Once is not enough: a library may swallow a cancellation while it closes something.
             task.cancel()
             await asyncio.wait({task}, timeout=_PAUSE_SECONDS)
 
@@ -56,17 +57,18 @@ async def keep_running(
 def run_in_thread(
     work: Callable[..., _Result], *arguments: Any, name: str
 ) -> asyncio.Future[_Result]:
-    """Do as ``start_thread``, for who waits on the event loop, and may give up."""
+    """Run a function on a thread of its own; the caller awaits it, and may give up waiting."""
     return asyncio.wrap_future(start_thread(work, *arguments, name=name))
 
 
 def start_thread(work: Callable[..., _Result], *arguments: Any, name: str) -> Future[_Result]:
-    """Do something on a thread of its own, which nobody has to wait for at the end.
+    """Run a function on a thread of its own; the future has its result or its error.
 
-    Whatever it ends of is in what is returned.
+    Python does not wait for such a thread when it exits. A pool's threads would keep a process
+    alive, for instance while a disk hangs.
     """
     done: Future[_Result] = Future()
-    done.set_running_or_notify_cancel()  # from now on it cannot be cancelled
+    done.set_running_or_notify_cancel()  # so that nobody can cancel it: the thread goes on anyway
     args = (partial(work, *arguments), done)
     threading.Thread(target=_work, args=args, name=name, daemon=True).start()
     return done
@@ -83,9 +85,9 @@ def _work(work: Callable[[], _Result], done: Future[_Result]) -> None:
 
 @contextmanager
 def watch_threads(failed: Callable[[str], None]) -> Iterator[None]:
-    """Tell, on the event loop, what a thread has ended of that expected no error.
+    """Call ``failed`` on the event loop when a thread ends with an unexpected error.
 
-    Nothing starts it again, and what it was there for is not done any more.
+    Nothing starts such a thread again, so its work is not done any more.
     """
     loop = asyncio.get_running_loop()
     before = threading.excepthook

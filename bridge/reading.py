@@ -1,4 +1,4 @@
-"""Reading what people write: configuration, secrets, certificates."""
+"""Reading the files that people write: configuration, secrets, certificates."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Final
 
 MAX_BYTES: Final = 1024 * 1024
-"""Maximum size of such a file: a device may have no end."""
+"""Maximum size of such a file. A device has no end, and would fill the memory."""
 
 
 _reading: list[Path] = []
-"""Files that are being read: a thread that hangs in one cannot say which it is."""
+"""Files that are being read. A thread that hangs cannot say in which file."""
 
 
 def read(file: Path) -> bytes:
-    """Return what is in a file of at most ``MAX_BYTES``; raises OSError."""
+    """Return the content of a file; raises OSError, also if it is larger than ``MAX_BYTES``."""
     _reading.append(file)
     try:
         with file.open("rb") as opened:
@@ -28,5 +28,5 @@ def read(file: Path) -> bytes:
 
 
 def slowest_file() -> Path | None:
-    """Return the file that has been read for the longest time, None if none is being read."""
+    """Return the file that has been open for the longest time; None if none is being read."""
     return next(iter(_reading), None)

@@ -27,10 +27,9 @@ from bridge.settings import QueueSettings, ServerSettings, Settings
 from bridge.spool import Spool, opened
 from bridge.tls import Certificate
 from bridge.web.admin import Admin
-from bridge.web.http import HttpServer
-from bridge.web.limits import Limits
 from bridge.web.listener import Listener, affordable
 from bridge.web.receiver import Receiver
+from bridge.web.server import HttpServer, Limits
 from bridge.web.throttle import Failures
 
 if TYPE_CHECKING:

@@ -45,14 +45,10 @@ ONLY_IN = {
 }
 
 IMPORT_DEV = {
-    "cli/dev.py", "cli/commands/dev.py",
-    "cli/send.py", "cli/commands/send.py",
-    "cli/sender.py", "cli/clients/poster.py",
-    "cli/direct.py", "cli/clients/direct.py",
-    "cli/demonstration.py", "cli/clients/roundtrip.py",
-    "cli/errors.py",
+    "cli/commands/dev.py", "cli/commands/send.py",
+    "cli/clients/direct.py", "cli/clients/poster.py", "cli/clients/roundtrip.py",
 }  # fmt: skip
-"""Files that may import ``bridge.dev``: commands that start a broker or post samples."""
+"""Files that may import ``bridge.dev``: they start a private broker, or post samples."""
 
 LAYERS = (
     {"__main__"},
@@ -113,11 +109,24 @@ def test_imports_keep_the_rules(path):
 
 
 def test_only_commands_for_development_import_dev():
-    """The service runs without the private broker and without the samples."""
+    """The private broker and the samples are for `bridge dev` and `bridge send`."""
     files = [path for path in FILES if room(path) != "dev"]
     found = {path for path in files if any(name.startswith("bridge.dev") for name in imports(path))}
 
-    assert set() == {path.relative_to(PACKAGE).as_posix() for path in found} - IMPORT_DEV
+    assert IMPORT_DEV == {path.relative_to(PACKAGE).as_posix() for path in found}
+
+
+def test_the_service_loads_only_what_it_needs():
+    """`bridge serve` starts without `bridge.dev`, and without the generator of the contract."""
+    rooms = ("bridge.dev", "bridge.contract.")
+    code = f"""
+import sys, bridge.__main__, bridge.cli.commands.serve, bridge.reload, bridge.service
+print(*sorted(name for name in sys.modules if name.startswith({rooms!r})))
+"""
+    command = [sys.executable, "-c", code]
+    found = subprocess.run(command, capture_output=True, text=True, check=True)
+
+    assert "bridge.contract.names bridge.contract.rendering\n" == found.stdout
 
 
 def test_every_room_has_a_layer():

@@ -9,9 +9,8 @@ import pytest
 import structlog
 
 from bridge import log
-from bridge.web.http import HttpServer
-from bridge.web.limits import Limits
 from bridge.web.listener import Listener
+from bridge.web.server import HttpServer, Limits
 from tests.serving import webhook
 from tests.web.test_receiver import OPEN, OSLO, raw
 

@@ -1,7 +1,13 @@
-"""aiormq's connection, where it does not do what we need.
+"""aio-pika's connection and aiormq's below it, where they do not do what the bridge needs.
 
-It decodes the vhost twice, shows a refusal of the broker as the address of an object, tries the
-addresses of a host one after the other, and keeps its transport to itself.
+- aiormq decodes the virtual host twice.
+- It shows a connection that the broker rejects as the address of an object, without the reason.
+- It tries the addresses of a host one after the other.
+- It keeps its transport to itself, and the bridge has to write to it and to cut it.
+- It takes channel numbers beyond what was negotiated.
+
+Private names of the libraries are used in this file alone: aiormq's ``Connection._rpc``, aio-pika's
+``Connection._on_connected`` and ``_on_connection_close``.
 """
 
 from __future__ import annotations
@@ -25,17 +31,21 @@ from pamqp.base import Frame
 from yarl import URL
 
 _NEXT_ADDRESS_SECONDS = 0.25
-"""How long one address of a host is waited for until the next is tried beside it (RFC 8305)."""
+"""How long to wait for one address of a host until the next is tried beside it (RFC 8305)."""
 
 _CHANNELS = 65_535
 """Maximum number of channels of a connection when the broker sets no limit."""
 
+_ACCESS_REFUSED = 403
+"""Reply code for a wrong user or password."""
+
 
 class Amqp(aio_pika.Connection):
-    """aio-pika's connection, on ours of aiormq."""
+    """aio-pika's connection, on top of our variant of aiormq's."""
 
     async def connect(self, timeout: float | None = None) -> None:  # noqa: ASYNC109  # aio-pika's
         """Open the connection."""
+        # What aio-pika's ``connect`` does, except for the class of the connection below.
         underlay = _Underlay(self.url, **self.kwargs)
         async with asyncio.timeout(timeout):
             await underlay.connect()
@@ -49,6 +59,7 @@ class Amqp(aio_pika.Connection):
 class _Underlay(aiormq.Connection):
     def __init__(self, url: URL, **options: Any) -> None:
         super().__init__(url, **options)
+        # aiormq replaces ``%2F`` in ``url.path``, which yarl has decoded already.
         self.vhost = unquote(self.url.raw_path[1:]) or "/"
 
     @staticmethod
@@ -58,12 +69,14 @@ class _Underlay(aiormq.Connection):
         frame_receiver: FrameReceiver,
         wait_response: bool = True,
     ) -> Any:
+        # aiormq calls this for each step of opening a connection, and raises any answer that it did
+        # not expect as an error without words.
         answers: Any = _Answers(frame_receiver)
         return await aiormq.Connection._rpc(request, writer, answers, wait_response)
 
 
 class _Answers:
-    """What the broker answers until a connection is open; its refusal is an error with its text."""
+    """The broker's answers until a connection is open; raises its rejection, with the reason."""
 
     def __init__(self, receiver: FrameReceiver) -> None:
         self._receiver = receiver
@@ -72,14 +85,14 @@ class _Answers:
         received = await self._receiver.get_frame()
         frame = received[2]
         if isinstance(frame, commands.Connection.Close):
-            if frame.reply_code == 403:
+            if frame.reply_code == _ACCESS_REFUSED:
                 raise ProbableAuthenticationError(frame.reply_text)
             raise ConnectionClosed(frame.reply_code, frame.reply_text)
         return received
 
 
 class Transport(TransportFactory):
-    """Makes the transport, plain or with TLS, and remembers it."""
+    """Makes the transport of a connection, plain or with TLS, and remembers it."""
 
     def __init__(self) -> None:
         self._writer: asyncio.StreamWriter | None = None
@@ -87,7 +100,7 @@ class Transport(TransportFactory):
     async def create(
         self, url: URL, **kwargs: Any
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Connect to whichever address of the host answers first."""
+        """Connect to the address of the host that answers first."""
         options: dict[str, Any] = {}
         if url.scheme == "amqps":
             context = await kwargs["ssl_context_provider"].get_context()
@@ -97,12 +110,12 @@ class Transport(TransportFactory):
         return reader, self._writer
 
     def write(self, data: bytes) -> None:
-        """Write at once; what is written to a transport that is gone is dropped."""
+        """Write at once; drop the data if the transport is gone."""
         if self._writer is None or self._writer.is_closing():
             return
         try:
             self._writer.write(data)
-        except BaseException:  # a part may be on the wire, and nothing fits behind it
+        except BaseException:  # part of a frame may be on the wire, and nothing fits behind it
             self.abort()
             raise
 
@@ -113,23 +126,21 @@ class Transport(TransportFactory):
 
 
 async def _connected(host: str, port: int) -> socket.socket:
-    """Return a socket that is connected to one of the addresses of a host.
-
-    In any order: an address may accept and never say a word, and must not be the first for ever.
-    uvloop knows no ``happy_eyeballs_delay``.
-    """
+    """Return a socket that is connected to one of the addresses of a host."""
     loop = asyncio.get_running_loop()
     addresses = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    # An address may accept and never say a word. In any other order it would be the first for ever.
     random.shuffle(addresses)
+    # ``loop.create_connection`` has ``happy_eyeballs_delay`` for this, but not with uvloop.
     return await start_connection(
         addresses, happy_eyeballs_delay=_NEXT_ADDRESS_SECONDS, interleave=1
     )
 
 
 def free_channel(connection: aiormq.abc.AbstractConnection) -> int | None:
-    """Return the lowest number without a channel, None if the broker allows no more of them.
+    """Return the lowest number without a channel; None if the broker allows no more channels.
 
-    aiormq counts up, beyond what was negotiated: then RabbitMQ closes the connection.
+    aiormq would count up beyond what was negotiated, and RabbitMQ would close the connection.
     """
     most = connection.connection_tune.channel_max or _CHANNELS
     number = next(number for number in count(1) if number not in connection.channels)

@@ -18,9 +18,9 @@ from typing import Any
 import aiormq
 import structlog
 
-from bridge.broker.connection import describe
+from bridge.broker.errors import describe
 from bridge.broker.frames import publish_frames
-from bridge.broker.incoming import Incoming
+from bridge.broker.incoming import intercept
 from bridge.broker.refusals import RefusalWatch
 from bridge.broker.returns import Return, Unrouted
 from bridge.broker.window import Window
@@ -68,7 +68,7 @@ class ConfirmChannel:
         self._quiet_since = 0.0
         self.refusals = RefusalWatch()
         self.is_closed = False
-        channel.frames = Incoming(channel.frames, self)  # type: ignore[assignment]
+        intercept(channel, self)
         channel.closing.add_done_callback(self._on_closing)
 
     def __repr__(self) -> str:
@@ -152,7 +152,7 @@ class ConfirmChannel:
         while self._queued and not self.window.is_full:
             self._send(self._queued.popleft())
 
-    # What the broker says, called by ``Incoming``
+    # What the broker says, called by ``incoming``
 
     def on_confirm(self, tag: int, multiple: bool, outcome: Outcome) -> None:
         """Settle the publishes that a confirm is for."""

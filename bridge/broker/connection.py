@@ -1,66 +1,25 @@
-"""Opening and closing one AMQP connection, and turning its errors into ours."""
+"""Opening and closing one AMQP connection."""
 
 from __future__ import annotations
 
 import asyncio
-import re
-import ssl
-import struct
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import aio_pika
 import aiormq
-from aiormq.exceptions import (
-    AMQPError,
-    AuthenticationError,
-    ChannelClosed,
-    ConnectionClosed,
-    ConnectionNotAllowed,
-    ProbableAuthenticationError,
-)
-from pamqp.exceptions import PAMQPException
 from yarl import URL
 
-from bridge import tls
 from bridge.aio import is_cancelled
 from bridge.broker.aiormq_adapter import Amqp, Transport, free_channel
-from bridge.core.errors import BridgeError, BrokerUnreachable, NoRoom
+from bridge.broker.errors import ANSWER_SECONDS, broker_errors, is_limit, safe_url, unreachable
+from bridge.core.errors import BrokerUnreachable, NoRoom
 
 HEARTBEAT = 5
-"""Seconds; RabbitMQ recommends 5 to 20, and below 5 a busy machine gives false alarms."""
-
-ANSWER_SECONDS = 5.0
-"""For a connection to be there, and then for each thing that the broker is asked."""
+"""Seconds between heartbeats. RabbitMQ recommends 5 to 20; below 5, a busy machine seems dead."""
 
 _CLOSE_SECONDS = 2.0
-
-_ENABLE = "enable rabbitmq_auth_mechanism_ssl and name EXTERNAL in auth_mechanisms there"
-_NAMESAKE = (
-    "RabbitMQ must have a user with the name in [broker] client_certificate: which name counts is"
-    " its ssl_cert_login_from"
-)
-
-_ERRORS = (
-    AMQPError,
-    PAMQPException,
-    EOFError,
-    LookupError,
-    OSError,
-    ssl.SSLError,
-    TimeoutError,
-    RuntimeError,
-    ValueError,
-    struct.error,
-)
-"""All that a dying connection may raise; aiormq's ChannelInvalidStateError is a RuntimeError."""
-
-_NOT_ALLOWED = 530
-_LIMIT = re.compile("limit|channel_max")
-"""In what RabbitMQ says with 530 when there are too many channels or connections."""
-
-_OBJECT = re.compile(r"<([\w.]+)[^<>]* (?:at )?0x[0-9a-f]+>")
-"""How Python and its libraries show what has no text of its own: a name and an address."""
+"""How long the closing handshake may take."""
 
 
 class Connection:
@@ -75,13 +34,13 @@ class Connection:
 
     @property
     def is_closed(self) -> bool:
-        """Return whether the connection is gone or going."""
+        """Return whether the connection is lost, or is being closed."""
         transport = self.amqp.transport
         return transport is None or transport.connection.is_closed
 
     @property
     def end(self) -> BaseException | None:
-        """Return what ended the connection, in the broker's words if it said any."""
+        """Return the error that ended the connection, with the broker's words if it gave any."""
         if self.amqp.transport is None:
             return None
         closing = self.amqp.transport.connection.closing
@@ -89,13 +48,11 @@ class Connection:
 
     @property
     def is_blocked(self) -> bool:
-        """Return whether the broker has stopped reading from us (``connection.blocked``).
-
-        aiormq tells of the state only by ``ready()``, which waits while blocked: one step of it
-        shows which.
-        """
+        """Return whether the broker has stopped reading from us (``connection.blocked``)."""
         if self.amqp.transport is None:
             return False
+        # aiormq shows the state only by ``ready()``, a coroutine that waits while the connection is
+        # blocked. So take one step of it by hand. If it ends with that, nothing is blocked.
         probe = self.amqp.transport.connection.ready().__await__()
         try:
             next(probe)
@@ -105,10 +62,10 @@ class Connection:
         return True
 
     async def channel(self) -> aiormq.Channel:
-        """Open a channel in confirm mode and return aiormq's.
+        """Open a channel in confirm mode, and return aiormq's.
 
-        Raises ``BrokerUnreachable``, as ``NoRoom`` when there would be one too many; if RabbitMQ
-        says so, the connection has ended.
+        Raises ``BrokerUnreachable``, or ``NoRoom`` if it would be one channel too many. If it was
+        RabbitMQ that said so, it has closed the connection.
         """
         try:
             with broker_errors(self._url, Exception):
@@ -116,15 +73,15 @@ class Connection:
                     channel = await self.amqp.channel(self._free_channel())
                 underlay = await channel.get_underlay_channel()
         except BrokerUnreachable:
-            if (end := self.end) is not None and _is_limit(end):
-                raise _unreachable(self._url, end) from end
+            if (end := self.end) is not None and is_limit(end):
+                raise unreachable(self._url, end) from end
             raise
         assert isinstance(underlay, aiormq.Channel)  # noqa: S101  # no other kind is ever made
         return underlay
 
     @property
     def has_free_channel(self) -> bool:
-        """Return whether the broker allows one more channel on it."""
+        """Return whether one more channel was negotiated for this connection."""
         return self.amqp.transport is None or bool(free_channel(self.amqp.transport.connection))
 
     def _free_channel(self) -> int:
@@ -136,21 +93,22 @@ class Connection:
         return number
 
     def write(self, frames: bytes) -> None:
-        """Put whole frames on the wire, beside what aiormq writes; dropped when that is gone."""
+        """Put whole frames on the wire; drop them if the connection is gone."""
+        # aiormq writes to the same transport. Each of its writes is whole frames, too.
         self._transport.write(frames)
 
     def abort(self) -> None:
-        """Cut the connection at once, without the closing handshake: the peer does not answer."""
+        """Cut the connection at once, without the closing handshake."""
         self._transport.abort()
 
     async def close(self) -> None:
-        """Close with the handshake, or without it when the broker takes too long."""
+        """Close with the handshake, or without it if the broker takes too long."""
         try:
             async with asyncio.timeout(_CLOSE_SECONDS):
                 await self.amqp.close()
         except asyncio.CancelledError:
             self.abort()
-            if is_cancelled():
+            if is_cancelled():  # else aiormq has cancelled what it waited for itself
                 raise
         except Exception:
             self.abort()
@@ -159,7 +117,7 @@ class Connection:
 async def connect(url: str, *, purpose: str) -> Connection:
     """Open a connection; raises ``BrokerUnreachable`` with the cause, never with the password.
 
-    What is at the other end may be anything: whatever the libraries raise then is such a cause.
+    The other end may be anything, so any exception of the libraries is such a cause.
     """
     with broker_errors(url, Exception):
         connection = Connection(url, purpose=purpose)
@@ -176,88 +134,10 @@ async def connect(url: str, *, purpose: str) -> Connection:
 
 @asynccontextmanager
 async def connected(url: str, *, purpose: str) -> AsyncIterator[aio_pika.abc.AbstractConnection]:
-    """Open a connection for a while; errors in the block are translated too."""
+    """Open a connection for the length of a block; errors in the block are translated too."""
     connection = await connect(url, purpose=purpose)
     try:
         with broker_errors(url):
             yield connection.amqp
     finally:
         await connection.close()
-
-
-@contextmanager
-def broker_errors(url: str, *errors: type[Exception]) -> Iterator[None]:
-    """Translate what aio-pika raises, or what is named, into ``BrokerUnreachable``.
-
-    A lost connection may surface as a CancelledError although nobody cancelled the task, and a
-    cancellation may be lost while aiormq closes a channel; the task's own count of them tells.
-    """
-    try:
-        yield
-    except asyncio.CancelledError as error:
-        if is_cancelled():
-            raise
-        raise _unreachable(url, error) from error
-    except Exception as error:
-        if isinstance(error, BridgeError) or not isinstance(error, errors or _ERRORS):
-            raise
-        if is_cancelled():
-            raise asyncio.CancelledError from error
-        raise _unreachable(url, error) from error
-    if is_cancelled():
-        raise asyncio.CancelledError
-
-
-def _unreachable(url: str, error: BaseException) -> BrokerUnreachable:
-    kind = NoRoom if _is_limit(error) else BrokerUnreachable
-    return kind(f"{safe_url(url)}: {describe(error)}")
-
-
-def _is_limit(error: BaseException) -> bool:
-    """Return whether RabbitMQ refuses because of how many channels or connections there are."""
-    not_allowed = isinstance(error, ConnectionNotAllowed) or (
-        isinstance(error, ConnectionClosed) and error.args[:1] == (_NOT_ALLOWED,)
-    )
-    return not_allowed and _LIMIT.search(str(error)) is not None
-
-
-def ended_for_cause(channel: aiormq.Channel) -> bool:
-    """Return whether a channel's connection ended because of what one side sent to the other.
-
-    aiormq has an exception for each reason that the broker gives; 320, the broker's stop, is plain.
-    An answer that cannot be read ends the connection on our side. All else is the network's.
-    """
-    closing = channel.closing
-    cause = closing.exception() if closing.done() and not closing.cancelled() else None
-    if isinstance(cause, ConnectionClosed):
-        return type(cause) is not ConnectionClosed
-    return isinstance(cause, Exception) and not isinstance(cause, OSError | MemoryError)
-
-
-def describe(error: BaseException) -> str:
-    """Return the cause in words: some of these errors have an empty text."""
-    if isinstance(error, TimeoutError):
-        return f"no answer within {ANSWER_SECONDS:.0f} s"
-    if isinstance(error, asyncio.CancelledError):
-        return "the connection was lost"
-    if isinstance(error, AuthenticationError):
-        return f"the broker offers {error.args[0]}: change [broker] auth, or {_ENABLE}"
-    if isinstance(error, ProbableAuthenticationError) and "EXTERNAL" in str(error):
-        return f"{error} {_NAMESAKE}"
-    return tls.explain(error) or _words(error) or type(error).__name__
-
-
-def _words(error: BaseException) -> str:
-    """Return its text; that of the broker where it is the broker's."""
-    if isinstance(error, ConnectionClosed | ChannelClosed):
-        return " ".join(str(part) for part in error.args if part)
-    return _OBJECT.sub(r"\1", str(error))
-
-
-def safe_url(url: str) -> str:
-    """Return the URL without its password, and without what libraries take in its query."""
-    try:
-        parsed = URL(url).with_query(None)
-    except ValueError:
-        return "a URL that cannot be used"
-    return str(parsed.with_password("***") if parsed.password else parsed)

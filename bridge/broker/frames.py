@@ -1,8 +1,8 @@
 """The AMQP 0-9-1 frames of one publish (specification sections 2.3.5 and 4.2).
 
-Written out here instead of left to a codec for two reasons: the contract says that an integer
-header is an int64 (field type ``l``), while codecs pick the smallest type that fits; and this runs
-once for every event.
+They are written here instead of by a codec for two reasons. The contract says that an integer
+header is an int64 (field type ``l``), while codecs pick the smallest type that fits. And this runs
+once for every event, so it has to be fast.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ _INT64 = struct.Struct(">q")
 _LONG = struct.Struct(">I")
 
 _FRAME_MIN = 4096
-"""Bytes of a frame that every peer has to accept (specification section 4.2.3)."""
+"""Size in bytes of a frame that every peer has to accept (specification section 4.2.3)."""
 
 _FRAME_LARGEST = 2**31 - 1
-"""Bytes of a frame when the broker sets no limit; its size has 32 bits."""
+"""Maximum size in bytes when the broker sets no limit: the size field has 32 bits."""
 
 FRAME_OVERHEAD = _FRAME.size + len(_END)
-"""Bytes of a frame around its payload."""
+"""Number of bytes of a frame around its payload."""
 
 
 def publish_frames(message: Message, *, channel: int, frame_max: int) -> bytes:
     """Return the frames of a persistent, mandatory publish.
 
-    ``frame_max`` is what was negotiated, in bytes; 0 is no limit. Raises ``MessageInvalid`` for
-    what AMQP cannot carry.
+    ``frame_max`` is the negotiated size in bytes; 0 means no limit. Raises ``MessageInvalid`` if
+    AMQP cannot carry the message.
     """
     limit = max(frame_max, _FRAME_MIN) if frame_max else _FRAME_LARGEST
     try:
@@ -70,7 +70,15 @@ def _frame(kind: int, channel: int, payload: bytes) -> bytes:
 
 
 def _content_header(message: Message) -> bytes:
-    fields = b"".join([_field(name, value) for name, value in message.headers.items()])
+    # Written out here, not in ``_field``: a call for each header of each event would be felt.
+    fields = b"".join(
+        [
+            _known_text_field(name, value)
+            if type(value) is str and len(value) <= MAX_HEADER_BYTES
+            else _field(name, value)
+            for name, value in message.headers.items()
+        ]
+    )
     return b"".join(
         (
             _CONTENT_HEADER.pack(60, 0, len(message.body), _FLAGS),
@@ -100,9 +108,9 @@ _APP_ID = _short("superoffice-bridge")
 def _field(name: str, value: str | int) -> bytes:
     if isinstance(value, int):
         return _known_short(name) + b"l" + _INT64.pack(value)
-    # Longer ones come from programs that park something, or out of an older spool.
-    known = len(value) <= MAX_HEADER_BYTES
-    return (_known_text_field if known else _text_field)(name, value)
+    # A long text comes from a program that parks something, or from an older spool. It is not
+    # cached, because the cache would take too much memory.
+    return _text_field(name, value)
 
 
 def _text_field(name: str, value: str) -> bytes:
@@ -111,4 +119,4 @@ def _text_field(name: str, value: str) -> bytes:
 
 
 _known_text_field = lru_cache(maxsize=4096)(_text_field)
-"""Entity, action, endpoint and context come again and again."""
+"""Cached, because entity, action, endpoint and context come again and again."""

@@ -1,8 +1,8 @@
-"""What a broker says of the publishes on one channel, put together from the frames it sends.
+"""What the broker says about the publishes on one channel, put together from its frames.
 
-aiormq matches a returned message to its publish by ``message_id`` and resolves acks of a run later
-than the frames arrive; both misreport under concurrency (docs/decisions). So the frames are taken
-where its reader hands them over, before they are queued.
+aiormq matches a returned message to its publish by ``message_id``, and resolves the acks of a run
+later than the frames arrive. Both misreport under concurrency (docs/decisions/0002). So the bridge
+takes these frames where aiormq's reader hands them over, before aiormq sees them.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Protocol
 
+import aiormq
 from aiormq.abc import FrameType
 from pamqp import commands
 from pamqp.body import ContentBody
@@ -20,13 +21,12 @@ from bridge.core.publish import Outcome
 
 _Confirm = commands.Basic.Ack | commands.Basic.Nack
 
-
 # Python 3.11 calls a function to look up a member of an enum: too slow for every confirm.
 _CONFIRMED = Outcome.CONFIRMED
 
 
 class Owner(Protocol):
-    """Who is told, in the order of the wire."""
+    """The one that is told, in the order of the wire."""
 
     def on_confirm(self, tag: int, multiple: bool, outcome: Outcome) -> None:
         """Take what became of a delivery tag, or with ``multiple`` of all up to it."""
@@ -41,41 +41,46 @@ class Owner(Protocol):
         ...
 
     def on_anomaly(self, what: str) -> None:
-        """Take note that the broker says what makes no sense."""
+        """Take note that what the broker says makes no sense."""
         ...
 
     def on_error(self, error: BaseException) -> None:
-        """Take note that something the broker said was not taken whole."""
+        """Take note that an error kept the bridge from handling a frame."""
         ...
 
 
+def intercept(channel: aiormq.Channel, owner: Owner) -> None:
+    """Tell the owner what the broker says about publishes; aiormq gets all other frames."""
+    # The reader of aiormq's connection awaits ``channel.frames.put`` for each frame of the channel,
+    # and a task of the channel awaits ``get``. Whatever stands there instead of the queue sees each
+    # frame first, in the order of the wire.
+    channel.frames = Incoming(channel.frames, owner)  # type: ignore[assignment]
+
+
 class Incoming:
-    """Stands in for aiormq's queue of incoming frames and keeps those of the confirms from it."""
+    """Stands in for aiormq's queue of incoming frames, and keeps those of confirms from it."""
 
     def __init__(self, queue: asyncio.Queue[Any], owner: Owner) -> None:
         self._queue = queue
         self._owner = owner
         self._return: Return | None = None
+        """The returned message whose frames are arriving."""
 
     async def put(self, item: tuple[int, FrameType]) -> None:
-        """Take the next frame of the channel."""
-        if not self._take(item[1]):
+        """Handle the next frame of the channel, or pass it on to aiormq."""
+        if not self._handle(item[1]):
             await self._queue.put(item)
 
     async def get(self) -> Any:
-        """Return the next frame that is aiormq's."""
+        """Return the next frame that is for aiormq."""
         return await self._queue.get()
 
     def task_done(self) -> None:
-        """Take note that aiormq is done with one."""
+        """Note that aiormq has handled a frame."""
         self._queue.task_done()
 
-    def _take(self, frame: FrameType) -> bool:
-        """Return whether aiormq must not see a frame.
-
-        After one that was not taken whole, none counts: it may have been about a returned message,
-        whose ack would be taken for a confirm.
-        """
+    def _handle(self, frame: FrameType) -> bool:
+        """Handle a frame; return False if it is for aiormq."""
         try:
             match frame:
                 case commands.Basic.Ack():
@@ -92,8 +97,11 @@ class Incoming:
                 case _:
                     return False
         except BaseException as error:
+            # The frame may have been part of a returned message. The ack of that message would now
+            # count as a confirm, so the owner must trust no later frame.
             self._owner.on_error(error)
-        return not isinstance(frame, commands.Channel.Close)
+            return not isinstance(frame, commands.Channel.Close)
+        return True
 
     def _on_confirm(self, confirm: _Confirm, outcome: Outcome) -> None:
         if self._return is None:

@@ -1,8 +1,8 @@
-"""A message that the broker returned, and which publish it was.
+"""Returned messages: which publish each of them was, and whether a copy of it may be sent.
 
-AMQP returns no delivery tag, so a return is matched by what it shows. Some brokers change a message
-on entry: RabbitMQ's ``message_interceptors`` add or replace headers. What is least likely to be
-changed counts first.
+AMQP gives no delivery tag with a return, so the bridge compares what came back with what is in
+flight. Some brokers change a message on entry: RabbitMQ's ``message_interceptors`` add or replace
+headers. So the parts that are least likely to change are compared first.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ log = structlog.get_logger()
 
 
 class Return:
-    """A returned message: its frames, and when they are complete, whose it is."""
+    """A returned message: its frames, and once they are complete, the publish that it was."""
 
     def __init__(self, method: commands.Basic.Return) -> None:
         self._method = method
@@ -31,7 +31,7 @@ class Return:
         self.is_complete = False
 
     def add(self, frame: ContentHeader | ContentBody) -> bool:
-        """Take the next frame; return False if it cannot be part of this message."""
+        """Add the next frame; return False if it cannot be part of this message."""
         if isinstance(frame, ContentHeader) is not (self._header is None):
             return False
         if isinstance(frame, ContentHeader):
@@ -43,11 +43,11 @@ class Return:
         return missing >= 0
 
     def find(self, in_flight: Mapping[int, Publish], *, up_to: int) -> Publish | None:
-        """Return whose it is, of those in flight up to a tag; None if nobody can tell.
+        """Return the publish that it was, of those in flight up to a tag; None if that is unclear.
 
-        Publishes with the same exchange, key, id and body are the same event in the same place:
-        any of them will do, best one whose headers came back. Where even the id or the body was
-        changed, it is the only one of its exchange and key.
+        Publishes with the same exchange, key, id and body are the same event in the same place. Any
+        of them will do; one whose headers came back is best. Where even the id or the body was
+        changed, there must be only one publish with this exchange and key.
         """
         near: list[Publish] = []
         for tag, publish in in_flight.items():
@@ -75,10 +75,11 @@ class Return:
         return same_id and self._body == message.body
 
     def _has_headers_of(self, publish: Publish) -> bool:
-        """Return whether all headers came back, whatever was added; a type may have changed."""
+        """Return whether all headers came back; the broker may have added some."""
         assert self._header is not None  # noqa: S101  # it is complete
         found = self._header.properties.headers or {}
         return all(
+            # As texts, because an interceptor may change the type of a header.
             name in found and str(found[name]) == str(value)
             for name, value in _sent(publish).headers.items()
         )
@@ -89,14 +90,14 @@ def _sent(publish: Publish) -> Message:
 
 
 class Unrouted:
-    """The way out for returned messages: ``superoffice.unrouted``, if it was verified."""
+    """The way out for returned messages: the exchange ``superoffice.unrouted``."""
 
     def __init__(self, is_verified: Callable[[str], bool]) -> None:
         self._is_verified = is_verified
         self._lines = Sampled(note_events)
 
     def accepts(self, publish: Publish) -> bool:
-        """Return whether a copy of a returned message may be sent; log it if not."""
+        """Return whether a copy of a returned message may be sent there; log it if not."""
         if publish.stage is Stage.RETURNED and self._is_verified(UNROUTED):
             return True
         if self._lines.lets("unrouted_refused"):

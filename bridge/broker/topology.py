@@ -1,4 +1,4 @@
-"""The exchanges and queues that the configuration asks of the broker."""
+"""The exchanges and queues that the bridge needs, and those that the configuration declares."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from bridge.core.message import PARKED, UNROUTED
 Mode = Literal["declare", "verify"]
 
 _ENDLESS = 1_000_000_000
-"""As ``x-delivery-limit``: a get with requeue counts as a delivery, and must never delete."""
+"""Value of ``x-delivery-limit``. A get with requeue counts as a delivery, and must never delete."""
 
 UNROUTED_LIMIT = 100_000
-"""Messages kept in ``superoffice.unrouted``; beyond it the oldest go (its stated bound)."""
+"""Maximum number of messages in ``superoffice.unrouted``; beyond it the oldest are dropped."""
 
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """A durable exchange without arguments, so that consumers may declare it the same."""
+    """A durable exchange without arguments, so that consumers can declare the same one."""
 
     name: str
     type: Literal["topic", "fanout"] = "topic"
@@ -43,7 +43,7 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """An object of the broker that is not what was asked for: both sides, in words."""
+    """An object that is not what was asked for: what was asked and what was found, in words."""
 
     kind: Literal["exchange", "queue", "binding"]
     name: str
@@ -57,7 +57,7 @@ class Mismatch:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a check found: the exchanges that may be published to, and what is wrong."""
+    """What a check found: the exchanges that can be published to, and what is wrong."""
 
     verified: frozenset[str] = frozenset()
     mismatches: tuple[Mismatch, ...] = ()
@@ -65,10 +65,10 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """Everything the bridge needs (exchanges, quarantines) or was asked to declare (queues).
+    """What the bridge needs (exchanges, quarantines), or was told to declare (queues).
 
-    ``spooled`` are exchanges that an earlier configuration named and events on disk still need:
-    they are looked for, but never declared.
+    ``spooled`` are exchanges that an earlier configuration named, and that events on disk still
+    need. The bridge verifies them, but never declares them.
     """
 
     exchanges: tuple[Exchange, ...]
@@ -78,11 +78,11 @@ class Topology:
 
     @property
     def needed(self) -> Topology:
-        """Return what has to be there before anything is published."""
+        """Return the part that has to exist before anything is published."""
         return replace(self, queues=())
 
     def without(self, names: Container[str]) -> Topology:
-        """Return the rest when objects of some names are left out; a quarantine goes whole."""
+        """Return the topology without the objects of these names."""
         return Topology(
             exchanges=tuple(each for each in self.exchanges if each.name not in names),
             quarantines=tuple(each for each in self.quarantines if each.name not in names),

@@ -7,11 +7,9 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from bridge.contract.names import ENTITY_OF, schema_of
-from bridge.core.routing import Route, TopicPattern
+from bridge.core.routing import DEFAULT_KEY, Route, TopicPattern
 from bridge.settings import Settings
 from bridge.superoffice.catalogue import Entity
-
-_KEY = "{entity}.{action}"
 
 
 class Channel(NamedTuple):
@@ -86,7 +84,7 @@ def _matches(route: Route, event: str) -> bool:
 def _address(route: Route, entity: str | None = None, action: str | None = None) -> str:
     template = route.routing_key
     if entity is None:
-        return "{routing_key}" if template == _KEY else template
+        return "{routing_key}" if template == DEFAULT_KEY else template
     if action is None:
         template = template.replace(".{action}", "")
     return template.replace("{entity}", entity).replace("{action}", action or "") or entity

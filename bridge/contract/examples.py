@@ -15,10 +15,9 @@ from bridge.superoffice.payload import parse
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
-    """A golden request: the bytes of a webhook, and the headers that came with them."""
+    """A golden request: the bytes of a webhook, and when they were received."""
 
     body: bytes
-    headers: Mapping[str, str]
     received_ns: int
 
 

@@ -21,6 +21,9 @@ MAX_KEY_BYTES = 255
 _KEPT_BYTES = 200
 _ILLEGAL = re.compile(rb"[^a-z0-9_.-]+")
 
+DEFAULT_KEY = "{entity}.{action}"
+"""Routing key of a route that names none."""
+
 _T = TypeVar("_T")
 
 
@@ -48,7 +51,7 @@ class Route:
 
     match: str
     exchange: str
-    routing_key: str = "{entity}.{action}"
+    routing_key: str = DEFAULT_KEY
     raw: bool = False
 
 
@@ -71,7 +74,7 @@ class Router:
     def target(self, event: Event) -> Target:
         """Return the exchange, the routing key and whether the body stays raw."""
         route, default_key = self._choose(topic(event))
-        if route.routing_key == "{entity}.{action}":
+        if route.routing_key == DEFAULT_KEY:
             return Target(route.exchange, default_key, route.raw)
         return Target(route.exchange, render_key(route.routing_key, event), route.raw)
 

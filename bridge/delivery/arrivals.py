@@ -10,7 +10,7 @@ from functools import partial
 from bridge.core.message import Message
 from bridge.core.publish import Outcome, Publish, Publisher
 from bridge.delivery.holding import Holding
-from bridge.delivery.rows import State
+from bridge.delivery.rows import ATTACHED, GONE
 from bridge.delivery.settling import Settling
 from bridge.delivery.turns import Turns
 from bridge.delivery.waiting import Waiting
@@ -89,7 +89,7 @@ class Arrivals:
 
     def _attach(self, row: Row) -> None:
         """Wait for the outcome of a row that was published, but not for long."""
-        self._rows.move(row.seq, State.ATTACHED)
+        self._rows.move(row.seq, ATTACHED)
         if self._sender.is_up:  # its deadline is over, for else it would not be spooled
             self._settling.give_up(row)
         else:
@@ -109,6 +109,6 @@ class Arrivals:
         self._settling.forget(row.seq)
         self._waiting.answered(row.message.record, waits=False)
         is_in_backlog = self._rows.is_in_backlog(row.seq)
-        self._rows.move(row.seq, State.GONE)
+        self._rows.move(row.seq, GONE)
         if not is_in_backlog:
             self._holding.remove(row)

@@ -21,7 +21,7 @@ from bridge.delivery.exchanges import Exchanges
 from bridge.delivery.held import Charge, HeldKey, HeldRow, HeldRows, RowKey
 from bridge.delivery.passed import PassedOver
 from bridge.delivery.places import HeldPlaces, place_of
-from bridge.delivery.rows import Rows, State
+from bridge.delivery.rows import GONE, HELD, PARKING, PASSED_OVER, SILENT, Rows
 from bridge.delivery.schedule import Schedule
 from bridge.delivery.suspects import Suspects
 from bridge.delivery.sweep import Sweep
@@ -127,8 +127,8 @@ class Holding:
     def pass_over(self, row: Row, *, behind: bool = False) -> None:
         """Leave a row on the disk until the next sweep; ``behind`` another one of its record."""
         # A SILENT row stays so until its publish is settled, although it lies on the disk as well.
-        if self.rows[row.seq] not in (State.SILENT, State.PASSED_OVER):
-            self.rows.move(row.seq, State.PASSED_OVER)
+        if self.rows[row.seq] not in (SILENT, PASSED_OVER):
+            self.rows.move(row.seq, PASSED_OVER)
         self.passed.add(row, behind=behind)
 
     def note_unparked(self, message: Message) -> None:
@@ -229,7 +229,7 @@ class Holding:
 
         The row is held if other rows of its place are confirmed, and otherwise its place.
         """
-        self.rows.move(row.seq, State.SILENT)
+        self.rows.move(row.seq, SILENT)
         place = self.places.of(row.message)
         answers = place is not None and place.recovering and place.confirmed > 0
         alone = answers and self.held.has_room_for(place_of(row.message))
@@ -243,7 +243,7 @@ class Holding:
         return True
 
     def _add(self, row: Row, charge: Charge = "guilty", *, park_as: str | None = None) -> HeldRow:
-        self.rows.move(row.seq, State.PARKING if park_as else State.HELD)
+        self.rows.move(row.seq, PARKING if park_as else HELD)
         held = _held_row(row, charge)
         held.park_as = park_as
         self.held.add(held)
@@ -261,17 +261,17 @@ class Holding:
 
     def park(self, held: HeldRow, park_as: str) -> None:
         """Give a held row up: from now on its copy is tried for ``superoffice.parked``."""
-        if self.rows[held.seq] is State.HELD:  # one that is SILENT becomes PARKING in the end
-            self.rows.move(held.seq, State.PARKING)
+        if self.rows[held.seq] is HELD:  # one that is SILENT becomes PARKING in the end
+            self.rows.move(held.seq, PARKING)
         held.park_as = park_as
 
     def rest(self, seq: int) -> None:
         """Move a row back to where it waits, when its publish was settled in vain."""
         held = self.held.get(seq)
         if held is None:
-            self.rows.move(seq, State.PASSED_OVER)
+            self.rows.move(seq, PASSED_OVER)
         else:
-            self.rows.move(seq, State.PARKING if held.park_as else State.HELD)
+            self.rows.move(seq, PARKING if held.park_as else HELD)
 
     def let_go(self, held: HeldRow) -> None:
         """Hold a row no longer: rows behind it may go on, and its place may be empty now."""
@@ -299,7 +299,7 @@ class Holding:
         """Give a row that was SILENT its outcome; ``park_as``: it was published to be parked."""
         self.passed.wants_sweep = True
         if publish.outcome is not None and publish.outcome.is_with_broker:
-            self.rows.move(row.seq, State.GONE)
+            self.rows.move(row.seq, GONE)
             self._spool.delete(row)
             self.remove(row)
             if park_as is None:

@@ -9,7 +9,7 @@ from bridge.core.publish import Outcome, Publish, Publisher
 from bridge.core.reasons import Undelivered
 from bridge.delivery.holding import Holding
 from bridge.delivery.places import HeldPlace
-from bridge.delivery.rows import State
+from bridge.delivery.rows import PASSED_OVER
 from bridge.delivery.trials import AGAIN_SECONDS, Trials
 from bridge.spool import Row, Spool
 
@@ -36,12 +36,12 @@ class PlaceTrials:
         if place.recovering or place not in self._holding.places:
             return
         place.heads.rotate(-1)
-        waiting = self._rows.all_in(place.heads, State.PASSED_OVER)
+        waiting = self._rows.all_in(place.heads, PASSED_OVER)
         connection = self._sender.connection
         row = await self._spool.get(waiting[-1]) if waiting else None
         if not place.is_at_rest():
             return
-        if row is not None and self._rows[row.seq] is not State.PASSED_OVER:
+        if row is not None and self._rows[row.seq] is not PASSED_OVER:
             row = None
         if row is None or connection != self._sender.connection:
             if waiting and row is None:  # confirmed late, or not on disk yet: a sweep will tell

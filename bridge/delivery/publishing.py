@@ -13,7 +13,7 @@ from bridge.core.publish import Outcome, Publish, Publisher
 from bridge.delivery.arrivals import Arrivals
 from bridge.delivery.holding import Holding
 from bridge.delivery.parking import parked
-from bridge.delivery.rows import State
+from bridge.delivery.rows import DUE, ON_WIRE
 from bridge.delivery.settling import Settling
 from bridge.delivery.tally import Tally
 from bridge.delivery.turns import Turn, Turns
@@ -78,8 +78,7 @@ class Publishing:
         if row.unreadable:
             self._tally.unreadable(row)
         turn = Turn(row.seq, row.size, row.message.record, park_as)
-        self._turns.enter(turn)
-        if self._rows[row.seq] is State.DUE:
+        if self._turns.enter(turn):
             self._publish(row, turn)
 
     async def publish_due(self) -> bool:
@@ -93,7 +92,7 @@ class Publishing:
         for row in rows:
             if self.note_connection():
                 break
-            if self._rows[row.seq] is State.DUE:
+            if self._rows[row.seq] is DUE:
                 self._publish_or_pass_over(row)
         return True
 
@@ -111,7 +110,7 @@ class Publishing:
         """
         end = rows[-1].seq if rows else max(seqs)
         missing = {seq for seq in seqs if seq <= end}.difference(row.seq for row in rows)
-        for seq in self._rows.all_in(sorted(missing), State.DUE):
+        for seq in self._rows.all_in(sorted(missing), DUE):
             self._tally.rows_gone(1)
             self._settling.delete(self._turns[seq])
 
@@ -122,7 +121,7 @@ class Publishing:
         message = parked(row.message, turn.park_as) if turn.park_as else row.message
         publish = self._submit(message)
         sweep = self._holding.passed.sweep if self._rows.is_swept(row.seq) else None
-        self._rows.move(row.seq, State.ON_WIRE)  # after an error before this it is DUE still
+        self._rows.move(row.seq, ON_WIRE)  # after an error before this it is DUE still
         self._wire.fly(Flight(row, self._loop.time(), sweep))
         publish.on_settled(partial(self._settling.settled, row))
 

@@ -6,7 +6,7 @@ from bridge.core.reasons import Undelivered
 from bridge.delivery.arrivals import Arrivals
 from bridge.delivery.holding import Holding
 from bridge.delivery.publishing import Publishing
-from bridge.delivery.rows import State
+from bridge.delivery.rows import ATTACHED, UNREAD
 from bridge.delivery.settling import Settling
 from bridge.delivery.tally import Tally
 from bridge.delivery.turns import Turns
@@ -71,12 +71,12 @@ class ReadAhead:
     def _dispatch(self, row: Row) -> None:
         """Give a row that is read for the first time its turn, or pass it over."""
         state = self._rows.reach(row.seq)
-        if state is State.UNREAD and self._holding.must_wait(row.message):
+        if state is UNREAD and self._holding.must_wait(row.message):
             self._settling.pass_over(row)
-        elif state is State.UNREAD and row.unreadable and not self._holding.can_park:
+        elif state is UNREAD and row.unreadable and not self._holding.can_park:
             self._settling.pass_over(row)
             self._holding.note_unparked(row.message)
-        elif state in (State.UNREAD, State.ATTACHED):
+        elif state in (UNREAD, ATTACHED):
             park_as = Undelivered.SPOOL_UNREADABLE if row.unreadable else None
             self._publishing.enter(row, park_as=park_as)
         # Any other row was held or passed over before it was read.

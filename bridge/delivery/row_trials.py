@@ -14,7 +14,7 @@ from bridge.delivery.exchanges import GONE_SECONDS
 from bridge.delivery.held import HeldRow
 from bridge.delivery.holding import Holding
 from bridge.delivery.places import Why
-from bridge.delivery.rows import State
+from bridge.delivery.rows import GONE, SILENT
 from bridge.delivery.trials import AGAIN_SECONDS, Trials
 from bridge.spool import Row, Spool
 
@@ -48,7 +48,7 @@ class RowTrials:
         """Try a row that is due."""
         if held.park_as is None and self._is_given_up(held):
             self._holding.park(held, Undelivered.EXCHANGE_GONE)
-        is_silent = self._holding.rows[held.seq] is State.SILENT
+        is_silent = self._holding.rows[held.seq] is SILENT
         if is_silent or not self._sender.can_publish_to(held.exchange):
             self._holding.schedule.add(held, AGAIN_SECONDS)
             return
@@ -75,7 +75,7 @@ class RowTrials:
         """Forget a row that another program has deleted."""
         if self._holding.lets("spool_rows_gone"):
             log.error("spool_rows_gone", events=1)
-        self._holding.rows.move(held.seq, State.GONE)
+        self._holding.rows.move(held.seq, GONE)
         self._holding.let_go(held)
         self._spool.delete(held)
 

@@ -9,122 +9,151 @@ docs/life-of-an-event.md is drawn from this table.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from enum import IntEnum, auto
+from dataclasses import dataclass
 
 
-class State(IntEnum):
-    """Where a row is on its way from the disk to the broker."""
+@dataclass(frozen=True, slots=True, eq=False)
+class State:
+    """Where a row is on its way from the disk to the broker, and what that means.
 
-    UNREAD = auto()
-    """On disk or being written. The drain has not read it yet, and will in its turn."""
+    A row in a state of the ``backlog`` waits for nothing but its turn. The state of a row is kept
+    ``in_memory``, or follows from its number (see ``Rows``).
+    """
 
-    ATTACHED = auto()
-    """Published before it was spooled. The outcome of that publish decides about the row."""
+    name: str
+    meaning: str
+    backlog: bool = False
+    in_memory: bool = True
 
-    IN_LINE = auto()
-    """Read, and waits for an earlier row of its record that is being published."""
-
-    DUE = auto()
-    """Its turn has come: it is published as soon as the window has room."""
-
-    ON_WIRE = auto()
-    """Published from the spool; the broker has not answered yet."""
-
-    SILENT = auto()
-    """Published and not confirmed in time. It is not published again while it may be confirmed."""
-
-    HELD = auto()
-    """Nacked, or suspected of closing a channel. It is remembered by number and tried alone."""
-
-    ON_TRIAL = auto()
-    """Published alone on a channel of its own, where it harms no other row."""
-
-    PARKING = auto()
-    """Given up: its copy for ``superoffice.parked`` is tried alone until that is confirmed."""
-
-    PASSED_OVER = auto()
-    """Left on the disk, behind a place or a record that is held. A sweep reads it again."""
-
-    GONE = auto()
-    """Deleted from the disk, or never written to it. Nothing is remembered of it."""
+    def __repr__(self) -> str:
+        """Show the name alone."""
+        return self.name
 
 
-_S = State
+UNREAD = State(
+    "UNREAD",
+    "On disk or being written. The drain has not read it yet, and will in its turn.",
+    backlog=True,
+    in_memory=False,
+)
+ATTACHED = State(
+    "ATTACHED",
+    "Published before it was spooled. The outcome of that publish decides about the row.",
+    backlog=True,
+)
+IN_LINE = State(
+    "IN_LINE",
+    "Read, and waits for an earlier row of its record that is being published.",
+    backlog=True,
+)
+DUE = State(
+    "DUE",
+    "Its turn has come: it is published as soon as the window has room.",
+    backlog=True,
+)
+ON_WIRE = State(
+    "ON_WIRE",
+    "Published from the spool; the broker has not answered yet.",
+    backlog=True,
+)
+SILENT = State(
+    "SILENT",
+    "Published and not confirmed in time. It is not published again while it may be confirmed.",
+)
+HELD = State(
+    "HELD",
+    "Nacked, or suspected of closing a channel. It is remembered by number and tried alone.",
+)
+ON_TRIAL = State(
+    "ON_TRIAL",
+    "Published alone on a channel of its own, where it harms no other row.",
+)
+PARKING = State(
+    "PARKING",
+    "Given up: its copy for ``superoffice.parked`` is tried alone until that is confirmed.",
+)
+PASSED_OVER = State(
+    "PASSED_OVER",
+    "Left on the disk, behind a place or a record that is held. A sweep reads it again.",
+    in_memory=False,
+)
+GONE = State(
+    "GONE",
+    "Deleted from the disk, or never written to it. Nothing is remembered of it.",
+    in_memory=False,
+)
+
 
 MOVES: Mapping[State, Mapping[State, str]] = {
-    _S.UNREAD: {
-        _S.ATTACHED: "it was published, without an answer so far",
-        _S.IN_LINE: "read behind another row of its record",
-        _S.DUE: "read, the first of its record",
-        _S.HELD: "it was published and nacked before it was spooled",
-        _S.PASSED_OVER: "its place or its record is held",
-        _S.GONE: "the disk did not take it",
+    UNREAD: {
+        ATTACHED: "it was published, without an answer so far",
+        IN_LINE: "read behind another row of its record",
+        DUE: "read, the first of its record",
+        HELD: "it was published and nacked before it was spooled",
+        PASSED_OVER: "its place or its record is held",
+        GONE: "the disk did not take it",
     },
-    _S.ATTACHED: {
-        _S.UNREAD: "the connection is lost before the row is read",
-        _S.DUE: "the connection is lost after the row was read",
-        _S.SILENT: "not confirmed in time",
-        _S.HELD: "nacked",
-        _S.GONE: "confirmed, or the disk did not take it",
+    ATTACHED: {
+        UNREAD: "the connection is lost before the row is read",
+        DUE: "the connection is lost after the row was read",
+        SILENT: "not confirmed in time",
+        HELD: "nacked, or suspected",
+        PARKING: "not confirmed, and it was damaged on the disk meanwhile",
+        PASSED_OVER: "nacked or suspected, and no more rows can be held",
+        GONE: "confirmed, or the disk did not take it",
     },
-    _S.IN_LINE: {
-        _S.DUE: "the row before it is gone",
-        _S.PASSED_OVER: "the row before it is held",
+    IN_LINE: {
+        DUE: "the row before it is gone",
+        PASSED_OVER: "the row before it is held",
     },
-    _S.DUE: {
-        _S.ON_WIRE: "published",
-        _S.HELD: "rows of its kind have closed channels",
-        _S.PASSED_OVER: "its place is held by now, or no more rows can be",
-        _S.GONE: "another program has deleted it",
+    DUE: {
+        ON_WIRE: "published",
+        HELD: "rows of its kind have closed channels",
+        PASSED_OVER: "its place is held by now, or no more rows can be",
+        GONE: "another program has deleted it",
     },
-    _S.ON_WIRE: {
-        _S.DUE: "the connection is lost",
-        _S.SILENT: "not confirmed in time",
-        _S.HELD: "nacked, or suspected",
-        _S.PARKING: "its copy for parking was nacked",
-        _S.PASSED_OVER: "nacked, and no more rows can be held",
-        _S.GONE: "confirmed",
+    ON_WIRE: {
+        DUE: "the connection is lost",
+        SILENT: "not confirmed in time",
+        HELD: "nacked, or suspected",
+        PARKING: "its copy for parking was nacked",
+        PASSED_OVER: "nacked or suspected, and no more rows can be held",
+        GONE: "confirmed",
     },
-    _S.SILENT: {
-        _S.HELD: "its connection has ended, and the row is held",
-        _S.PARKING: "its connection has ended, and the row is to be parked",
-        _S.PASSED_OVER: "its connection has ended, or it was nacked",
-        _S.GONE: "confirmed late, or the disk did not take it",
+    SILENT: {
+        HELD: "its connection has ended, and the row is held",
+        PARKING: "its connection has ended, and the row is to be parked",
+        PASSED_OVER: "its connection has ended, or it was nacked",
+        GONE: "confirmed late, or the disk did not take it",
     },
-    _S.HELD: {
-        _S.ON_TRIAL: "its pause is over",
-        _S.PARKING: "its tries are used up, or its exchange was missing for too long",
-        _S.PASSED_OVER: "its place is held instead of the row",
-        _S.GONE: "another program has deleted it, or the disk did not take it",
+    HELD: {
+        ON_TRIAL: "its pause is over",
+        PARKING: "its tries are used up, or its exchange was missing for too long",
+        PASSED_OVER: "its place is held instead of the row",
+        GONE: "another program has deleted it, or the disk did not take it",
     },
-    _S.ON_TRIAL: {
-        _S.HELD: "nacked, or not confirmed in time",
-        _S.PARKING: "superoffice.parked does not confirm it",
-        _S.SILENT: "given up on a channel that it shares",
-        _S.PASSED_OVER: "its place, for which it was tried, is held still",
-        _S.GONE: "confirmed",
+    ON_TRIAL: {
+        HELD: "nacked, or not confirmed in time",
+        PARKING: "superoffice.parked does not confirm it",
+        SILENT: "given up on a channel that it shares",
+        PASSED_OVER: "its place, for which it was tried, is held still",
+        GONE: "confirmed",
     },
-    _S.PARKING: {
-        _S.ON_TRIAL: "its pause is over",
-        _S.GONE: "another program has deleted it",
+    PARKING: {
+        ON_TRIAL: "its pause is over",
+        GONE: "another program has deleted it",
     },
-    _S.PASSED_OVER: {
-        _S.IN_LINE: "a sweep reads it behind another row of its record",
-        _S.DUE: "a sweep reads it, the first of its record",
-        _S.HELD: "nacked late",
-        _S.ON_TRIAL: "it is tried for its place",
-        _S.PARKING: "tried for its place until its tries were used up",
-        _S.GONE: "the disk did not take it",
+    PASSED_OVER: {
+        IN_LINE: "a sweep reads it behind another row of its record",
+        DUE: "a sweep reads it, the first of its record",
+        HELD: "nacked late",
+        ON_TRIAL: "it is tried for its place",
+        PARKING: "tried for its place until its tries were used up",
+        GONE: "the disk did not take it",
     },
-    _S.GONE: {},
+    GONE: {},
 }
 """Every legal move, and what causes it."""
-
-_IN_TURN = frozenset({_S.UNREAD, _S.ATTACHED, _S.IN_LINE, _S.DUE, _S.ON_WIRE})
-"""States of the backlog: a row in one of them waits for nothing but its turn."""
-
-_NOT_REMEMBERED = frozenset({_S.UNREAD, _S.PASSED_OVER, _S.GONE})
-_NOT_AHEAD = frozenset({_S.UNREAD, _S.ATTACHED, _S.GONE})
 
 
 class IllegalMove(Exception):
@@ -156,7 +185,7 @@ class Rows:
     def __repr__(self) -> str:
         """Show how many rows are in which state."""
         states = list(self._states.values())
-        counts = (f"{state.name} {states.count(state)}" for state in State if state in states)
+        counts = (f"{state.name} {states.count(state)}" for state in MOVES if state in states)
         return f"<Rows backlog {self.backlog}, {', '.join(counts) or 'none in memory'}>"
 
     def __len__(self) -> int:
@@ -165,11 +194,10 @@ class Rows:
 
     def __getitem__(self, seq: int) -> State:
         """Return the state of a row."""
-        state = self._states.get(seq)
-        if state is not None:
-            return state
-        is_ahead = seq > self.cursor and seq not in self._ahead
-        return State.UNREAD if is_ahead else State.PASSED_OVER
+        return self._states.get(seq) or self._state_on_disk(seq)
+
+    def _state_on_disk(self, seq: int) -> State:
+        return UNREAD if seq > self.cursor and seq not in self._ahead else PASSED_OVER
 
     @property
     def any_ahead(self) -> bool:
@@ -182,7 +210,7 @@ class Rows:
 
     def is_in_backlog(self, seq: int) -> bool:
         """Return whether a row waits for nothing but its turn, and was never passed over."""
-        return self[seq] in _IN_TURN and seq not in self._swept
+        return self[seq].backlog and seq not in self._swept
 
     def add(self) -> None:
         """Count one more row, which is UNREAD."""
@@ -192,38 +220,42 @@ class Rows:
         """Move a row on. Raises ``IllegalMove``, and changes nothing then.
 
         No event is lost by that. The row stays on the disk, for it is deleted only after its move
-        to GONE; whoever was moving it stops there, and the next start reads the row again.
+        to GONE; whatever was moving it stops there, and the next start reads the row again.
         """
-        was = self[seq]
+        was = self._states.get(seq) or self._state_on_disk(seq)
         if to not in MOVES[was]:
             raise IllegalMove(seq, was, to)
-        self._count(seq, was, to)
-        if to in _NOT_REMEMBERED:
-            self._states.pop(seq, None)
-        else:
-            self._states[seq] = to
-        if seq > self.cursor:
-            (self._ahead.discard if to in _NOT_AHEAD else self._ahead.add)(seq)
-
-    def _count(self, seq: int, was: State, to: State) -> None:
-        if was is State.DUE:
+        if was is DUE:
             del self.due[seq]
-        elif to is State.DUE:
+        elif to is DUE:
             self.due[seq] = None
-        if was in _IN_TURN:
-            if to in _IN_TURN:
-                return
-            if seq in self._swept:
-                self._swept.discard(seq)
-            else:
-                self.backlog -= 1
-        elif to in _IN_TURN:
+        if was.backlog is not to.backlog:
+            self._count(seq, to)
+        if to.in_memory:
+            self._states[seq] = to
+        else:
+            self._states.pop(seq, None)
+        if seq > self.cursor:
+            self._note_ahead(seq, to)
+
+    def _count(self, seq: int, to: State) -> None:
+        if to.backlog:
             self._swept.add(seq)
+        elif seq in self._swept:
+            self._swept.discard(seq)
+        else:
+            self.backlog -= 1
+
+    def _note_ahead(self, seq: int, to: State) -> None:
+        if to is UNREAD or to is ATTACHED or to is GONE:
+            self._ahead.discard(seq)
+        else:
+            self._ahead.add(seq)
 
     def reach(self, seq: int) -> State:
         """Move the cursor to a row that was read; return its state."""
-        state = self[seq]
-        if state is State.UNREAD:
+        state = self._states.get(seq) or self._state_on_disk(seq)
+        if state is UNREAD:
             self._states[seq] = state  # else the cursor would make it PASSED_OVER
         self.cursor = seq
         self._ahead.discard(seq)

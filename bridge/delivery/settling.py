@@ -10,7 +10,7 @@ import structlog
 
 from bridge.core.publish import Outcome, Publish
 from bridge.delivery.holding import Holding
-from bridge.delivery.rows import State
+from bridge.delivery.rows import DUE, GONE, PASSED_OVER, SILENT, UNREAD
 from bridge.delivery.tally import Tally
 from bridge.delivery.turns import Turns
 from bridge.delivery.wire import Wire
@@ -60,7 +60,7 @@ class Settling:
         self._wire.land(row.seq, confirmed=confirmed)
         turn = self._turns.get(row.seq)
         park_as = turn.park_as if turn else None
-        if self._rows[row.seq] is State.SILENT:
+        if self._rows[row.seq] is SILENT:
             self._holding.settle_late(row, publish)
             self._tally.note(row, outcome, late=True)
         elif outcome is not None and confirmed:
@@ -87,7 +87,7 @@ class Settling:
 
     def delete(self, row: Counted) -> None:
         """Delete a row, and let the next one of its record have its turn."""
-        self._rows.move(row.seq, State.GONE)
+        self._rows.move(row.seq, GONE)
         self._spool.delete(row)
         self._losses.pop(row.seq, None)
         self._turns.end(row.seq)
@@ -101,7 +101,7 @@ class Settling:
             self._holding.hold_apart(row)
         else:
             has_turn = self._turns.get(row.seq) is not None
-            self._rows.move(row.seq, State.DUE if has_turn else State.UNREAD)
+            self._rows.move(row.seq, DUE if has_turn else UNREAD)
 
     def note_loss(self, seq: int) -> None:
         """Take note that a connection was lost under a row before it was spooled."""
@@ -143,5 +143,5 @@ class Settling:
         """End the turn of a row that is not gone, and pass over those in line behind it."""
         self._losses.pop(row.seq, None)
         for turn in self._turns.break_off(row.seq):
-            self._rows.move(turn.seq, State.PASSED_OVER)
+            self._rows.move(turn.seq, PASSED_OVER)
             self._holding.passed.add_follower(turn.seq, turn.size, turn.record)

@@ -7,7 +7,7 @@ import asyncio
 from bridge.delivery.arrivals import Arrivals
 from bridge.delivery.holding import Holding
 from bridge.delivery.publishing import Publishing
-from bridge.delivery.rows import State
+from bridge.delivery.rows import ON_TRIAL, PASSED_OVER, SILENT
 from bridge.delivery.sweep import Sweep
 from bridge.delivery.turns import Turns
 from bridge.delivery.wire import TRIALS, WINDOW, Wire
@@ -126,7 +126,7 @@ class Sweeping:
     def _meet(self, row: Row, sweep: Sweep) -> bool:
         """Give a row that was passed over its turn; return False if there is no room for it."""
         message, passed = row.message, self._holding.passed
-        if self._rows[row.seq] is not State.PASSED_OVER:
+        if self._rows[row.seq] is not PASSED_OVER:
             if self._is_given_up(row.seq):
                 self._pass_again(row, sweep)
             return True
@@ -150,7 +150,7 @@ class Sweeping:
         for row in self._arrivals:
             if row.seq > self._rows.cursor:
                 return
-            if self._rows[row.seq] is State.PASSED_OVER or self._is_given_up(row.seq):
+            if self._rows[row.seq] is PASSED_OVER or self._is_given_up(row.seq):
                 self._pass_again(row, sweep)
                 may_go_on = not self._holding.holds_place_of(row.message)
                 self._holding.passed.wants_sweep |= may_go_on
@@ -158,7 +158,7 @@ class Sweeping:
     def _is_given_up(self, seq: int) -> bool:
         """Return whether a row that lies on the disk may still be confirmed."""
         state = self._rows[seq]
-        is_unresolved = state is State.SILENT or state is State.ON_TRIAL
+        is_unresolved = state is SILENT or state is ON_TRIAL
         return is_unresolved and self._holding.held.get(seq) is None
 
     def _pass_again(self, row: Row, sweep: Sweep) -> None:

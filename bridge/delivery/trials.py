@@ -9,7 +9,7 @@ from bridge.delivery.held import HeldRow
 from bridge.delivery.holding import Holding
 from bridge.delivery.parking import parked
 from bridge.delivery.places import HeldPlace
-from bridge.delivery.rows import State
+from bridge.delivery.rows import GONE, ON_TRIAL, SILENT
 from bridge.delivery.tally import Tally
 from bridge.delivery.wire import Wire
 from bridge.spool import Row, Spool
@@ -44,7 +44,7 @@ class Trials:
         message = parked(row.message, park_as) if park_as else row.message
         publish = self._sender.try_alone(message, apart=it.apart)
         self._wire.trials += 1  # not before: what raised never has an outcome
-        self._holding.rows.move(row.seq, State.ON_TRIAL)
+        self._holding.rows.move(row.seq, ON_TRIAL)
         return publish
 
     def hear(self, it: HeldRow | HeldPlace, publish: Publish, conclude: Callable[[], None]) -> None:
@@ -85,12 +85,12 @@ class Trials:
             self._holding.settle_late(row, late, park_as=park_as)
             self._tally.note(row, late.outcome, park_as=park_as, late=True)
 
-        self._holding.rows.move(row.seq, State.SILENT)
+        self._holding.rows.move(row.seq, SILENT)
         straggler.on_settled(settled)
 
     def finish(self, row: Row, outcome: Outcome, *, park_as: str | None = None) -> None:
         """Delete a row that the broker has confirmed."""
-        self._holding.rows.move(row.seq, State.GONE)
+        self._holding.rows.move(row.seq, GONE)
         self._spool.delete(row)
         self._tally.note(row, outcome, park_as=park_as)
         if park_as is None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from bridge.core.event import Record
 from bridge.delivery.fifo import FifoPerKey
-from bridge.delivery.rows import Rows, State
+from bridge.delivery.rows import ATTACHED, DUE, IN_LINE, Rows
 
 
 @dataclass(slots=True)
@@ -47,14 +47,17 @@ class Turns:
         """Return whether a row of this record is being published."""
         return record in self._fifo
 
-    def enter(self, turn: Turn) -> None:
-        """Let a row wait for its turn, which has come if it is the first of its record."""
-        if self.rows[turn.seq] is not State.ATTACHED:  # else it is published already
-            is_first = turn.record is None or turn.record not in self._fifo
-            self.rows.move(turn.seq, State.DUE if is_first else State.IN_LINE)
-        if turn.record is not None:
-            self._fifo.enter(turn.record, turn.seq)
-        self._turns[turn.seq] = turn
+    def enter(self, turn: Turn) -> bool:
+        """Let a row wait for its turn; return whether that has come."""
+        seq, record = turn.seq, turn.record
+        is_attached = self.rows[seq] is ATTACHED  # then it is published already
+        is_first = record is None or record not in self._fifo
+        if not is_attached:
+            self.rows.move(seq, DUE if is_first else IN_LINE)
+        if record is not None:
+            self._fifo.enter(record, seq)
+        self._turns[seq] = turn
+        return is_first and not is_attached
 
     def end(self, seq: int) -> None:
         """End the turn of a row that is gone: the next one of its record is due."""
@@ -62,7 +65,7 @@ class Turns:
         if turn is None or turn.record is None:
             return
         if (following := self._fifo.next(turn.record)) is not None:
-            self.rows.move(following, State.DUE)
+            self.rows.move(following, DUE)
 
     def break_off(self, seq: int) -> list[Turn]:
         """End the turn of a row that is not gone; return the turns of all in line behind it."""

@@ -51,11 +51,11 @@ class Reserve:
 
     def __init__(self, database: Path) -> None:
         self._path = database.with_name(f"{database.name}.reserve")
-        self._held = self._path.exists() and self._path.stat().st_size == RESERVE_BYTES
+        self._is_allocated = self._path.exists() and self._path.stat().st_size == RESERVE_BYTES
 
-    def take(self) -> None:
-        """Allocate the reserve if it is not held and the disk has plenty."""
-        if self._held:
+    def allocate(self) -> None:
+        """Allocate the blocks if we do not have them and the disk has plenty."""
+        if self._is_allocated:
             return
         with suppress(OSError):
             disk = os.statvfs(self._path.parent)
@@ -63,13 +63,13 @@ class Reserve:
                 return
             with private(self._path, "wb") as file:
                 os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
-            self._held = True
+            self._is_allocated = True
 
     def release(self, error: Exception) -> bool:
         """Give the blocks up if room may help against the error; return whether there were any."""
-        if not self._held or not self._helps(error):
+        if not self._is_allocated or not self._helps(error):
             return False
-        self._held = False
+        self._is_allocated = False
         try:
             self._path.unlink(missing_ok=True)
         except OSError:  # whoever tries again because of it would do so for ever

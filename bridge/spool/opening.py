@@ -17,10 +17,11 @@ from bridge.aio import run_in_thread
 from bridge.spool.commits import connect
 from bridge.spool.errors import SpoolHung, SpoolUnavailable, SpoolUnusable
 from bridge.spool.files import Identity, Lock, Reserve, is_damage, private, suspicion, sync
+from bridge.spool.reader import TOTALS
 from bridge.spool.salvage.copying import put_in_place, salvage
 from bridge.spool.salvage.walcheck import what_is_wrong
 from bridge.spool.schema import VERSION, complete, foreign, let_it_shrink, version_of
-from bridge.spool.store import TOTALS, Spool
+from bridge.spool.store import Spool
 from bridge.spool.watch import watching
 
 _Result = TypeVar("_Result")

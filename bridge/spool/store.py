@@ -1,12 +1,11 @@
-"""The store itself: rows in, rows out, counted."""
+"""The open spool: rows in, rows out, and the count of both."""
 
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import wait
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -20,6 +19,7 @@ from bridge.core.message import Message
 from bridge.spool.commits import Append, Delete, NoteTries
 from bridge.spool.errors import SpoolFull, SpoolHung, SpoolUnavailable
 from bridge.spool.files import is_damage, suspect
+from bridge.spool.reader import Reader
 from bridge.spool.rowcodec import (
     SELECT,
     SELECT_META,
@@ -32,53 +32,49 @@ from bridge.spool.rowcodec import (
 from bridge.spool.salvage.copying import rescue
 from bridge.spool.writer import HUNG_SECONDS, Writer
 
-_READ_ROWS = 64
-_READ_BYTES = 4 * 1024 * 1024
-"""Of bodies: as soon as a read has so many, it ends."""
-
 _END_SECONDS = 5.0
-"""How long the disk may do nothing at the end, until that goes on without it."""
+"""How long the disk may do nothing while we close the spool, before we end without it."""
 
 _RESCUE_SECONDS = 20.0
-"""How long it may, while the only copy of events is written: to sync a large one takes seconds."""
+"""The same while we write the only copy of the events: to sync a large one takes seconds."""
 
 log = structlog.get_logger()
-
-TOTALS = "SELECT exchange, count(*), sum(size), max(seq) FROM event GROUP BY exchange"
-"""What is known at a start; the index of the table has all of it."""
-
 
 OnWritten = Callable[[Row, SpoolFull | None], None]
 """Called on the loop when a row is spooled, or with the reason why it could not be written."""
 
 
 class Counted(Protocol):
-    """What must be known of a row to delete it: its number, and its bytes of ``max_bytes``."""
+    """The part of a row that a deletion needs."""
 
     @property
     def seq(self) -> int:
-        """Return its number."""
+        """Return the row's number."""
         ...
 
     @property
     def size(self) -> int:
-        """Return the bytes that it counts."""
+        """Return how many bytes of ``max_bytes`` the row takes."""
         ...
 
 
 class Spool:
     """The open spool of this process; made by ``bridge.spool.opened``.
 
-    ``events`` are those on the disk; ``bytes`` count from when something is handed over.
-    ``exchanges`` are the names that the events found at the start need. Once ``damaged`` is set it
-    takes nothing more: who uses it should end, for the next start salvages what can be read.
+    ``events`` counts the rows on the disk. ``bytes`` counts a row from the moment it is handed
+    over, so that a burst cannot pass ``max_bytes``. ``exchanges`` are the exchanges of the rows
+    that the start found. Once ``damaged`` is set, the spool takes no more rows and the process
+    should end: the next start salvages what can be read.
     """
 
     def __init__(self, path: Path, *, max_bytes: int, loop: asyncio.AbstractEventLoop) -> None:
-        """Open the file, on any thread; all else is done on the loop. Raises ``sqlite3.Error``."""
+        """Open the file, on any thread; everything else happens on the loop, unless it says so.
+
+        Raises ``sqlite3.Error``.
+        """
         self._max_bytes = max_bytes
-        self._reader = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-        found = self._reader.execute(TOTALS).fetchall()
+        self._reader = Reader(path, failed=self.note_error)
+        found = self._reader.totals()
         self.exchanges: tuple[str, ...] = tuple(name for name, *_ in found)
         self.events: int = sum(events for _, events, _, _ in found)
         self.bytes: int = sum(size for _, _, size, _ in found)
@@ -89,12 +85,13 @@ class Spool:
         self.damage = ""
         """What is wrong with the spool, in words, once ``damaged`` is set."""
         self.is_needed: Callable[[], bool] = lambda: False
-        """Asked on a thread whether a 200 needs the disk now. Then it is tried every second."""
+        """Whether a 200 needs the disk now, asked on a thread; then it is probed every second."""
         self._is_gone = False
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="spool-reader")
         self._reading = asyncio.Lock()
         self._deleting: set[int] = set()
+        """Rows that we have told the writer to delete. A read may still find them on the disk."""
         self._deleted: set[int] = set()
+        """Those of them that are gone, except from a read that began before."""
         self._writer = Writer(
             path,
             self._loop,
@@ -105,23 +102,26 @@ class Spool:
         )
 
     def __repr__(self) -> str:
-        """Show how much waits."""
+        """Show how much is spooled."""
         return f"<Spool {self.events} events, {self.bytes} bytes>"
 
     @property
     def accepts(self) -> bool:
-        """Return whether there is room for one more like those here, and the disk takes it."""
+        """Return whether there is room for one more row of average size, and the disk is well."""
         size = self.bytes / self.events if self.events else 0
         has_room = self.bytes + size <= self._max_bytes
-        return has_room and self._writer.takes and not self.damaged.is_set()
+        return has_room and self._writer.disk_ok and not self.damaged.is_set()
 
     def answer_within(self, seconds: float) -> None:
-        """Take note how long an answer can wait for the disk: for the commit before it, and its."""
+        """Tell how long an HTTP request can wait for the disk.
+
+        It may have to wait for two commits: the one that is under way, and its own.
+        """
         self._writer.hung_seconds = min(HUNG_SECONDS, seconds / 2)
 
     @property
     def is_slow(self) -> bool:
-        """Return whether the disk does not answer in time, or did not of late."""
+        """Return whether the disk does not answer in time, or did not recently."""
         return self._writer.is_slow
 
     @property
@@ -136,16 +136,16 @@ class Spool:
 
     @property
     def free(self) -> int:
-        """Return how many bytes more may wait."""
+        """Return how many more bytes fit in."""
         return self._max_bytes - self.bytes
 
     @property
     def last_seq(self) -> int:
-        """Return the number of the latest event that was handed over."""
+        """Return the ``seq`` of the latest row that was handed over."""
         return self._last_seq
 
     def append(self, message: Message, *, on_written: OnWritten, tries: int = 0) -> Row:
-        """Hand an event over; it is safe when ``on_written`` says so. Raises ``SpoolFull``."""
+        """Hand a message over; it is safe when ``on_written`` says so. Raises ``SpoolFull``."""
         if self.damaged.is_set():
             raise SpoolFull("the spool is damaged")
         if self.is_hung:
@@ -159,20 +159,20 @@ class Spool:
         return row
 
     def delete(self, row: Counted) -> None:
-        """Delete an event that somebody else is now responsible for; retried until it is done."""
+        """Delete a row that is not needed any more; retried until it is done."""
         self._writer.put(Delete(row.seq, row.size))
         self._deleting.add(row.seq)
         self.events -= 1
         self.bytes -= row.size
 
     def note_tries(self, row: Row, tries: int) -> None:
-        """Remember across restarts how often an event was refused."""
+        """Remember across restarts how often a row was nacked."""
         self._writer.put(NoteTries(row.seq, tries))
 
     async def read(self, *, after: int, limit: int) -> list[Row]:
-        """Return the next events in the order of acceptance.
+        """Return the next rows in the order of acceptance, without those we are deleting.
 
-        One whose deletion is under way, or owed by a full disk, is passed over.
+        A full disk may owe a deletion for a long time, so they may fill whole pages.
         """
         query = f"{SELECT} WHERE seq > ? ORDER BY seq LIMIT ?"
         while found := await self._select(query, after, limit):
@@ -183,38 +183,38 @@ class Spool:
         return []
 
     async def record_keys(self, *, after: int, limit: int) -> tuple[int, list[str]]:
-        """Return the number of the last of so many events, 0 if there is none, and their records.
+        """Return the records of up to ``limit`` rows, as ``record_key`` has them, and the last seq.
 
-        They are in the form of ``record_key``. Much cheaper than reading the events.
+        The seq is 0 when there are no more rows. This is much cheaper than reading the rows.
         """
         [(last, meta)] = await self._fetch(SELECT_META, after, limit)
         return (last, record_keys(meta)) if last else (0, [])
 
     async def get(self, seq: int) -> Row | None:
-        """Return one event, None when it is gone, or its deletion under way or owed."""
+        """Return one row, or None when it is gone or we are deleting it."""
         found = await self.get_all([seq])
         return found[0] if found else None
 
     async def get_all(self, seqs: Sequence[int]) -> list[Row]:
-        """Return these events in the order of acceptance, without those that are gone.
-
-        As in ``read``, one whose deletion is under way is as good as gone.
-        """
+        """Return these rows in the order of acceptance, without those gone or being deleted."""
         query = f"{SELECT} WHERE seq IN (SELECT value FROM json_each(?)) ORDER BY seq"  # noqa: S608
         found = await self._select(query, orjson.dumps(seqs).decode())
         return [row for row in found if row.seq not in self._deleting]
 
     async def oldest_seconds(self) -> float:
-        """Return the age of the oldest event, 0 when there is none."""
+        """Return the age of the oldest row, 0 when there is none."""
         found = await self.read(after=0, limit=1) if self.events else []
         return max(0.0, time.time() - found[0].accepted_at) if found else 0.0
 
     async def flush(self) -> None:
-        """Return when everything handed over so far is on disk."""
+        """Wait until everything handed over so far is on disk, or has failed."""
         await self._writer.flush()
 
     def note_error(self, error: Exception) -> None:
-        """Remember an error that means damage, here and for the next start; not on the loop."""
+        """Check whether an error means damage; if so, leave a mark of it for the next start.
+
+        It writes to the disk, so it must not be called on the loop.
+        """
         if not is_damage(error) or self.damaged.is_set():
             return
         self.give_up(f"damaged: {error}")
@@ -222,31 +222,32 @@ class Spool:
         log.error("spool_damaged", error=str(error))
 
     def note_gone(self, what: str) -> None:
-        """Take note that the files are not where they were; from any thread."""
+        """Note that the files are not where they were; callable from any thread."""
         self._is_gone = True
         self.give_up(what)
         log.error("spool_gone", detail=what)
 
     def _note_end(self, error: BaseException) -> None:
-        """Take note that nothing is written any more: only a new start helps."""
+        """Note that the writer's thread has died: only a new start helps."""
         self.give_up(f"its thread has ended: {type(error).__name__}: {error}")
         log.error("spool_thread_failed", exc_info=error)
 
     def give_up(self, damage: str) -> None:
-        """Take nothing more, and have the process end because of it; from any thread."""
+        """Take no more rows, and let the process end because of it; callable from any thread."""
         self.damage = self.damage or damage
         with suppress(RuntimeError):  # the loop is closed already
             self._loop.call_soon_threadsafe(self.damaged.set)
 
     def close(self) -> None:
-        """Write what is left and close the files; of files that are gone, first copy what is there.
+        """Write what is left and close the files.
 
-        ``events`` then says how many are on the disk. Raises ``SpoolHung`` as soon as the disk has
-        done nothing for some seconds: every step of the end may write, even closing a file. Raises
+        If the files were removed, copy their rows first: the open files still have them. ``events``
+        then says how many rows are on the disk. Raises ``SpoolHung`` when the disk has done nothing
+        for some seconds, since every step may write, even closing a file. Raises
         ``SpoolUnavailable`` when a step fails.
         """
         self._writer.hand_over()
-        self._moved_at = time.monotonic()
+        self._progress_at = time.monotonic()
         end = start_thread(self._close, name="spool-end")
         patience = _RESCUE_SECONDS if self._is_gone else _END_SECONDS
         while not end.done() and (left := self._idle_since() + patience - time.monotonic()) > 0:
@@ -263,19 +264,18 @@ class Spool:
             )
 
     def _idle_since(self) -> float:
-        return max(self._moved_at, self._writer.moved_at)
+        return max(self._progress_at, self._writer.progress_at)
 
     def _close(self) -> None:
         self._writer.close()
-        self._thread.shutdown()
+        self._reader.stop()
         if self._is_gone:
             self.events = rescue(self._path, self._all_rows())
-        with suppress(sqlite3.Error):  # all is written; the next start does what is left to do
-            self._reader.close()
+        self._reader.close()
 
     def _all_rows(self) -> Iterator[Any]:
-        for columns in self._reader.execute(f"{SELECT} ORDER BY seq"):
-            self._moved_at = time.monotonic()
+        for columns in self._reader.all_rows():
+            self._progress_at = time.monotonic()
             yield columns
 
     def _note_written(self, row: Row, on_written: OnWritten, refusal: SpoolFull | None) -> None:
@@ -289,23 +289,8 @@ class Spool:
         return [row_of(columns) for columns in await self._fetch(sql, *parameters)]
 
     async def _fetch(self, sql: str, *parameters: int | str) -> list[Any]:
-        loop = asyncio.get_running_loop()
         async with self._reading:
-            self._deleting -= self._deleted  # what goes while we look can still be in the answer
+            # Between two reads only: a row that is deleted during a read may be in its result.
+            self._deleting -= self._deleted
             self._deleted.clear()
-            try:
-                return await loop.run_in_executor(
-                    self._thread, _fetch, self._reader, sql, parameters
-                )
-            except sqlite3.Error as error:
-                await loop.run_in_executor(self._thread, self.note_error, error)
-                raise
-
-
-def _fetch(reader: sqlite3.Connection, sql: str, parameters: tuple[int | str, ...]) -> list[Any]:
-    """Return what a query finds, or only the start of it when the bodies are large."""
-    cursor, found, size = reader.execute(sql, parameters), [], 0
-    while size < _READ_BYTES and (page := cursor.fetchmany(_READ_ROWS)):
-        found += page
-        size += sum(len(columns[-1] or b"") for columns in page)
-    return found
+            return await self._reader.fetch(sql, *parameters)

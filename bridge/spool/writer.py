@@ -1,11 +1,14 @@
-"""The one thread that writes to the spool: whatever waits goes into one transaction.
+"""The one thread that writes to the spool. Everything that waits goes into one transaction.
 
-A commit costs about as much as everything else that is done for a dozen events, and waking the
-thread is not cheap either. So what the event loop hands over is gathered while each of its turns
-brings more: under load a few events share both, and without load nothing waits.
+A commit costs about as much as everything else we do for a dozen events, and waking the thread is
+not cheap either. So the event loop gathers operations as long as each of its turns brings more.
+Under load a few events share one commit; without load no event waits.
 
-A disk that is full must not keep the spool from draining, and deleting in SQLite writes before it
-frees: a reserve file beside the database gives its blocks up for that.
+A full disk must not keep the spool from draining, but a deletion first goes into the write-ahead
+log. A reserve file beside the database gives up its blocks for that.
+
+The writer finds out by writing whether the disk is well, full or slow. While events need the disk
+and there is nothing to write, it probes the disk with a row that it deletes again.
 """
 
 from __future__ import annotations
@@ -39,31 +42,28 @@ from bridge.spool.files import Reserve
 _OPERATIONS_TO_GATHER = 16
 _RETRY_SECONDS = 0.5
 
-_TRIAL_SECONDS = 0.5
-"""How long nothing is written until the disk is tried, while events need it."""
+_PROBE_SECONDS = 0.5
+"""How long nothing is written before we probe the disk, while events need it."""
 
 HUNG_SECONDS = 1.25
-"""Maximum time that the disk may be at one commit until it counts as hung.
+"""Maximum time of one commit, below two seconds with the pause before the next probe."""
 
-With what passes until the next trial it is below two seconds.
-"""
-
-_PROOFS = 3
-"""How many commits in a row a disk that was slow has to do in time, until it counts again."""
+_PROBATION = 3
+"""How many commits in a row a slow disk must do in time before we trust it again."""
 
 log = structlog.get_logger()
 
 
-class Call(NamedTuple):
-    """Tell when everything before it is done."""
+class Flush(NamedTuple):
+    """Resolve ``done`` when everything before it is written."""
 
     done: asyncio.Future[None]
 
 
-Operation = Append | Delete | NoteTries | Call
+Operation = Append | Delete | NoteTries | Flush
 
-_TRIAL = Append((0, 0, 0, 0, "", "", "", b"", bytes(64 * 1024)), lambda refusal: None)
-"""A row as large as few events are. No event has its number, and none but its commit sees it."""
+_PROBE = Append((0, 0, 0, 0, "", "", "", b"", bytes(64 * 1024)), lambda refusal: None)
+"""A row larger than almost any event, inserted and deleted in one transaction: no read sees it."""
 
 
 class Writer:
@@ -81,9 +81,9 @@ class Writer:
     ) -> None:
         """Start the thread.
 
-        ``deleted`` is told on the loop which rows are gone from the disk; on the thread ``failed``
-        why a commit was not done, and ``ended`` what the thread itself has died of. While
-        ``is_needed``, asked on the thread, the disk is tried even when there is nothing to write.
+        ``deleted`` is called on the loop with the rows that are gone from the disk. The others are
+        called on the thread: ``failed`` with the error of a commit, ``ended`` with the error of
+        which the thread itself dies. While ``is_needed`` returns True, an idle disk is probed.
         """
         self._path = path
         self._loop = loop
@@ -92,104 +92,109 @@ class Writer:
         self._ended = ended
         self._is_needed = is_needed
         self.hung_seconds = HUNG_SECONDS
-        """How long the disk may be at one commit, for those that wait for it."""
-        self.moved_at = 0.0
-        """When the latest commit was done, or given up."""
+        """How long one commit may take, given how long its requests can wait."""
+        self.progress_at = 0.0
+        """When the latest commit ended, well or not."""
         self._began: float | None = None
-        self._proofs_owed = 0
-        self._tried_at = 0.0
+        """When the commit that is under way began."""
+        self._probation = 0
+        """How many more commits have to be in time."""
+        self._probed_at = 0.0
         self._gathered: list[Operation] = []
-        self._seen = 0
-        self._looking = False
+        self._gathered_before = 0
+        self._is_look_due = False
         self._operations: SimpleQueue[list[Operation] | None] = SimpleQueue()
         self._owed: list[Delete | NoteTries] = []
-        self._pays = False
-        self._shrinks = False
-        self._takes = True
+        """Changes that no commit has done yet: unlike appends they are never given up."""
+        self._owes_more = False
+        self._can_shrink = False
+        self._stores = True
+        """Whether the latest commit of an append, or probe, has succeeded."""
         self._reserve = Reserve(path)
         self._lines = Sampled(note_events)
         self._thread = threading.Thread(target=self._run, name="spool", daemon=True)
         self._thread.start()
 
     @property
-    def takes(self) -> bool:
-        """Return whether the disk takes events in time, as far as is known."""
-        return self._takes and not self.is_slow
+    def disk_ok(self) -> bool:
+        """Return whether the disk stores events in time, as far as we know."""
+        return self._stores and not self.is_slow
 
     @property
     def is_slow(self) -> bool:
-        """Return whether the disk is at one commit for too long, or was of late."""
-        return self._proofs_owed > 0 or self.is_hung
+        """Return whether a commit takes too long, or one did recently."""
+        return self._probation > 0 or self.is_hung
 
     @property
     def is_hung(self) -> bool:
-        """Return whether the disk has been at one commit for too long."""
+        """Return whether the commit that is under way takes too long."""
         began = self._began
         return began is not None and time.monotonic() - began >= self.hung_seconds
 
     def put(self, operation: Append | Delete | NoteTries) -> None:
         """Queue an operation; deletions and tries are repeated until they are done."""
-        if not self._looking:
+        if not self._is_look_due:
             self._loop.call_soon(self._look)
-            self._looking = True
+            self._is_look_due = True
         self._gathered.append(operation)
         if len(self._gathered) >= _OPERATIONS_TO_GATHER:
             self.hand_over()
 
     def hand_over(self) -> None:
-        """Let the thread have what was gathered."""
-        self._seen = 0
+        """Give the thread what was gathered."""
+        self._gathered_before = 0
         if self._gathered:
             self._operations.put(self._gathered)
             self._gathered = []
 
     def flush(self) -> asyncio.Future[None]:
-        """Return what is done after all that came before."""
+        """Return a future that is done when everything before it is written."""
         done: asyncio.Future[None] = self._loop.create_future()
-        self._gathered.append(Call(done))
+        self._gathered.append(Flush(done))
         self.hand_over()
         return done
 
     def close(self) -> None:
-        """Return when all that was handed over is written and the thread has ended."""
+        """Wait until everything that was handed over is written and the thread has ended."""
         self._operations.put(None)
         self._thread.join()
 
     def _look(self) -> None:
-        """Hand over what was gathered if the latest turn of the loop brought nothing."""
-        found, self._looking = len(self._gathered), False
-        if found > self._seen:
+        """Hand over what was gathered unless this turn of the loop has brought more."""
+        found, self._is_look_due = len(self._gathered), False
+        if found > self._gathered_before:
             self._loop.call_soon(self._look)
-            self._looking, self._seen = True, found
+            self._is_look_due, self._gathered_before = True, found
         else:
             self.hand_over()
 
-    # What follows runs on the thread.
+    # Everything below runs on the thread, but for _call_back.
 
     def _run(self) -> None:
         self._began = time.monotonic()  # the disk may hang while the file is opened
         try:
             with contextlib.closing(connect(self._path)) as database:
-                self._reserve.take()
+                self._reserve.allocate()
                 self._began = None
                 while (batch := self._next_batch()) is not None:
                     self._began = time.monotonic()
                     self._write(database, batch)
-                    self._proofs_owed = _PROOFS if self.is_hung else max(self._proofs_owed - 1, 0)
-                    self.moved_at = time.monotonic()
+                    self._probation = _PROBATION if self.is_hung else max(self._probation - 1, 0)
+                    self.progress_at = time.monotonic()
                     self._began = None
-                self._pay_all(database)
+                self._do_all_owed(database)
         except BaseException as error:
             self._ended(error)
 
     def _next_batch(self) -> list[Operation] | None:
-        """Wait for operations and return all that are queued; None is the end.
+        """Return all operations that are queued; wait for one if there is none. None is the end.
 
-        What is owed, or to be found out, does not wait for something new.
+        The wait ends after a while with no operations: there may be changes to retry, free pages to
+        give back, or a disk to probe.
         """
         batch: list[Operation] = []
-        waits = self.takes and not self._owed
-        pause = 0.01 if self._hurries else _TRIAL_SECONDS if waits else _RETRY_SECONDS
+        is_idle = self.disk_ok and not self._owed
+        pause = 0.01 if self._has_more else _PROBE_SECONDS if is_idle else _RETRY_SECONDS
         with contextlib.suppress(Empty):
             found = self._operations.get(timeout=pause)
             while found is not None:
@@ -199,90 +204,92 @@ class Writer:
                 found = self._operations.get_nowait()
             if not batch:
                 return None
-            self._operations.put(None)  # the end comes after this batch
+            self._operations.put(None)  # found the end behind this batch: find it again
         return batch
 
     @property
-    def _hurries(self) -> bool:
-        """Return whether there is more to do that only had to let events come between."""
-        return self._pays or self._shrinks
+    def _has_more(self) -> bool:
+        """Return whether there is work left that only had to let events go first."""
+        return self._owes_more or self._can_shrink
 
     def _write(self, database: sqlite3.Connection, batch: Sequence[Operation]) -> None:
         appends = [operation for operation in batch if isinstance(operation, Append)]
         self._owed += [op for op in batch if isinstance(op, Delete | NoteTries)]
         changes = due(self._owed)
         error = commit(database, appends, changes)
-        self._pays = error is None and len(changes) < len(self._owed)
+        self._owes_more = error is None and len(changes) < len(self._owed)
         if error is None:
-            self._paid(changes)
-            self._takes = self._takes or bool(appends)
-            if not batch and self._is_trial_due():
-                self._takes = self._try(database)
-            self._reserve.take()
+            self._note_done(changes)
+            self._stores = self._stores or bool(appends)
+            if not batch and self._is_probe_due():
+                self._stores = self._probe(database)
+            self._reserve.allocate()
         else:
             if self._lines.lets("spool_write_failed"):
                 log.error("spool_write_failed", error=str(error), events=len(appends))
             self._failed(error)
-            self._takes = self._takes and not appends
-            self._settle_debts(database, error)
-        self._tell(appends, error)
-        calls = [operation for operation in batch if isinstance(operation, Call)]
-        if calls:
-            self._pay_all(database)
-        for call in calls:
-            self._loop.call_soon_threadsafe(_resolve, call.done)
-        if not batch and self._shrinks:
-            self._shrinks = error is None and shrink(database)
+            self._stores = self._stores and not appends
+            self._do_owed_alone(database, error)
+        self._report(appends, error)
+        flushes = [operation for operation in batch if isinstance(operation, Flush)]
+        if flushes:
+            self._do_all_owed(database)
+        for flush in flushes:
+            self._loop.call_soon_threadsafe(_resolve, flush.done)
+        if not batch and self._can_shrink:
+            self._can_shrink = error is None and shrink(database)
 
-    def _pay_all(self, database: sqlite3.Connection) -> None:
-        while self._pays:
+    def _do_all_owed(self, database: sqlite3.Connection) -> None:
+        while self._owes_more:
             self._write(database, ())
-            self.moved_at = time.monotonic()
+            self.progress_at = time.monotonic()
 
-    def _is_trial_due(self) -> bool:
-        """Return whether the disk is to be tried now: steps of shrinking come much more often."""
+    def _is_probe_due(self) -> bool:
+        """Return whether to probe now; steps of shrinking ask much more often than that."""
         now = time.monotonic()
-        waits = _TRIAL_SECONDS if self.takes else _RETRY_SECONDS
-        if now - self._tried_at < waits * 0.9 or (self.takes and not self._is_needed()):
+        pause = _PROBE_SECONDS if self.disk_ok else _RETRY_SECONDS
+        if now - self._probed_at < pause * 0.9 or (self.disk_ok and not self._is_needed()):
             return False
-        self._tried_at = now
+        self._probed_at = now
         return True
 
-    def _try(self, database: sqlite3.Connection) -> bool:
-        """Return whether the disk takes an event; none comes while nobody believes that it does.
+    def _probe(self, database: sqlite3.Connection) -> bool:
+        """Return whether the disk stores an event. No event would find out: none is sent to it.
 
         Only when there is nothing else to do: the deletions of a drain come first.
         """
-        error = commit(database, (_TRIAL,), (Delete(0),))
+        error = commit(database, (_PROBE,), (Delete(0),))
         if error is not None:
             self._failed(error)
         return error is None
 
-    def _settle_debts(self, database: sqlite3.Connection, error: Exception) -> None:
-        """Delete without storing anything new, on the blocks of the reserve if need be."""
+    def _do_owed_alone(self, database: sqlite3.Connection, error: Exception) -> None:
+        """Delete without storing anything new, in the room of the reserve if need be."""
         if not self._owed:
             return
         self._reserve.release(error)
         changes = due(self._owed)
         if commit(database, (), changes) is None:
-            self._paid(changes)
+            self._note_done(changes)
             with contextlib.suppress(sqlite3.Error):
-                database.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # within the busy time
+                # Empties the log, so that its room is free for the next commit. The busy timeout
+                # bounds the wait for a reader.
+                database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
-    def _paid(self, changes: Sequence[Delete | NoteTries]) -> None:
+    def _note_done(self, changes: Sequence[Delete | NoteTries]) -> None:
         gone = [change.seq for change in changes if isinstance(change, Delete)]
         del self._owed[: len(changes)]
         if gone:
-            self._shrinks = True
+            self._can_shrink = True
             self._loop.call_soon_threadsafe(self._deleted, gone)
 
-    def _tell(self, appends: Sequence[Append], error: Exception | None) -> None:
+    def _report(self, appends: Sequence[Append], error: Exception | None) -> None:
         if appends:
             refusal = None if error is None else SpoolFull(f"the disk does not take it: {error}")
-            self._loop.call_soon_threadsafe(self._settle, appends, refusal)
+            self._loop.call_soon_threadsafe(self._call_back, appends, refusal)
 
-    def _settle(self, appends: Sequence[Append], refusal: SpoolFull | None) -> None:
-        for append in appends:  # each in a call of its own: an error is of one, not of all
+    def _call_back(self, appends: Sequence[Append], refusal: SpoolFull | None) -> None:
+        for append in appends:  # a call for each, so that an error of one does not stop the others
             self._loop.call_soon(append.on_written, refusal)
 
 

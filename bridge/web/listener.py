@@ -18,7 +18,8 @@ from typing import Any
 
 import structlog
 
-from bridge.web.limits import LimitedServer
+from bridge.web.eviction import handshake_gives_way
+from bridge.web.server import HttpServer
 
 _EVERY_ADDRESS = "::"
 """The address of IPv6 for every interface; here IPv4's as well."""
@@ -63,7 +64,7 @@ class Listener:
 
     def __init__(
         self,
-        server: LimitedServer,
+        server: HttpServer,
         *,
         host: str,
         port: int,
@@ -161,18 +162,19 @@ class Listener:
             client.close()
 
     def _make_room(self) -> None:
-        """Let somebody give way when there are too many connections, or handshakes among them.
-
-        A handshake has cost its client nothing yet. So no number of them takes more than half of
-        the places; within that half those of who has earned nothing are given away before.
-        """
-        most = self._server.limits.connections
-        begun = self._under_way()
-        if len(begun) * 2 >= most or (
-            len(begun) + self._server.number_open >= most and not self._server.gives_way()
+        """Let another client give way to a handshake, if need be (``eviction``)."""
+        server = self._server
+        if handshake_gives_way(
+            len(self._under_way()),
+            server.number_open,
+            places=server.limits.connections,
+            make_room=server.make_room,
         ):
-            for oldest in begun[:1]:
-                oldest.cancel()
+            self._end_oldest_handshake()
+
+    def _end_oldest_handshake(self) -> None:
+        for oldest in self._under_way()[:1]:
+            oldest.cancel()
 
     def _under_way(self) -> list[asyncio.Task[bool]]:
         """Return the handshakes that nobody has ended, the oldest first."""
@@ -184,9 +186,8 @@ class Listener:
         if loop.time() >= self._silent_until:
             self._silent_until = loop.time() + _SILENT_SECONDS
             log.error("accept_failed", error=error.strerror, again_in_seconds=_PAUSE_SECONDS)
-        for oldest in self._under_way()[:1]:
-            oldest.cancel()
-        self._server.gives_way(anybody=False)
+        self._end_oldest_handshake()
+        self._server.make_room(or_proven=False)
         loop.remove_reader(listening)
         loop.call_later(_PAUSE_SECONDS, self._accept_from, listening)
 

@@ -46,7 +46,7 @@ CASES: list[tuple[Callable[..., Any], type[BaseException]]] = [
     (ConfirmChannel._after_return, MemoryError),
     (ConfirmChannel.abandon, MemoryError),
     (ConfirmChannel._settle_all, MemoryError),
-    (Incoming._take, MemoryError),
+    (Incoming._handle, MemoryError),
     (Incoming._on_confirm, MemoryError),
     (Incoming._on_return, MemoryError),
     (Incoming._on_content, MemoryError),

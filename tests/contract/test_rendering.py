@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 from bridge.contract.names import DOCUMENTS
 from bridge.contract.rendering import Documents, golden_examples, render
 from bridge.settings import RouteSettings, Settings, load
-from tests.contract.generated import ROOT, default_settings, examples
+from tests.contract.generated import default_settings, examples
 from tests.contract.test_asyncapi import ROUTED
-
-CONSOLE_SCRIPT = "import bridge.__main__, bridge.cli.app, bridge.reload, bridge.service, sys"
 
 
 def test_nothing_secret_is_in_a_document():
@@ -54,14 +50,3 @@ async def test_a_changed_configuration_shows():
 
     assert b'"sales"' not in before
     assert "sales" == (after["channels"]["sale.sold"]["bindings"]["amqp"]["exchange"]["name"])
-
-
-def test_what_generates_is_loaded_on_demand():
-    """A bridge that nobody asks for a document knows the names of the documents, and no more."""
-    show = "print(*sorted(name for name in sys.modules if name.startswith('bridge.contract.')))"
-    done = subprocess.run(
-        [sys.executable, "-c", f"{CONSOLE_SCRIPT}; {show}"],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-
-    assert "bridge.contract.names bridge.contract.rendering\n" == done.stdout

@@ -7,6 +7,7 @@ from bridge.core.message import PARKED
 from bridge.core.publish import Outcome
 from bridge.delivery.drain import Drain
 from bridge.delivery.outbox import Outbox
+from bridge.delivery.rows import IllegalMove
 from bridge.metrics import Metrics
 from tests.delivery.scripted import ScriptedBroker
 from tests.delivery.stepping import SteppedLoop, SteppedSpool
@@ -56,6 +57,8 @@ class Bridge:
         self._max_bytes = max_bytes
         self.broker = broker or ScriptedBroker(EXCHANGES)
         self.sent = []
+        self.moves = set()
+        """The moves of rows between states, in all processes."""
         self.start()
 
     def start(self):
@@ -127,8 +130,25 @@ class Bridge:
         self.drain = Drain(
             self.spool, self.broker, METRICS, refused_tries=REFUSED_TRIES, patience=DEADLINE
         )
+        self._watch_moves()
         self.outbox = Outbox(self.broker, self.spool, self.drain, deadline=DEADLINE)
         self.running = self.loop.create_task(self.drain.run())
+
+    def _watch_moves(self):
+        """Note every move of a row; an illegal one is a broken rule, whoever catches its error."""
+        rows = self.drain._rows
+        move = rows.move
+
+        def watched(seq, to):
+            was = rows[seq]
+            try:
+                move(seq, to)
+            except IllegalMove as error:
+                self.broker.broken.append(str(error))
+                raise
+            self.moves.add((was, to))
+
+        setattr(rows, "move", watched)  # noqa: B010  # a method
 
     def _ids_on_disk(self):
         rows = self.disk._database.execute("SELECT message_id FROM event")

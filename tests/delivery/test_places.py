@@ -15,7 +15,7 @@ from bridge.core.backoff import delay
 from bridge.core.message import PARKED
 from bridge.core.publish import Outcome
 from bridge.delivery import held, places, records, sweeping, waiting
-from bridge.delivery.rows import State
+from bridge.delivery.rows import ON_TRIAL, PASSED_OVER, SILENT
 from tests.delivery.bridge_under_test import DEADLINE, EXCHANGES, Bridge
 from tests.delivery.scripted import ScriptedBroker
 from tests.delivery.test_model import directory
@@ -278,7 +278,7 @@ class Village:
         return sum(
             size
             for seq, size in {**storing, **disk.sizes()}.items()
-            if drain._rows[seq] in (State.PASSED_OVER, State.SILENT, State.ON_TRIAL)
+            if drain._rows[seq] in (PASSED_OVER, SILENT, ON_TRIAL)
             and seq not in gone
             and drain._holding.held.get(seq) is None
         )

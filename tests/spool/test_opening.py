@@ -30,7 +30,7 @@ from bridge.spool import (
 )
 from bridge.spool.commits import Append, Delete, commit, connect
 from bridge.spool.files import Identity, is_damage, suspicion
-from bridge.spool.store import TOTALS
+from bridge.spool.reader import TOTALS
 from tests.helpers import eventually, message
 from tests.system.faults import damage, disks
 
@@ -300,7 +300,7 @@ def database_error(code):
 def reserve(tmp_path):
     """Return a reserve that is held."""
     (tmp_path / "spool.db").touch()
-    files.Reserve(tmp_path / "spool.db").take()
+    files.Reserve(tmp_path / "spool.db").allocate()
     return files.Reserve(tmp_path / "spool.db")
 
 
@@ -489,7 +489,7 @@ async def test_an_error_of_the_thread_is_answered(spool, monkeypatch):
 async def test_a_thread_that_ends_is_no_secret(spool, monkeypatch):
     """A spool whose thread has died takes nothing more, and says so."""
     async with spool() as dying:
-        monkeypatch.setattr(files.Reserve, "take", raises(RuntimeError("a defect")))
+        monkeypatch.setattr(files.Reserve, "allocate", raises(RuntimeError("a defect")))
         dying.append(message(1), on_written=stored)
         await is_damaged(dying)
         with pytest.raises(SpoolFull):
@@ -538,7 +538,7 @@ async def test_free_pages_are_given_back_in_steps(spool, tmp_path, monkeypatch):
 async def test_the_disk_is_tried_once_a_second_while_the_file_shrinks(spool, monkeypatch):
     """Steps of shrinking come a hundred times a second: not each brings an fsync for nothing."""
     tried, steps = [], 0
-    shrink, attempt = commits.shrink, writer.Writer._try
+    shrink, attempt = commits.shrink, writer.Writer._probe
 
     def counted(database):
         nonlocal steps
@@ -551,7 +551,7 @@ async def test_the_disk_is_tried_once_a_second_while_the_file_shrinks(spool, mon
 
     monkeypatch.setattr(writer, "shrink", counted)
     monkeypatch.setattr(commits, "_STEP_PAGES", 8)
-    monkeypatch.setattr(writer.Writer, "_try", noted)
+    monkeypatch.setattr(writer.Writer, "_probe", noted)
     async with spool() as drained:
         drained.is_needed = lambda: True
         for number in range(200):
@@ -562,7 +562,7 @@ async def test_the_disk_is_tried_once_a_second_while_the_file_shrinks(spool, mon
         await eventually(lambda: steps > 50 and tried)
         took = time.monotonic() - tried[0]
 
-    assert len(tried) <= 2 + took / writer._TRIAL_SECONDS
+    assert len(tried) <= 2 + took / writer._PROBE_SECONDS
 
 
 async def test_what_is_owed_is_paid_in_parts(spool, tmp_path, monkeypatch):
@@ -678,7 +678,7 @@ async def test_opened_while_the_disk_hangs(freezable, monkeypatch):
 
 async def test_an_idle_spool_whose_disk_hangs(freezable, monkeypatch):
     """While events need the disk it is tried; without, it is left alone."""
-    monkeypatch.setattr(writer, "_TRIAL_SECONDS", 0.1)
+    monkeypatch.setattr(writer, "_PROBE_SECONDS", 0.1)
     monkeypatch.setattr(writer, "HUNG_SECONDS", 0.3)
     monkeypatch.setattr(watch, "_LOOK_SECONDS", 0.05)
     with capture_logs() as log:

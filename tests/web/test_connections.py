@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, closing
 
 import pytest
 
-from bridge.web import http
+from bridge.web import connection
 from tests.helpers import eventually, id_of
 from tests.serving import sign, webhook
 from tests.system.faults.process import until
@@ -91,9 +91,9 @@ async def slow_disk(serving, tmp_path):
 
 async def waits_for(service, *, requests):
     """Return the connections when so many requests stand behind the one that is being answered."""
-    protocols = service.listener._server._protocols
-    await eventually(lambda: [len(one._messages) for one in protocols()] == [requests])
-    return [*protocols()]
+    server = service.listener._server
+    await eventually(lambda: [len(one.queue) for one in server.connections] == [requests])
+    return server.connections
 
 
 @pytest.mark.parametrize("size", [300, 1000, 2000])
@@ -104,7 +104,7 @@ async def test_pipelined_behind_one_that_waits(serving, tmp_path, size):
         tool.execute("BEGIN IMMEDIATE")
         wire.write(request(ONE) + chunked(large, size=size))
         [one] = await waits_for(service, requests=1)
-        await eventually(lambda: one._reading_paused)
+        await eventually(lambda: one.is_body_paused)
         tool.execute("ROLLBACK")
         answers = [await wire.answer() for _ in range(2)]
 
@@ -157,7 +157,7 @@ async def test_answered_before_the_body(serving):
 
 async def test_body_that_never_comes(serving, monkeypatch):
     """A connection whose refused body does not come to its end is closed after a while."""
-    monkeypatch.setattr(http, "_LINGER_SECONDS", 0.1)
+    monkeypatch.setattr(connection, "_LINGER_SECONDS", 0.1)
     late = b"x" * 1000
     async with serving() as client, connected(client.service) as wire:
         wire.write(request(late, path="/nowhere").removesuffix(late))

@@ -11,7 +11,7 @@ from contextlib import suppress
 import pytest
 
 from bridge import log
-from bridge.web import http, limits
+from bridge.web import connection, eviction
 from tests.helpers import eventually
 from tests.serving import sign, webhook
 
@@ -29,8 +29,8 @@ def signed():
 
 async def busy(listener, *, connections):
     """Return when so many connections have a request under way."""
-    protocols = listener._server._protocols
-    await eventually(lambda: sum(not one.is_idle for one in protocols()) == connections)
+    server = listener._server
+    await eventually(lambda: sum(not one.is_idle for one in server.connections) == connections)
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def refusals(records):
 
 async def test_silent_connections_keep_nobody_out(serving, connect, records, monkeypatch):
     """Whoever comes when all places are taken gets that of the oldest which asked for nothing."""
-    monkeypatch.setattr(limits, "_ARRIVAL_SECONDS", 0.0)
+    monkeypatch.setattr(eviction, "_ARRIVAL_SECONDS", 0.0)
     async with serving(BRIDGE_SERVER__MAX_CONNECTIONS="3") as client:
         used = await connect(client.service.listener)
         await used.answer(REQUEST)
@@ -189,7 +189,7 @@ async def test_probes_get_in_beside_requests_that_owe_a_body(serving, connect):
 
 async def test_a_stranger_rests_for_seconds_only(serving, connect, monkeypatch):
     """From its first answer on, although a connection that earns a 200 may rest for minutes."""
-    monkeypatch.setattr(http, "_STRANGER_SECONDS", 0.2)
+    monkeypatch.setattr(connection, "_STRANGER_SECONDS", 0.2)
     async with serving() as client:
         known, stranger = [await connect(client.service.listener) for _ in range(2)]
         await known.answer(signed())
@@ -206,9 +206,9 @@ async def test_thousands_of_requests_in_one_write(serving, connect):
         listener = client.service.listener
         crowd = await connect(listener)
         crowd.writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 2000)
-        await eventually(lambda: any(one._messages for one in listener._server._protocols()))
+        await eventually(lambda: any(one.queue for one in listener._server.connections))
         answer = await (await connect(listener)).answer(REQUEST)
-        waiting = max(len(one._messages) for one in listener._server._protocols())
+        waiting = max(len(one.queue) for one in listener._server.connections)
 
     assert b"401" == answer.split()[1]
     assert waiting > 0
@@ -248,7 +248,7 @@ async def test_a_client_that_does_not_read_its_last_answers(serving, connect):
         with socket.create_connection(("127.0.0.1", listener.port)) as deaf:
             deaf.setblocking(False)
             await eventually(lambda: listener._server.connections)
-            [transport] = listener._server._connections.values()
+            [transport] = listener._server._open.values()
             while not transport.get_write_buffer_size():
                 with suppress(BlockingIOError):
                     deaf.send(REQUEST * 10)

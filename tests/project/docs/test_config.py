@@ -4,81 +4,21 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
 from pydantic import BaseModel
-from pydantic.fields import FieldInfo
 
 from bridge.core.errors import ConfigInvalid
-from bridge.settings import Settings, load
-from bridge.settings.keys import described, is_list, settable, table_of
-from bridge.settings.model import PasswordRef
-from tests.project.docs.documents import Row, section, span, spans, table
+from bridge.settings import load
+from bridge.settings.keys import settable
+from tests.project.docs.config import FOLLOWS, HEAD, PAGE, rewritten, sections
+from tests.project.docs.documents import Row, document, section, span, spans, table
 
-PAGE = "reference/config.md"
 SECRET = {"SUPEROFFICE_SECRET": "s3cret"}
-FOLLOWS = "that of `[broker]`"
 
-WORDS = {
-    "array": "list",
-    "boolean": "boolean",
-    "integer": "integer",
-    "number": "number",
-    "string": "string",
-}
-
-
-def _sections() -> Iterator[tuple[str, str, type[BaseModel]]]:
-    """Yield heading, name and model of every section; secrets have no name of their own."""
-    for name, field in Settings.model_fields.items():
-        model = table_of(field)
-        assert model is not None
-        yield (f"`[[{name}]]`" if is_list(field) else f"`[{name}]`"), name, model
-    yield "Secrets", "", PasswordRef
-
-
-SECTIONS = list(_sections())
-KEYS = [(*place, key) for place in SECTIONS for key in place[2].model_fields]
-
-each_section = pytest.mark.parametrize(
-    ("title", "name", "model"), SECTIONS, ids=[title for title, *_ in SECTIONS]
-)
-each_key = pytest.mark.parametrize(
-    ("title", "name", "model", "key"), KEYS, ids=[f"{title}.{key}" for title, *_, key in KEYS]
-)
-
-
-@cache
-def schema(model: type[BaseModel]) -> dict[str, Any]:
-    """Return the JSON schema of the keys of a section."""
-    properties: dict[str, Any] = model.model_json_schema(mode="serialization")["properties"]
-    return properties
-
-
-def kind(model: type[BaseModel], key: str) -> str:
-    """Return the type of a key in the words of the page."""
-    field, shape = model.model_fields[key], schema(model)[key]
-    if table_of(field):
-        return "list of tables" if is_list(field) else "table"
-    shapes = shape.get("anyOf", [shape])
-    return next(WORDS[one["type"]] for one in shapes if one["type"] != "null")
-
-
-def default(key: str, field: FieldInfo) -> Any:
-    """Return the default of a key as it could stand in the file."""
-    value = field.get_default()
-    if key == "urls":  # shown as they are written, without the user name that counts
-        return [str(url).replace("guest@", "") for url in value]
-    return json.loads(json.dumps(value, default=str))
-
-
-def shown(cell: str) -> Any:
-    """Return the default that the page shows."""
-    return None if cell == "none" else tomllib.loads(f"value = {span(cell)}")["value"]
+SECTIONS = list(sections())
+KEYS = [(title, key) for title, _, model in SECTIONS for key in model.model_fields]
 
 
 def row_of(title: str, key: str) -> Row:
@@ -87,30 +27,39 @@ def row_of(title: str, key: str) -> Row:
     return row
 
 
-@each_section
-def test_every_key_has_its_line(title: str, name: str, model: type[BaseModel]) -> None:
-    """The table of a section has the keys of the model, in the same order."""
-    assert list(model.model_fields) == [spans(row["Key"])[0] for row in table(PAGE, title)]
+def test_the_tables_are_those_of_the_model() -> None:
+    """Keys, variables, types, defaults and what is allowed are what the bridge goes by."""
+    page = document(PAGE)
+
+    assert rewritten(page) == page, "run make docs"
 
 
-@each_key
-def test_a_line_says_what_the_model_says(
-    title: str, name: str, model: type[BaseModel], key: str
-) -> None:
-    """Type, default and what is allowed are those of the model, and some text explains the key."""
-    row, field = row_of(title, key), model.model_fields[key]
+def test_a_key_that_the_page_lacks_gets_a_line() -> None:
+    """A key of the model comes into the table, and a key that is gone leaves it."""
+    page = document(PAGE).replace("| `port`<br>`BRIDGE_SERVER__PORT` |", "| `prot` |")
+    made = rewritten(page)
 
-    assert (kind(model, key), described(field, item=False)) == (row["Type"], row["Allowed"])
-    assert row["What it does, when to change it"].endswith(".")
-    if field.is_required():
-        assert "required" == row["Default"]
-    elif key == "exchange" and name != "broker":
-        assert FOLLOWS == row["Default"]
-    else:
-        assert default(key, field) == shown(row["Default"])
+    assert "prot" not in made
+    assert "| `port`<br>`BRIDGE_SERVER__PORT` | integer | `8080` |" in made
 
 
-@each_section
+@pytest.mark.parametrize(("title", "key"), KEYS)
+def test_a_line_explains_the_key(title: str, key: str) -> None:
+    """What the key does is written by hand, as a sentence."""
+    assert row_of(title, key)[HEAD[-1]].endswith(".")
+
+
+@pytest.mark.parametrize(("title", "key"), KEYS)
+def test_a_default_can_be_copied_into_the_file(title: str, key: str) -> None:
+    """It is a value of TOML, or one of three phrases."""
+    cell = row_of(title, key)["Default"]
+
+    assert cell in ("none", "required", FOLLOWS) or tomllib.loads(f"value = {span(cell)}")
+
+
+@pytest.mark.parametrize(
+    ("title", "name", "model"), SECTIONS, ids=[title for title, *_ in SECTIONS]
+)
 def test_every_key_names_its_variable(title: str, name: str, model: type[BaseModel]) -> None:
     """A key has its variable beside it; a list of tables has one for all of it."""
     variables = {"_".join(("BRIDGE", "__".join(path).upper())) for path in settable()}

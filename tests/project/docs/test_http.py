@@ -36,7 +36,7 @@ def test_every_reason_has_its_answer() -> None:
 
 def test_every_refusal_is_listed() -> None:
     """Each status with its reason has a line, and no line is without."""
-    listed = [(int(row["Status"]), span(row["Reason"])) for row in table(PAGE, "Refused")]
+    listed = [(int(row["Status"]), span(row["Reason"])) for row in table(PAGE, "Rejected")]
 
     assert sorted((one.status, reason) for reason, one in REJECTIONS.items()) == sorted(listed)
 
@@ -48,14 +48,14 @@ def test_every_status_of_an_accepted_event_is_listed() -> None:
 
 def test_answers_of_the_server_itself_are_listed() -> None:
     """Malformed HTTP and our own defects are logged under the actions that the page names."""
-    rows = table(PAGE, "Refused", number=1)
+    rows = table(PAGE, "Rejected", number=1)
 
     listed = {span(row["When"]): row["Status"] for row in rows}
     assert listed == {action: f"{one.status}" for action, one in SERVER_REJECTIONS.items()}
     assert listed.keys() == {
         action
         for name in ("log.warning", "log.error")
-        for action in first_texts(name, "web/http.py", "web/limits.py")
+        for action in first_texts(name, "web/server.py")
     }
 
 
@@ -81,7 +81,7 @@ def test_every_header_that_is_read_is_listed() -> None:
 
 async def test_refusals_are_answered_as_listed(service: Service) -> None:
     """Status and headers of each line are those on the wire, and the content is a problem."""
-    rows = {span(row["Reason"]): row for row in table(PAGE, "Refused")}
+    rows = {span(row["Reason"]): row for row in table(PAGE, "Rejected")}
     for reason, (body, headers, how) in CASES.items():
         status, answered, content = await post(service, body, headers, **how)
 

@@ -63,7 +63,7 @@ def label_values() -> dict[tuple[str, str], set[str]]:
         for row in table("reference/metrics.md", "Labels")
         if row["Metric"].startswith("`")
     }
-    reasons = {span(row["Reason"]) for row in table("reference/http.md", "Refused")}
+    reasons = {span(row["Reason"]) for row in table("reference/http.md", "Rejected")}
     return found | {(f"{PREFIX}rejected_total", "reason"): reasons}
 
 

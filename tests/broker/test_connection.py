@@ -7,17 +7,15 @@ from contextlib import asynccontextmanager
 
 import pamqp.frame
 import pytest
-from aiormq.exceptions import ConnectionClosed, ConnectionNotAllowed, InvalidFrameError
 from pamqp import commands
 
 from bridge.broker import connection
-from bridge.broker.connection import connect, describe
+from bridge.broker.connection import connect
 from bridge.core.errors import BrokerUnreachable
 from bridge.core.publish import Outcome
-from bridge.dev.rabbitmq import free_port
 from tests.broker.peer import Peer
 from tests.broker.test_publisher import outcome_of
-from tests.helpers import add_vhost, delete_vhost, eventually, message
+from tests.helpers import add_vhost, consumer_queue, delete_vhost, drain, eventually, message
 
 NONSENSE = [
     b"",
@@ -62,31 +60,6 @@ def reset(writer):
     linger = struct.pack("ii", 1, 0)
     writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
     writer.transport.abort()
-
-
-@pytest.mark.parametrize("end", [asyncio.StreamWriter.close, reset])
-async def test_first_url_accepts_and_closes(publishing, broker, end):
-    """The next URL is tried at once."""
-    async with saying(b"", end=end) as url, publishing(urls=(url, broker)) as publisher:
-        assert await outcome_of(publisher, message(1)) is Outcome.UNROUTED
-
-
-async def test_urls_go_on_when_the_task_starts_again(publishing, broker, monkeypatch):
-    """An error that nobody expects must not lead back to the first URL for ever."""
-    dead = f"amqp://127.0.0.1:{free_port()}/"
-    async with publishing(urls=(dead, broker), wait=False) as publisher:
-        pass
-    asked = []
-
-    async def fail(url):
-        asked.append(url)
-        raise ZeroDivisionError
-
-    monkeypatch.setattr(publisher, "_serve", fail)
-    for _ in range(3):
-        with pytest.raises(ZeroDivisionError):
-            await publisher.run()
-    assert {dead, broker} == set(asked)
 
 
 LONG = {"refuses": 3, "is a black hole": 3, "is silent": 20}
@@ -142,26 +115,6 @@ async def test_wrong_vhost_is_said_in_the_words_of_rabbitmq(broker, written, sai
         await connect(f"{broker.rstrip('/')}/{written}", purpose="test")
 
 
-@pytest.mark.parametrize(
-    ("error", "said"),
-    [
-        (InvalidFrameError(commands.Confirm.SelectOk()), "Confirm.SelectOk"),
-        (RuntimeError('<Channel: "1" at 0x7f12> closed'), "Channel closed"),
-        (
-            RuntimeError("not on <TCPTransport closed=True 0x55>; closed"),
-            "not on TCPTransport; closed",
-        ),
-        (ConnectionClosed(541, "INTERNAL_ERROR"), "541 INTERNAL_ERROR"),
-        (ConnectionNotAllowed("NOT_ALLOWED - no"), "NOT_ALLOWED - no"),
-        (asyncio.CancelledError(), "the connection was lost"),
-        (EOFError(), "EOFError"),
-    ],
-)
-def test_errors_in_words(error, said):
-    """No text shows the address of an object."""
-    assert said == describe(error)
-
-
 async def test_more_channels_than_the_broker_allows():
     """One more is refused by us: RabbitMQ would close the connection for it."""
     async with Peer(channel_max=3) as peer:
@@ -174,3 +127,46 @@ async def test_more_channels_than_the_broker_allows():
         await opened.close()
 
     assert ([1, 2, 3], 1) == ([channel.number for channel in channels], again.number)
+
+
+@pytest.mark.parametrize("frame_max", [0, 4096])
+async def test_numbers_that_are_tuned(publishing, frame_max):
+    """0 is no limit, of frames, channels and heartbeats."""
+    body = bytes(100_000)
+    async with (
+        Peer(frame_max=frame_max, channel_max=0, heartbeat=0) as peer,
+        publishing(urls=(peer.url,)) as publisher,
+    ):
+        assert await outcome_of(publisher, message(1, body=body)) is Outcome.CONFIRMED
+        alone = publisher.try_alone(message(2, body=body))
+        await eventually(lambda: alone.outcome is Outcome.CONFIRMED)
+
+    assert [body, body] == [published.body for published in peer.published]
+
+
+async def test_rabbitmq_without_limits(publishing, node, broker):
+    """What RabbitMQ itself negotiates when its limits are 0."""
+    consumer_queue(broker, "all", "#")
+    body = bytes(300_000)
+    limits = "[{frame_max, %d}, {channel_max, %d}]"
+    set_to = f"[application:set_env(rabbit, K, V) || {{K, V}} <- {limits}]."
+    await asyncio.to_thread(node.evaluate, set_to % (0, 0))
+    try:
+        async with publishing() as publisher:
+            outcome = await outcome_of(publisher, message(1, body=body))
+            opened = await connect(broker, purpose="test")
+            assert opened.amqp.transport
+            tuned = opened.amqp.transport.connection.connection_tune
+            await opened.close()
+    finally:
+        await asyncio.to_thread(node.evaluate, set_to % (131_072, 2047))
+
+    assert (0, 0, Outcome.CONFIRMED) == (tuned.frame_max, tuned.channel_max, outcome)
+    assert [body] == [found for _, _, found in drain(broker, "all")]
+
+
+@pytest.mark.parametrize("end", [asyncio.StreamWriter.close, reset])
+async def test_first_url_accepts_and_closes(publishing, broker, end):
+    """The next URL is tried at once."""
+    async with saying(b"", end=end) as url, publishing(urls=(url, broker)) as publisher:
+        assert await outcome_of(publisher, message(1)) is Outcome.UNROUTED

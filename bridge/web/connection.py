@@ -1,0 +1,231 @@
+"""One connection: it answers its requests one after the other, and says what it is doing.
+
+aiohttp's own loop runs a task for every request, for the sake of context variables. The bridge
+leaves none set (tracing takes its own back), so the connection's own task does all of the work
+(docs/decisions/0012).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, cast
+
+from aiohttp import web
+from aiohttp.streams import StreamReader
+
+from bridge.web.answers import SERVER_REJECTIONS
+from bridge.web.eviction import Phase
+from bridge.web.intake import Intake
+from bridge.web.protocol import HttpProtocol
+from bridge.web.responses import reject, rejection_bytes
+from bridge.web.turns import PIECE_BYTES
+
+if TYPE_CHECKING:
+    from bridge.web.server import HttpServer
+
+_LINGER_SECONDS = 10.0
+"""How long to read on a body that was answered before its end. A socket that is closed with bytes
+unread sends a reset, and then the client may never see the answer."""
+
+_STRANGER_SECONDS = 5.0
+"""How long a connection may rest between two requests if none was answered 200."""
+
+_MALFORMED = rejection_bytes(SERVER_REJECTIONS["request_malformed"])
+
+
+class Connection(HttpProtocol):
+    """One connection. Its ``phase`` says what it is doing.
+
+    Independent of the phase are: whether it has earned a 200, whether its input waits for a turn
+    (``intake``), whether its client has said that no more requests follow, and whether its client
+    reads what we write.
+    """
+
+    __slots__ = (
+        "answered",
+        "earned_200",
+        "gone",
+        "intake",
+        "lingers",
+        "rests_since",
+        "said_all",
+        "unread_since",
+    )
+
+    def __init__(self, server: HttpServer) -> None:
+        super().__init__(server)
+        self.intake = Intake(self, server.turns)
+        self.gone: asyncio.Future[None] = server.loop.create_future()
+        """Done when nothing is left of the connection itself."""
+        self.rests_since = server.loop.time()
+        self.lingers = False
+        self.answered = False
+        self.earned_200 = False
+        self.said_all = False
+        """Whether the client has said that no more requests follow."""
+        self.unread_since: float | None = None
+        """Since when the client has left so much unread that nothing more is written."""
+
+    @property
+    def phase(self) -> Phase:
+        """Return what it is doing."""
+        if self in self.server.leaving:
+            return Phase.LEAVING
+        if self.lingers:
+            return Phase.LINGERING
+        if self.is_idle:
+            return Phase.RESTING if self.head_began is None else Phase.HEAD
+        return Phase.ANSWERING
+
+    # Its beginning and its end
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin to take requests."""
+        super().connection_made(transport)
+        if self.is_secure:  # else TLS reads on behind our back, a quarter of a megabyte
+            cast("Any", transport).set_read_buffer_limits(high=PIECE_BYTES)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Take note of the end."""
+        super().connection_lost(exc)
+        self.intake.end()
+        self.server.leaving.discard(self)
+        if not self.gone.done():
+            self.gone.set_result(None)
+
+    def force_close(self) -> None:
+        """Give no more answers."""
+        self.leave()
+        super().force_close()
+
+    def leave(self) -> None:
+        """Give up the place. The client has as long for the last answers as for any other ones."""
+        if self.transport is not None:
+            self.server.leaving.add(self)
+            if self.unread_since is None:
+                self.unread_since = self.server.loop.time()
+
+    def abort(self) -> None:
+        """Cut the connection, whatever is under way."""
+        if self.transport is not None:
+            self.transport.abort()
+
+    def eof_received(self) -> bool | None:  # type: ignore[override]  # what asyncio asks for
+        """Answer what was asked before the client said that it says no more, then close."""
+        if self.is_idle and not self.queue:
+            return None
+        self.said_all = True
+        return not self.is_secure and self.transport is not None  # TLS cannot stay half open
+
+    def pause_writing(self) -> None:
+        """Take note that the client does not read."""
+        self.unread_since = self.server.loop.time()
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        """Take note that the client reads again; that buys no time for one that is to leave."""
+        if self not in self.server.leaving:
+            self.unread_since = None
+        super().resume_writing()
+
+    # What comes in
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came, or leave it to the intake."""
+        # aiohttp itself calls this with no data, to parse what it has put back.
+        if not data or (self.earned_200 and not self.intake.unparsed):
+            self.parse(data)
+        else:
+            self.intake.receive(self, data)
+
+    def may_read_on(self) -> bool:
+        """Return whether nothing that was read already has to wait for its turn."""
+        return self.intake.may_read_on(self)
+
+    def reject_head(self) -> None:
+        """Answer 400 in place of reading more of a head, and close."""
+        if self.transport is not None:
+            self.server.note_unfinished()
+            self.transport.write(_MALFORMED)
+            self.force_close()
+
+    # What goes out
+
+    async def start(self) -> None:
+        """Answer one request after the other, until the connection is to be closed."""
+        try:
+            if self.queue or not self.is_stopping:  # it may be told to stop before it begins
+                while not self.is_cut and await self._answer(*await self.next_request()):
+                    if not await self._goes_on():
+                        break
+        except asyncio.CancelledError:
+            self.force_close()
+            raise
+        except ConnectionError:  # half an answer was sent
+            self.force_close()
+        self.leave()
+        if not self.is_cut and self.transport is not None:
+            self.transport.close()
+
+    async def _answer(self, message: Any, body: StreamReader) -> bool:
+        """Answer a request; return whether another one may follow."""
+        response, gone = await self.respond(message, body)
+        if not self.earned_200:
+            self.earned_200 = self.server.proves and response.status == HTTPStatus.OK
+        if not body.is_eof():
+            self.lingers = True
+            await self._linger(body)
+            self.lingers = False
+        ends = not body.is_eof() or gone or self.closes_behind_answer or self.server.is_stopping
+        return bool(response.keep_alive) and not ends
+
+    async def _linger(self, body: StreamReader) -> None:
+        """Read the rest of a body that was answered before its end."""
+        try:
+            async with asyncio.timeout(_LINGER_SECONDS):
+                while not body.is_eof() and not self.is_cut:
+                    await body.readany()
+        except (TimeoutError, web.RequestPayloadError):
+            pass
+
+    async def _goes_on(self) -> bool:
+        """Prepare for another request; return whether one may follow."""
+        if self.said_all and not self.queue:
+            return False
+        idle = self.server.limits.idle
+        if not self.earned_200:
+            idle = min(idle, _STRANGER_SECONDS)
+        self.answered, self.rests_since = True, self.server.loop.time()
+        self.close_if_idle(self.rests_since + idle)
+        if self.queue:
+            await asyncio.sleep(0)  # all others first: a client may have sent thousands at once
+        return True
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer for what went wrong outside of the handler, without a word of the input."""
+        rejection = self.server.rejection_of(request, status, exc)
+        if request.writer.output_size > 0:  # half an answer is out: the connection must break
+            raise ConnectionError(rejection.detail)
+        return reject(rejection)
+
+    # What others ask
+
+    @property
+    def is_stopping(self) -> bool:
+        """Return whether the answer to the request at hand is the last one."""
+        return self.server.is_stopping
+
+    def is_silent(self, since: float) -> bool:
+        """Return whether its head began before that time, and we wait for the client alone."""
+        return self.is_slow(since) and not self.intake.waits
+
+    def is_unread(self, before: float) -> bool:
+        """Return whether the client reads nothing since before that time."""
+        return self.unread_since is not None and self.unread_since <= before
