@@ -55,6 +55,7 @@ LAYERS = (
     {"cli"},
     {"reload"},
     {"service"},
+    {"parts"},
     {"tracing", "contract"},
     {"web"},
     {"pipeline", "gauges"},
