@@ -80,9 +80,9 @@ class Traces:
         """Return a spool with a span around each message's way to the disk."""
         return _TracedStore(self._tracer, store)
 
-    def sender(self, sender: Publisher) -> Publisher:
-        """Return a sender for the drain, with a span around each publish."""
-        return _TracedSender(self._tracer, sender)
+    def publisher(self, publisher: Publisher) -> Publisher:
+        """Return a publisher for the drain, with a span around each publish."""
+        return _TracedPublisher(self._tracer, publisher)
 
 
 class _TracedPipeline(Pipeline):
@@ -150,32 +150,32 @@ class _TracedStore:
         on_written(row, refusal)
 
 
-class _TracedSender:
+class _TracedPublisher:
     """Spans publishes from the spool, in the trace of the message, which leaves as it is.
 
     The span is made when the outcome is there: what never went to the broker makes none.
     """
 
-    def __init__(self, tracer: Tracer, sender: Publisher) -> None:
+    def __init__(self, tracer: Tracer, publisher: Publisher) -> None:
         self._tracer = tracer
-        self._sender = sender
+        self._publisher = publisher
 
     @property
     def is_up(self) -> bool:
-        return self._sender.is_up
+        return self._publisher.is_up
 
     @property
     def connection(self) -> int:
-        return self._sender.connection
+        return self._publisher.connection
 
     def can_publish_to(self, exchange: str) -> bool:
-        return self._sender.can_publish_to(exchange)
+        return self._publisher.can_publish_to(exchange)
 
     def submit(self, message: Message) -> Publish:
-        return self._traced(self._sender.submit(message))
+        return self._traced(self._publisher.submit(message))
 
     def try_alone(self, message: Message, *, apart: bool = False) -> Publish:
-        return self._traced(self._sender.try_alone(message, apart=apart))
+        return self._traced(self._publisher.try_alone(message, apart=apart))
 
     def _traced(self, publish: Publish) -> Publish:
         traced = Publish(publish.message)  # one of its own, because a publish calls only one back
