@@ -195,5 +195,6 @@ class _TracedPublisher:
             )
             spans.conclude(span, outcome)
             span.end()
-        traced.suspect = publish.suspect
+        traced.suspect, traced.culprit = publish.suspect, publish.culprit
+        traced.straggler = publish.straggler
         traced.settle(outcome)
