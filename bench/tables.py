@@ -17,7 +17,6 @@ def tables(results: Results) -> dict[str, str]:
     found = {
         "bars": _bars(results),
         "closed-64": _closed(results, "c64"),
-        "closed-256": _closed(results, "c256"),
         "broker": _broker(results),
         "open": _open(results),
         "drain": _drain(results),
@@ -142,7 +141,7 @@ def _void(results: Results) -> str:
 
 def _machine(results: Results) -> str:
     facts = {**results.notes, **results.machine}
-    return table(["", ""], [[name, value] for name, value in facts.items()], align=str.ljust)
+    return "\n".join(f"- {name}: {value}" for name, value in facts.items())
 
 
 def _measured(results: Results, rows: Sequence[Row], part: str) -> list[Row]:

@@ -1,4 +1,4 @@
-"""What the metrics say of the state that a running bridge is in, asked for when they are read."""
+"""Gauges: the metrics that show the state of a running bridge at the time they are read."""
 
 from __future__ import annotations
 

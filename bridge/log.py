@@ -1,8 +1,8 @@
 """Structured logs: every record has an ``action``, one of a fixed vocabulary, and its context.
 
-Bodies, secrets and signatures are never logged; of the headers only the event id is. Texts that a
-sender chose are escaped, whatever is not printable in them, so that no input can forge or colour a
-line, or reorder what is seen of it.
+Bodies, secrets and signatures are never logged; the event id is the only header that is. In texts
+that a client chose, whatever is not printable is escaped: no input can forge a line, colour it, or
+change the order in which it is shown.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import structlog
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 NOISY_LIBRARIES = ("aiormq", "aio_pika", "aiohttp")
-"""They log what the bridge reports in its own words."""
+"""Libraries that log what the bridge reports in its own words."""
 
 log = structlog.get_logger()
 
@@ -40,14 +40,14 @@ def configure(
 ) -> None:
     """Set up logging for the process; ``stream`` is the standard error stream if not given.
 
-    Unless it ``waits``, who logs never waits for the reader of the stream: a thread writes, and
-    lines beyond a bound are dropped and counted. The same holds for whatever the process writes to
-    its standard error stream from then on: warnings, tracebacks, and why it ends.
+    Without ``waits`` no code that logs waits for the reader of the stream: a thread writes, and
+    lines beyond a bound are dropped and counted. From then on the same holds for all that the
+    process writes to its standard error stream: warnings, tracebacks, and why it ends.
     """
     stream = stream or sys.stderr
-    target = _Unfailing(stream) if waits or not _is_file(stream) else _beside_of(stream)
+    target = _LossyStream(stream) if waits or not _is_file(stream) else _threaded(stream)
     if not waits and _is_file(sys.stderr):
-        sys.stderr = cast("TextIO", _beside_of(sys.stderr, target))
+        sys.stderr = cast("TextIO", _threaded(sys.stderr, target))
     for name in NOISY_LIBRARIES:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     logging.basicConfig(level=logging.WARNING, handlers=[_Forward()])
@@ -60,18 +60,18 @@ def configure(
             _console if format == "console" else _json,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
-        logger_factory=lambda *_: _Lines(target),
+        logger_factory=lambda *_: _RecordWriter(target),
         cache_logger_on_first_use=False,
     )
 
 
 def set_level(level: Literal["debug", "info", "warning", "error"]) -> None:
-    """Log from this level up from now on; loggers that were bound before keep theirs."""
+    """Log from this level up. Loggers that were bound before keep their old level."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]))
 
 
 class _Forward(logging.Handler):
-    """Puts what libraries log into the same stream and form."""
+    """Gives what libraries log the form and the stream of our own records."""
 
     def emit(self, record: logging.LogRecord) -> None:
         name, text, trace = record.name, record.getMessage(), record.exc_info
@@ -81,10 +81,13 @@ class _Forward(logging.Handler):
             log.warning("library_message", library=name, text=text, exc_info=trace)
 
 
-class _Lines:
-    """Writes each record whole, without a lock: a finalizer may log in the middle of it."""
+class _RecordWriter:
+    """Writes each record as a whole line.
 
-    def __init__(self, stream: _Unfailing | _Beside) -> None:
+    It takes no lock: a finalizer may log while a record is being written, and would wait for ever.
+    """
+
+    def __init__(self, stream: _LossyStream | _ThreadedStream) -> None:
         self._stream = stream
 
     def write(self, record: str) -> None:
@@ -94,8 +97,8 @@ class _Lines:
     debug = info = warning = error = critical = write
 
 
-class _Unfailing:
-    """A stream that drops what cannot be written: no event is lost to a full disk of the log."""
+class _LossyStream:
+    """A stream that drops what it cannot write: a full disk of the log must not cost an event."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -110,16 +113,15 @@ class _Unfailing:
 
 
 _QUEUED_BYTES = 1024 * 1024
-"""Maximum size in characters of lines that wait for the reader of the log."""
+"""Maximum number of characters in lines that wait for the reader of the log."""
 
 _LAST_SECONDS = 1.0
-"""How long the end of the process waits for lines that are still to be written."""
-
+"""How long the process waits at its end for lines that are still to be written."""
 
 _PAUSE_SECONDS = 0.1
-"""After a line that could not be written because of an error that nobody expected."""
+"""How long to wait after an unexpected error in the thread that writes."""
 
-_beside: list[_Beside] = []
+_threaded_streams: list[_ThreadedStream] = []
 
 
 def _is_file(stream: TextIO) -> bool:
@@ -129,25 +131,23 @@ def _is_file(stream: TextIO) -> bool:
         return False
 
 
-def _beside_of(stream: TextIO, other: object = None) -> _Beside:
-    """Return what writes to a stream on a thread; it is the other's if their file is the same.
-
-    Two threads would mix lines that are longer than a pipe takes at once.
-    """
+def _threaded(stream: TextIO, other: object = None) -> _ThreadedStream:
+    """Return a stream on a thread; it is ``other``, or one of before, if the file is the same."""
+    # Two threads would mix lines that are longer than a pipe takes at once.
     for known in (stream, other):
-        if isinstance(known, _Beside) and os.path.sameopenfile(known.fileno(), stream.fileno()):
+        if isinstance(known, _ThreadedStream) and known.is_same_file(stream):
             return known
-    return _Beside(stream)
+    return _ThreadedStream(stream)
 
 
 def wait() -> None:
-    """Wait until all that was logged is written, for a reader that stands still only a moment."""
-    for stream in _beside:
+    """Wait until all that was logged is written, but not for long: the reader may stand still."""
+    for stream in _threaded_streams:
         stream.wait()
 
 
-class _Beside:
-    """Writes on a thread of its own: a reader that stands still must not hold up the event loop."""
+class _ThreadedStream:
+    """A stream with a thread that writes, so that a slow reader does not stop the event loop."""
 
     encoding = "utf-8"
 
@@ -155,17 +155,17 @@ class _Beside:
         self._file = stream.fileno()
         self._lines: SimpleQueue[str] = SimpleQueue()
         self._own = threading.local()
-        """What each thread has begun of a line: parts of one must not get into another."""
+        """What each thread has begun of a line: two threads must not mix the parts of theirs."""
         self._size = 0
         self._dropped = 0
         self._lock = threading.RLock()
         """Taken again by its thread when a finalizer logs in the middle of a line."""
         threading.Thread(target=self._run, name="log", daemon=True).start()
         atexit.register(self.wait)
-        _beside.append(self)
+        _threaded_streams.append(self)
 
     def write(self, text: str) -> int:
-        """Hand the text over as soon as its line is complete, or drop it."""
+        """Give the text to the thread as soon as its line is complete, or drop it."""
         begun = getattr(self._own, "begun", "") + text
         is_whole = begun.endswith("\n")
         self._own.begun = "" if is_whole else begun
@@ -185,15 +185,19 @@ class _Beside:
         """Do nothing: the thread writes at once."""
 
     def isatty(self) -> bool:
-        """Return whether people see it as it comes."""
+        """Return whether it is a terminal."""
         return os.isatty(self._file)
 
     def fileno(self) -> int:
         """Return the file descriptor."""
         return self._file
 
+    def is_same_file(self, other: TextIO) -> bool:
+        """Return whether another stream writes to the same open file."""
+        return os.path.sameopenfile(self._file, other.fileno())
+
     def wait(self) -> None:
-        """Do as ``wait`` of the module for this stream."""
+        """Wait until everything is written, but not for long."""
         end = time.monotonic() + _LAST_SECONDS
         while self._size and time.monotonic() < end:
             time.sleep(0.005)
@@ -202,7 +206,7 @@ class _Beside:
         while True:
             try:
                 self._pass_on(self._lines.get())
-            except Exception:  # for want of memory, say: there is nowhere to tell it
+            except Exception:  # such as no memory: and there is nowhere to report it
                 time.sleep(_PAUSE_SECONDS)
 
     def _pass_on(self, lines: str) -> None:
@@ -215,16 +219,16 @@ class _Beside:
                 self._dropped += not written
                 if written and self._size < _QUEUED_BYTES // 2:
                     told, self._dropped = self._dropped, 0
-        if told:  # only now is there somebody who reads it
+        if told:  # only now the reader goes on
             log.warning("log_lines_dropped", lines=told)
 
 
 def _write(file: int, left: bytes) -> bool:
-    """Write all of it, however long that takes; return whether that was possible."""
+    """Write all of it, however long that takes; return whether it worked."""
     while left:
         try:
             left = left[os.write(file, left) :]
-        except BlockingIOError:  # somebody else made it so, and whoever shares the file may
+        except BlockingIOError:  # whoever shares the file may have made it non-blocking
             poll = select.poll()
             poll.register(file, select.POLLOUT)
             poll.poll()

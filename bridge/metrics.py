@@ -1,8 +1,8 @@
 """What the service counts, for Prometheus.
 
-Every label has a bounded set of values: nothing that a sender can choose becomes a label. All
-counting happens on the event loop, several times an event, so it needs no lock; prometheus_client
-gives the counts names and their form when somebody asks (docs/decisions/0010).
+Every label has a bounded set of values: nothing that a client can choose becomes a label. All
+counting happens on the event loop, several times an event, so it needs no lock. prometheus_client
+only formats the counts when they are read (docs/decisions/0010).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _LATENCY_BUCKETS = (
     2.5,
     5,
 )
-"""Seconds: from one cheap step to the sender's whole budget."""
+"""Bounds in seconds: from one cheap step to all the time that SuperOffice gives a delivery."""
 
 
 class Count:
@@ -55,7 +55,7 @@ class Count:
 
 
 class Counter(Collector):
-    """A count for every combination of labels that was met."""
+    """Counts, one for every combination of labels that has occurred."""
 
     def __init__(self, name: str, text: str, *labels: str) -> None:
         self._family = partial(CounterMetricFamily, f"{_PREFIX}_{name}", text, labels=labels)
@@ -63,7 +63,7 @@ class Counter(Collector):
         self._counts: dict[tuple[str, ...], Count] = {}
 
     def labels(self, *values: str) -> Count:
-        """Return the count of these labels; raises ValueError if they are not as many as named."""
+        """Return the count of these labels; raises ValueError if their number is wrong."""
         count = self._counts.get(values)
         if count is None:
             if len(values) != len(self._names):
@@ -72,7 +72,7 @@ class Counter(Collector):
         return count
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the counts as prometheus_client wants them."""
+        """Yield the counts in the form of prometheus_client."""
         family = self._family()
         for values, count in self._counts.items():
             family.add_metric(values, count.value, created=count.created)
@@ -80,7 +80,7 @@ class Counter(Collector):
 
 
 class Latency:
-    """How many observations were how long; ``seconds`` in all."""
+    """Number of observations in each bucket, and the sum of their ``seconds``."""
 
     __slots__ = ("counts", "seconds")
 
@@ -95,7 +95,7 @@ class Latency:
 
 
 class Latencies(Collector):
-    """A histogram for every value of one label, all of them known."""
+    """Histograms, one for every value of a label; all values are known."""
 
     def __init__(self, name: str, text: str, label: str, values: tuple[str, ...]) -> None:
         self._family = partial(HistogramMetricFamily, f"{_PREFIX}_{name}", text, labels=[label])
@@ -106,7 +106,7 @@ class Latencies(Collector):
         return self._latencies[value]
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the histograms as prometheus_client wants them."""
+        """Yield the histograms in the form of prometheus_client."""
         family = self._family()
         bounds = [*map(str, map(float, _LATENCY_BUCKETS)), "+Inf"]
         for value, latency in self._latencies.items():
@@ -116,7 +116,7 @@ class Latencies(Collector):
 
 
 class Metrics:
-    """One registry and everything in it; build one per service."""
+    """All metrics of one service, in a registry of its own."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -154,13 +154,13 @@ class Metrics:
         self.registry.register(self.stage_seconds)
 
     def count_drained(self, endpoint: str, *, unrouted: bool) -> None:
-        """Count an event that the broker has taken from the spool."""
+        """Count an event from the spool that is now with the broker."""
         self.drained.inc()
         if unrouted:
             self.unrouted.labels(endpoint).inc()
 
     def gauge(self, name: str, text: str, read: Callable[[], float]) -> None:
-        """Add a gauge that is read when Prometheus asks."""
+        """Add a gauge; ``read`` is called when Prometheus asks."""
         Gauge(f"{_PREFIX}_{name}", text, registry=self.registry).set_function(read)
 
     def state(self, name: str, text: str, values: tuple[str, ...], read: Callable[[], str]) -> None:

@@ -20,9 +20,10 @@ from bridge.settings import QueueSettings, ServerSettings, Settings
 from bridge.spool import Spool
 from bridge.tls import Certificate
 from bridge.web.admin import Admin
-from bridge.web.listener import Listener, affordable
+from bridge.web.listener import Listener
 from bridge.web.receiver import Receiver
 from bridge.web.server import HttpServer, Limits
+from bridge.web.sockets import affordable
 from bridge.web.throttle import Failures
 
 if TYPE_CHECKING:

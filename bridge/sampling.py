@@ -1,4 +1,4 @@
-"""A bounded number of lines of the log, whatever comes from outside."""
+"""Sampling: what clients do fills no disk with lines of the log."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import structlog
 
 _LINES = 100
-"""Maximum number of lines for one reason in a minute."""
+"""Maximum number of lines for one reason in one minute."""
 
 _MINUTE_SECONDS = 60.0
 
@@ -18,7 +18,7 @@ log = structlog.get_logger()
 
 @dataclass(slots=True)
 class _Minute:
-    """How many lines were wanted since a time of the clock."""
+    """How many lines were asked for since ``began``, a time of the clock."""
 
     began: float
     wanted: int = 0
@@ -34,9 +34,9 @@ def note_events(action: str, left_out: int) -> None:
 
 
 class Sampled:
-    """Lets a bounded number of lines of the log for each reason through in a minute.
+    """Allows a bounded number of lines per minute for each reason.
 
-    How many were left out is logged with the first one of a later minute.
+    The first line of a later minute is preceded by one that says how many were left out.
     """
 
     def __init__(
@@ -45,16 +45,14 @@ class Sampled:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Take what logs how many were left out for a reason, and a clock in seconds.
-
-        The reasons are few, and none is a sender's word.
-        """
+        """Take a function that logs how many lines were left out, and a clock in seconds."""
+        # Reasons are words of ours, so there are few: no client can make this dict grow.
         self._note = note
         self._clock = clock
         self._minutes: dict[str, _Minute] = {}
 
     def lets(self, reason: str) -> bool:
-        """Return whether something that happened for this reason may have a line."""
+        """Count one more for this reason; return whether it may have a line."""
         now = self._clock()
         minute = self._minutes.get(reason)
         if minute is None or now - minute.began >= _MINUTE_SECONDS:

@@ -1,4 +1,4 @@
-"""TLS: PEM files into contexts, and what fails into words that say what to do."""
+"""TLS: contexts from PEM files, and errors with a remedy."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ _REASONS = {
 
 
 class Certificate:
-    """What a listener shows its clients, from files that may be replaced while it runs.
+    """The certificate of a listener, from files that may be replaced while it runs.
 
-    ``key`` None: it is in the same file. Raises ``CertificateUnusable``.
+    Without a ``key`` the key is in the same file. Raises ``CertificateUnusable``.
     """
 
     def __init__(self, certificate: Path, key: Path | None) -> None:
@@ -42,9 +42,9 @@ class Certificate:
         load_pair(self.context, certificate, key)
 
     def renew(self, certificate: Path, key: Path | None) -> bool:
-        """Show new clients what the files hold by now; return whether that is something else.
+        """Show new clients what is in the files now; return whether that has changed.
 
-        Raises ``CertificateUnusable``, and then goes on with what it has.
+        Raises ``CertificateUnusable``, and then keeps the certificate that it has.
         """
         digest = _digest(certificate, key)
         if digest == self._digest:
@@ -57,14 +57,14 @@ class Certificate:
 
 
 def _digest(*files: Path | None) -> bytes:
-    """Return what tells contents apart, and gives no key away."""
+    """Return a digest of the contents, so that no key stays in memory."""
     return hashlib.sha256(b"\0".join(_content(file) for file in files if file)).digest()
 
 
 def load_pair(context: ssl.SSLContext, certificate: Path, key: Path | None) -> None:
-    """Load a certificate and its key, None if it is in the same file.
+    """Load a certificate and its key; without ``key`` it is in the same file.
 
-    Raises ``CertificateUnusable``, which names the file that is to blame.
+    Raises ``CertificateUnusable``, which names the file at fault.
     """
     check_certificates(certificate)
     holder = key or certificate
@@ -83,7 +83,7 @@ def load_pair(context: ssl.SSLContext, certificate: Path, key: Path | None) -> N
 
 
 def check_certificates(file: Path) -> None:
-    """Return if the file holds a certificate; else raises ``CertificateUnusable``."""
+    """Check that a file holds a certificate; raises ``CertificateUnusable`` if not."""
     _content(file)
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file)
@@ -93,7 +93,7 @@ def check_certificates(file: Path) -> None:
 
 
 def trusting(certificate: Path) -> ssl.SSLContext:
-    """Return what a client needs that trusts this very certificate, under whatever name."""
+    """Return a client's context that trusts exactly this certificate, whatever name it has."""
     context = ssl.create_default_context(cafile=certificate)
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     context.check_hostname = False
@@ -101,8 +101,8 @@ def trusting(certificate: Path) -> ssl.SSLContext:
 
 
 def explain(error: BaseException) -> str | None:
-    """Return cause and remedy of what made a connection to the broker fail, None if not TLS."""
-    if isinstance(error, FileNotFoundError):  # it does not say which: they were there at the start
+    """Return why TLS to the broker failed and what to do, or None if it was not TLS."""
+    if isinstance(error, FileNotFoundError):  # unnamed; all were there at the start
         return f"{error.strerror}: {_FILES}"
     found = _tls_error(error)
     if found is None:
@@ -115,28 +115,29 @@ def explain(error: BaseException) -> str | None:
 
 
 def _tls_error(error: BaseException | None) -> ssl.SSLError | None:
-    """Return the error of TLS that an error of a library stands for."""
+    """Return the TLS error behind an error of a library."""
     while error is not None and not isinstance(error, ssl.SSLError):
         error = error.__cause__
     return error
 
 
 class _Encrypted(Exception):
-    """A key asks for a passphrase."""
+    """A key that wants a passphrase."""
 
 
 def _refuse_passphrase() -> NoReturn:
-    """Keep OpenSSL from asking on the terminal."""
+    """Keep OpenSSL from asking for one on the terminal."""
     raise _Encrypted
 
 
 def _content(file: Path) -> bytes:
-    """Return what is in a file; OpenSSL would not see what stands behind a byte order mark."""
+    """Return the content of a file in PEM form; raises ``CertificateUnusable``."""
     try:
         content = read(file)
     except OSError as error:
         allowed = f"a file that can be read; {file}: {error.strerror}"
         raise CertificateUnusable(f"{file}", allowed) from None
+    # OpenSSL finds nothing behind a byte order mark, and does not say why.
     if is_utf16(content) or content != without_mark(content):
         allowed = f"a file in PEM form, which is ASCII; save {file} again without a byte order mark"
         raise CertificateUnusable(f"{file}", allowed)

@@ -26,7 +26,7 @@ Examples = Mapping[str, Example]
 
 
 def published(example: Example) -> Message:
-    """Return the message of a golden request, as it would be without routes."""
+    """Return the message that the bridge makes of a golden request without routes."""
     delivery = Delivery("superoffice", example.body, example.received_ns)
     event = normalize(parse(example.body), delivery=delivery).event
     target = Router((), exchange="superoffice").target(event)

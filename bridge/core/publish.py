@@ -8,6 +8,12 @@ from typing import Protocol
 
 from bridge.core.message import Message
 
+WINDOW = 256
+"""Maximum number of unconfirmed messages. A larger window adds latency without throughput."""
+
+WINDOW_BYTES = 16 * 1024 * 1024
+"""Maximum number of bytes of their bodies."""
+
 
 class Outcome(Enum):
     """What became of a publish."""

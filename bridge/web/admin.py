@@ -1,7 +1,7 @@
-"""The operator's side: is it alive, is it ready, what has it counted, what does it promise.
+"""The admin listener: whether the bridge is alive and ready, its metrics, and its contract.
 
-With a token it is told to nobody else: probes, which can hardly keep a secret, learn only the
-answer to their question.
+With a token all of it is for the operator alone. Probes can hardly keep a secret, so they may ask
+their two questions without it, and get yes or no.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ _PROBES = ("/healthz", "/readyz")
 _CONTRACT = "/contract"
 
 _KEPT = 10
-"""How many times as long as it took to make it the page of metrics is shown: who asks for it again
-and again, without a token, gets a tenth of a core."""
+"""How long the page of metrics is kept, in multiples of the time that it took to make.
+
+A client that asks for it without end, on a listener without a token, gets a tenth of a core."""
 
 log = structlog.get_logger()
 
@@ -43,8 +44,8 @@ class Documents(Protocol):
 class Admin:
     """Handles every request of the admin listener.
 
-    ``status`` returns the members of ``/readyz``, among them the boolean ``ready``. Without a
-    ``token`` everybody may read everything.
+    ``status`` returns the members of ``/readyz``; one is the boolean ``ready``. Without a ``token``
+    any client may read everything.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class Admin:
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """Return every path that there is."""
+        """Return every path that has a page."""
         return (*self._pages, *self._named)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:

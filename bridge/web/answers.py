@@ -1,6 +1,6 @@
-"""Every answer that is not simply a page: both listeners answer by these, OpenAPI tells of them.
+"""Every rejection that either listener can send, and the words of a 200. OpenAPI is made of these.
 
-Never 410, which disables the webhook for good, nor a redirect, nor another 2xx than 200.
+There is no 410, which would disable the webhook for good, no redirect, and no 2xx but 200.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from bridge.superoffice.headers import SIGNATURE
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejection:
-    """An answer that is not 200.
+    """A response that is not 200.
 
-    ``detail`` is what the sender is told and ``when`` what a reader of the contract is told.
-    ``detail`` and the values of ``headers`` may have places for the values of one refusal, as in
-    ``{seconds}``. With ``close`` the connection ends.
+    ``detail`` is for the client, ``when`` for readers of the contract. ``detail`` and the values of
+    ``headers`` may have places for values, such as ``{seconds}``. With ``close`` the connection
+    ends behind it.
     """
 
     status: int
@@ -29,13 +29,13 @@ class Rejection:
     close: bool = False
 
     def problem(self, **values: Any) -> dict[str, Any]:
-        """Return the content, a problem of RFC 9457."""
+        """Return its body, a problem of RFC 9457."""
         detail = self.detail.format(**values)
         return {"title": TITLES[self.status], "status": self.status, "detail": detail}
 
 
 PROBLEM: Final = "application/problem+json"
-"""The media type of every answer that is not 200; but ``/readyz`` says its own also with 503."""
+"""The media type of every rejection. Only ``/readyz`` also has a 503 with a body of its own."""
 
 TITLES: Final[Mapping[int, str]] = {
     400: "Bad Request",
@@ -50,7 +50,7 @@ TITLES: Final[Mapping[int, str]] = {
     500: "Internal Server Error",
     503: "Service Unavailable",
 }
-"""Those of RFC 9110 and 6585; the names that Python has for them depend on its version."""
+"""The reason phrases of RFC 9110 and 6585. Python has them too, but they vary with its version."""
 
 ACCEPTED: Final[Mapping[str, str]] = {
     Status.PUBLISHED: "Confirmed by the broker, in at least one queue.",
@@ -63,7 +63,7 @@ ACCEPTED: Final[Mapping[str, str]] = {
     Status.PARKED: "Authentic, but not a webhook: now in `superoffice.parked`, or on disk on its"
     " way there.",
 }
-"""What a 200 can say, by its member ``status``."""
+"""Meaning of a 200, by its member ``status``."""
 
 UNREADABLE: Final[Mapping[str, str]] = {
     Unreadable.NOT_UTF8: "The body is not UTF-8.",
@@ -72,7 +72,7 @@ UNREADABLE: Final[Mapping[str, str]] = {
     Unreadable.NOT_OBJECT: "The JSON is not an object.",
     Unreadable.NO_EVENT: "`Event` is absent, not a string, or blank.",
 }
-"""Why a body is not a webhook: parked where it is signed, else refused with 400."""
+"""Why a body is not a webhook. A signed one is parked, any other is rejected with 400."""
 
 _CHALLENGE = {"WWW-Authenticate": 'SuperOffice-Signature realm="webhook"'}
 _LATER = {"Retry-After": "5"}
@@ -158,7 +158,7 @@ REJECTIONS: Final[Mapping[str, Rejection]] = {
         "The same event was under way when this attempt came, and failed."
     ),
 }
-"""What the receiver refuses, by its reason, in the order of the checks."""
+"""What the receiver rejects, by reason, in the order of its checks."""
 
 SERVER_REJECTIONS: Final[Mapping[str, Rejection]] = {
     "request_malformed": Rejection(
@@ -188,7 +188,7 @@ SERVER_REJECTIONS: Final[Mapping[str, Rejection]] = {
         close=True,
     ),
 }
-"""What either listener answers by itself, by the action under which it is logged."""
+"""What either listener answers without its handler, by the action that is logged."""
 
 ADMIN_REJECTIONS: Final[Mapping[str, Rejection]] = {
     "token": Rejection(
@@ -210,4 +210,4 @@ ADMIN_REJECTIONS: Final[Mapping[str, Rejection]] = {
         close=True,
     ),
 }
-"""What the admin listener refuses, in the order of its checks."""
+"""What the admin listener rejects, in the order of its checks."""

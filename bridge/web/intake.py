@@ -46,7 +46,7 @@ class Intake:
 
     def receive(self, connection: Connection, data: bytes) -> None:
         """Parse what came at once if there is room at this turn, else at a later one."""
-        if not self.unparsed and len(data) <= _piece_of(data) and self._turns.take(len(data)):
+        if not self.unparsed and len(data) <= _piece_of(data) and self._turns.reserve(len(data)):
             self._parse(connection, data)
             if connection.is_secure:  # what TLS has decrypted already would come at once
                 self._wait_for_turn(connection)

@@ -1,7 +1,8 @@
-"""Who fails the signature again and again: counted per source, within bounds.
+"""The limit on failed signatures: a source that fails too often gets 429 in place of 401.
 
-The signature itself is always checked: what comes of the count is an answer and a line of the log,
-never a decision about a request that is authentic.
+It protects the log, and nothing else. Without it one client with a wrong secret fills a log with a
+line per request; with it a single line stands for all that follow. The signature is checked as
+ever, so a request that is authentic is accepted from any source.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ from ipaddress import IPv6Address, ip_address, ip_network
 from math import ceil
 
 _MAX_SOURCES = 4096
-"""Remembered at a time; whoever has more addresses than that pushes the oldest out."""
+"""Maximum number of sources to remember. A client that has more addresses than that pushes out the
+oldest, and has its lines in the log: they are limited a second time (``sampling``)."""
 
 
 @dataclass(slots=True)
 class _Window:
-    """What a source has failed since its first failure; a time of the clock."""
+    """How many requests of one source have failed, and at what time of the clock the first did."""
 
     began: float
     failures: int = 0
@@ -26,7 +28,7 @@ class _Window:
 
 @dataclass(frozen=True, slots=True)
 class Limited:
-    """A source is beyond the limit, for the first time in this window or not; for ``seconds``."""
+    """A source is beyond the limit, for ``seconds`` more; ``first`` marks its first request."""
 
     source: str
     seconds: int
@@ -34,7 +36,7 @@ class Limited:
 
 
 class Failures:
-    """Allows each source ``limit`` failures in ``window`` seconds from the first; 0: any number."""
+    """Allows each source ``limit`` failures within ``window`` seconds; 0 stands for any number."""
 
     def __init__(self, *, limit: int, window: float, clock: Callable[[], float]) -> None:
         self._limit = limit
@@ -71,8 +73,8 @@ class Failures:
 def source_of(address: str | None) -> str:
     """Return what counts as one source: an IPv4 address, or the /64 of an IPv6 address.
 
-    A /64 is the least that a single network is given (RFC 6177): its hosts choose the rest freely.
-    What is no address, such as that of a Unix socket, counts as it is.
+    A /64 is the smallest network that anybody is given (RFC 6177), and its hosts choose the rest
+    of the address freely. Anything that is no address, such as a Unix socket's, counts as it is.
     """
     try:
         found = ip_address(address or "")

@@ -1,7 +1,7 @@
-"""Who is parsed next of the clients that have earned nothing: a few KB of all of them at a turn.
+"""Turns: the order in which strangers are parsed, a few KB of all of them at each turn of the loop.
 
-A few KB may be hundreds of heads or chunks, so what anybody may send is parsed in pieces, with
-turns of the event loop between them for everybody who has earned more.
+A stranger is a client that has not earned a 200 yet. A few KB can hold hundreds of heads or chunks.
+Between two turns the event loop serves everybody who has earned one.
 """
 
 from __future__ import annotations
@@ -14,38 +14,38 @@ from typing import Protocol
 import structlog
 
 PIECE_BYTES = 4096
-"""Maximum length of a piece, and how much is parsed at a turn of all clients together."""
+"""Maximum length of a piece, and of all pieces that are parsed at one turn."""
 
 LONGEST_SECONDS = 0.001
-"""Maximum that counts of the time for a piece: the rest is a busy machine's."""
+"""Maximum time that counts for one piece. If parsing took longer, the machine was busy."""
 
 _FAIR_SECONDS = 0.002
-"""How long a client may be parsed before it stands behind all that took less."""
+"""How long a client can be parsed in all before it stands behind those that took less."""
 
 _FEW = 1000
-"""Number of clients that may wait whether or not they have gone."""
+"""Length up to which the line may hold clients that have gone: below it, looking costs more."""
 
 log = structlog.get_logger()
 
 
 class Client(Protocol):
-    """Who waits to be parsed; ``spent`` is how many seconds that took so far.
+    """A client that waits to be parsed. ``spent`` is how many seconds that has taken so far.
 
-    ``waits`` is false as soon as it has gone, or was fed.
+    ``waits`` becomes false when the client is gone, or is fed.
     """
 
     spent: float
     waits: bool
 
     def feed(self) -> int:
-        """Parse the next piece; return its length, 0 if there is none or none may be parsed."""
+        """Parse the next piece; return its length, 0 if nothing was parsed."""
 
     def abort(self) -> None:
         """Cut the connection."""
 
 
 class Turns:
-    """The order of those who wait."""
+    """The clients that wait, as a heap: by time spent, then in the order in which they came."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -54,29 +54,27 @@ class Turns:
         self._order = count()
         self._waiting: list[tuple[int, int, Client]] = []
         self._most = _FEW
-        """How many may wait until those that have gone are left out."""
+        """Length of the heap at which those that have gone are taken out."""
         self.fresh = 0
-        """How many wait that took little time so far."""
+        """How many of those that wait have taken little time so far."""
 
-    def take(self, size: int) -> bool:
-        """Return whether a piece of this length may be parsed at once."""
+    def reserve(self, size: int) -> bool:
+        """Take a part of this turn; return whether there was any left."""
         if self._left <= 0:
             return False
         self._use(size)
         return True
 
     def wait(self, client: Client) -> None:
-        """Let a client be fed at a later turn, once.
-
-        Those who took little time go in the order in which they came, so that no number of
-        newcomers keeps out one that has more than a piece to say.
-        """
+        """Let a client be fed once, at a later turn."""
+        # The rank is coarse on purpose. Clients that took little time go in the order in which they
+        # came; by the exact time, newcomers without end would go before one with a long request.
         rank = int(client.spent / _FAIR_SECONDS)
         self.fresh += not rank
         heappush(self._waiting, (rank, next(self._order), client))
         if len(self._waiting) > self._most:
             self._leave_out_the_gone()
-        self._use(0)
+        self._use(0)  # so that a next turn comes
 
     def _leave_out_the_gone(self) -> None:
         self._waiting = [each for each in self._waiting if each[2].waits]
@@ -101,7 +99,7 @@ class Turns:
 
 
 def _fed(client: Client) -> int:
-    """Feed a client; return how much it took. Whatever goes wrong ends its connection alone."""
+    """Feed a client; return how much it took. If that fails, cut the connection of that client."""
     try:
         return client.feed()
     except Exception as error:  # memory, or a fault of the parser

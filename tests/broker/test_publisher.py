@@ -131,7 +131,7 @@ async def test_second_url_is_used_when_the_first_is_dead(publishing, broker):
 
 async def test_lost_node_is_not_asked_first(publishing, node, broker, monkeypatch):
     """After a loss it is the next URL's turn: the lost node may be one that takes long to fail."""
-    monkeypatch.setattr(session, "_DEAF_SECONDS", 1.0)
+    monkeypatch.setattr(session, "_SILENT_SECONDS", 1.0)
     async with (
         Proxy(node.port) as proxy,
         publishing(urls=(proxy.url, broker), confirm_deadline=0.3) as publisher,
@@ -201,7 +201,7 @@ async def test_blocked_broker_is_away(publishing, node, broker):
 
 async def test_frozen_broker_is_noticed(publishing, node, broker, monkeypatch):
     """Nothing confirmed within the deadline: unknown, then away, then the connection is cut."""
-    monkeypatch.setattr(session, "_DEAF_SECONDS", 1.0)
+    monkeypatch.setattr(session, "_SILENT_SECONDS", 1.0)
     async with publishing(confirm_deadline=0.3) as publisher:
         first = publisher._session.channel
         await asyncio.to_thread(node.freeze)

@@ -5,7 +5,7 @@ from itertools import product
 
 import pytest
 
-from bridge.delivery import held
+from bridge.delivery.held import held_rows
 from bridge.delivery.rows import (
     ATTACHED,
     DUE,
@@ -168,7 +168,7 @@ def test_suspects_beyond_those_that_can_be_held(bridge, monkeypatch, state):
         bridge.broker.blocked = False
     else:
         put_on_the_wire(bridge, RECORD, ANOTHER)
-    monkeypatch.setattr(held, "SUSPECTS", 0)
+    monkeypatch.setattr(held_rows, "SUSPECTS", 0)
     bridge.broker.close_channel()
 
     assert {(state, PASSED_OVER)} <= bridge.moves

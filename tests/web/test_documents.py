@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import subprocess
+import sys
 from urllib.parse import urlsplit
 
 import pytest
@@ -53,3 +55,36 @@ async def test_the_token_guards_the_contract(serving):
         found = [await client.get(path) for path in ("/contract", "/contract/asyncapi.json")]
 
     assert [401, 401] == [status for status, *_ in found]
+
+
+STARTED = """
+import asyncio, pathlib, sys, urllib.request
+from bridge.service import running
+from bridge.settings import load
+
+async def main(config, spool):
+    environ = {
+        "SUPEROFFICE_SECRET": "secret",
+        "BRIDGE_BROKER__URLS": "amqp://127.0.0.1:1",
+        "BRIDGE_SERVER__PORT": "0",
+        "BRIDGE_SERVER__ADMIN_PORT": "0",
+        "BRIDGE_SPOOL__PATH": spool,
+    }
+    async with running(load(pathlib.Path(config), environ).settings) as service:
+        for page in ("/metrics", "/contract", "/contract/asyncapi.json"):
+            await asyncio.to_thread(urllib.request.urlopen, service.admin.url + page)
+            print(page, "bridge.contract.asyncapi" in sys.modules)
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+def test_the_generator_is_loaded_when_somebody_asks_for_a_document(tmp_path):
+    """Not at the start of the bridge, nor for the list of documents."""
+    config = tmp_path / "empty.toml"
+    config.touch()
+    command = [sys.executable, "-c", STARTED, f"{config}", f"{tmp_path / 'spool.db'}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+
+    pages = [line for line in done.stdout.splitlines() if line.startswith("/")]
+    assert ["/metrics False", "/contract False", "/contract/asyncapi.json True"] == pages

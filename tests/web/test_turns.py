@@ -76,11 +76,11 @@ async def test_many_short_ones_at_a_turn(turns):
 
 async def test_at_once_as_long_as_a_turn_has_room(turns):
     """Nobody waits beside an idle loop, and the next turn has room again."""
-    taken = [turns.take(PIECE_BYTES // 2) for _ in range(4)]
+    taken = [turns.reserve(PIECE_BYTES // 2) for _ in range(4)]
     await pass_turns(1)
 
     assert [True, True, False, False] == taken
-    assert turns.take(1)
+    assert turns.reserve(1)
 
 
 async def test_newcomers_without_end_keep_nobody_out(turns):

@@ -11,7 +11,7 @@ from bridge.cli import output
 from bridge.cli.context import ConfigOption, client_settings
 from bridge.cli.errors import CommandFailed, Unavailable
 from bridge.settings import ServerSettings
-from bridge.web.listener import reachable
+from bridge.web.sockets import reachable
 
 TIMEOUT_SECONDS = 3.0
 

@@ -28,7 +28,7 @@ from bridge.cli.errors import CommandFailed
 from bridge.cli.runtime import run
 from bridge.dev.samples import known_events, sample
 from bridge.settings import EndpointSettings, Settings
-from bridge.web.listener import reachable
+from bridge.web.sockets import reachable
 
 _SHOWN_FAILURES = 3
 

@@ -25,7 +25,7 @@ def piped(monkeypatch):
     @contextmanager
     def as_both():
         reading, writing = os.pipe()
-        known = list(log._beside)
+        known = list(log._threaded_streams)
         with (
             monkeypatch.context() as patch,
             os.fdopen(reading) as pipe,
@@ -34,9 +34,9 @@ def piped(monkeypatch):
         ):
             patch.setattr(sys, "stderr", errors)
             log.configure(level="info", format="json", stream=output, waits=False)
-            yield pipe, log._beside[len(known)]
+            yield pipe, log._threaded_streams[len(known)]
             log.wait()
-            log._beside[:] = known
+            log._threaded_streams[:] = known
 
     return as_both
 

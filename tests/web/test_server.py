@@ -4,8 +4,6 @@ import asyncio
 import io
 import json
 import socket
-import subprocess
-import sys
 from contextlib import suppress
 
 import pytest
@@ -423,24 +421,3 @@ async def test_other_refusals_are_not_counted(serving):
 
     assert [404] * 5 == [status for status, *_ in strangers]
     assert 401 == failed[0]
-
-
-SCRIPT = """
-import resource, sys
-from bridge.web.listener import affordable
-resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[1]), int(sys.argv[2])))
-print(affordable(1000, others=50), resource.getrlimit(resource.RLIMIT_NOFILE)[0])
-"""
-
-
-@pytest.mark.parametrize(
-    ("soft", "hard", "found"),
-    [(200, 1200, "1000 1150"), (1180, 1200, "1000 1180"), (200, 400, "250 400"), (9, 9, "1 9")],
-)
-def test_connections_that_there_are_descriptors_for(soft, hard, found):
-    """The limit of the system is raised as far as it may be; what is missing is said."""
-    command = [sys.executable, "-c", SCRIPT, f"{soft}", f"{hard}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
-
-    assert found == done.stdout.splitlines()[-1]
-    assert ("descriptors_scarce" in done.stdout) == found.startswith(("250", "1 "))

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, closing
 import pytest
 
 from bridge.web import connection
+from bridge.web.eviction import Phase
 from tests.helpers import eventually, id_of
 from tests.serving import sign, webhook
 from tests.system.faults.process import until
@@ -165,6 +166,33 @@ async def test_body_that_never_comes(serving, monkeypatch):
         rest = await wire.rest()
 
     assert (404, b"") == (refused[0], rest)
+
+
+async def test_phases(serving):
+    """A connection tells what it does: whether it can give way is decided by that."""
+    late = b"x" * 1000
+    head = request(late, path="/nowhere").removesuffix(late)
+    async with serving() as client, connected(client.service) as wire:
+        server = client.service.listener._server
+
+        async def is_in(phase):
+            await eventually(lambda: [phase] == [one.phase for one in server.connections])
+
+        await is_in(Phase.HEAD)
+        wire.write(request(ONE))
+        await wire.answer()
+        await is_in(Phase.RESTING)
+        wire.write(request(TWO)[:10])
+        await is_in(Phase.HEAD)
+        wire.write(request(TWO)[10:-1])
+        await is_in(Phase.ANSWERING)
+        wire.write(request(TWO)[-1:] + head)
+        await wire.answer()
+        await wire.answer()
+        await is_in(Phase.LINGERING)
+        wire.write(late + request(ONE, headers={"Connection": "close"}))
+        await wire.answer()
+        await eventually(lambda: not server.connections)
 
 
 @pytest.mark.parametrize(
