@@ -11,8 +11,13 @@ from tests.helpers import message
 class Scripted:
     """A publisher that returns what it was given."""
 
+    is_up, connection = True, 1
+
     def __init__(self, publish):
         self._publish = publish
+
+    def can_publish_to(self, exchange):
+        return True
 
     def submit(self, message):
         return self._publish
