@@ -94,6 +94,7 @@ class _TracedPipeline(Pipeline):
         try:
             receipt = await super().receive(delivery, signatures=signatures)
         except Rejected as rejected:
+            # The attribute had this form before the reasons of the metrics had their prefix.
             reason = rejected.reason.removeprefix("signature_")
             span.set_attribute("superoffice_bridge.reason", reason)
             raise
@@ -105,7 +106,7 @@ class _TracedPipeline(Pipeline):
 
 
 class _TracedOutbox:
-    """Spans the publish, which consumers find as the origin of their message."""
+    """Puts a span around a publish. Consumers find it as the origin of their message."""
 
     def __init__(self, tracer: Tracer, outbox: Outbox) -> None:
         self._tracer = tracer
@@ -126,7 +127,7 @@ class _TracedOutbox:
 
 
 class _TracedStore:
-    """Spans the way to the disk, in the trace of the message."""
+    """Puts a span around the way to the disk, in the trace of the message."""
 
     def __init__(self, tracer: Tracer, store: Store) -> None:
         self._tracer = tracer
@@ -151,9 +152,10 @@ class _TracedStore:
 
 
 class _TracedPublisher:
-    """Spans publishes from the spool, in the trace of the message, which leaves as it is.
+    """Puts a span around a publish from the spool, in the trace of the message.
 
-    The span is made when the outcome is there: what never went to the broker makes none.
+    The message leaves as it is. The span is made when the outcome is there, so a message that was
+    not sent has none.
     """
 
     def __init__(self, tracer: Tracer, publisher: Publisher) -> None:
@@ -178,7 +180,8 @@ class _TracedPublisher:
         return self._traced(self._publisher.try_alone(message, apart=apart))
 
     def _traced(self, publish: Publish) -> Publish:
-        traced = Publish(publish.message)  # one of its own, because a publish calls only one back
+        # A publish has only one callback, and the drain needs that: so it gets a second publish.
+        traced = Publish(publish.message)
         publish.on_settled(partial(self._settled, time_ns(), traced))
         return traced
 
@@ -195,5 +198,6 @@ class _TracedPublisher:
             )
             spans.conclude(span, outcome)
             span.end()
-        traced.suspect = publish.suspect
+        traced.suspect, traced.culprit = publish.suspect, publish.culprit
+        traced.straggler = publish.straggler
         traced.settle(outcome)
