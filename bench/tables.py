@@ -50,7 +50,7 @@ def _bars(results: Results) -> str:
         value = bar.value(results)
         sign = ">=" if bar.least else "<="
         measured = "-" if value is None else f"{value:.3f}"
-        limits = [f"{sign} {limit:g}" for limit in (bar.bar, bar.stretch)]
+        limits = [f"{sign} {bar.bar:g}", f"{bar.stretch:g}"]
         rows.append([bar.claim, measured, *limits, bar.verdict(value)])
     measured_any = any(row[1] != "-" for row in rows)
     return table(["claim", "measured", "bar", "stretch", ""], rows if measured_any else [])

@@ -56,6 +56,7 @@ LAYERS = (
     {"cli"},
     {"reload"},
     {"service"},
+    {"parts"},
     {"tracing", "contract"},
     {"web"},
     {"pipeline", "gauges"},

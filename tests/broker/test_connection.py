@@ -9,13 +9,12 @@ import pamqp.frame
 import pytest
 from pamqp import commands
 
-from bridge.broker import connection
 from bridge.broker.connection import connect
 from bridge.core.errors import BrokerUnreachable
 from bridge.core.publish import Outcome
 from tests.broker.peer import Peer
 from tests.broker.test_publisher import outcome_of
-from tests.helpers import add_vhost, consumer_queue, delete_vhost, drain, eventually, message
+from tests.helpers import consumer_queue, drain, eventually, message
 
 NONSENSE = [
     b"",
@@ -60,73 +59,6 @@ def reset(writer):
     linger = struct.pack("ii", 1, 0)
     writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
     writer.transport.abort()
-
-
-LONG = {"refuses": 3, "is a black hole": 3, "is silent": 20}
-"""Seconds; which address is the first is left to chance, as one that is silent takes a try."""
-
-
-@pytest.mark.parametrize("first", LONG)
-async def test_host_with_two_addresses(publishing, node, broker, monkeypatch, first):
-    """A host of which one address is dead is connected to by the other one."""
-    monkeypatch.setattr(connection, "ANSWER_SECONDS", 0.5)
-    with (
-        socket.create_server(("127.0.0.2", 0), backlog=5) as mute,
-        socket.create_server(("127.0.0.2", 0), backlog=0) as full,
-        socket.create_connection(full.getsockname()),  # Linux drops what comes after it
-    ):
-        port = node.port
-        addresses = {
-            "refuses": "127.0.0.2",
-            "is silent": "127.0.0.2",
-            "is a black hole": "240.0.0.1",
-        }
-        ports = {"is silent": mute.getsockname()[1]}
-        found = [(addresses[first], ports.get(first, port)), ("127.0.0.1", port)]
-
-        async def resolve(*_, **__):
-            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address) for address in found]
-
-        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
-        url = broker.replace("127.0.0.1", "rabbit.example")
-        async with publishing(urls=(url,), wait=False) as publisher:
-            await eventually(lambda: publisher.is_ready, seconds=LONG[first])
-
-
-async def test_vhost_is_decoded_once(node, broker):
-    """A vhost may have a percent sign in its name, also before 2F."""
-    for vhost in ("m%2Fn", "a/b", "50%+"):
-        await asyncio.to_thread(add_vhost, node, vhost)
-    try:
-        for written in ("m%252Fn", "a%2Fb", "a/b", "50%25+", "%2F"):
-            opened = await connect(f"{broker.rstrip('/')}/{written}", purpose="test")
-            await opened.close()
-    finally:
-        for vhost in ("m%2Fn", "a/b", "50%+"):
-            await asyncio.to_thread(delete_vhost, node, vhost)
-
-
-@pytest.mark.parametrize(
-    ("written", "said"), [("nowhere", "530 NOT_ALLOWED"), ("m%252Fn", "vhost m%2Fn not found")]
-)
-async def test_wrong_vhost_is_said_in_the_words_of_rabbitmq(broker, written, said):
-    """Not as an object's address."""
-    with pytest.raises(BrokerUnreachable, match=said):
-        await connect(f"{broker.rstrip('/')}/{written}", purpose="test")
-
-
-async def test_more_channels_than_the_broker_allows():
-    """One more is refused by us: RabbitMQ would close the connection for it."""
-    async with Peer(channel_max=3) as peer:
-        opened = await connect(peer.url, purpose="test")
-        channels = [await opened.channel() for _ in range(3)]
-        with pytest.raises(BrokerUnreachable, match="channel_max"):
-            await opened.channel()
-        await channels[0].close()
-        again = await opened.channel()
-        await opened.close()
-
-    assert ([1, 2, 3], 1) == ([channel.number for channel in channels], again.number)
 
 
 @pytest.mark.parametrize("frame_max", [0, 4096])
