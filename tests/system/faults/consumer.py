@@ -85,7 +85,7 @@ class Consumer:
         for method, properties, body in channel.consume(self._queue, inactivity_timeout=0.1):
             if method is not None and body is not None:
                 self._take(method, properties, body)
-                unacked, tag = unacked + 1, method.delivery_tag
+                unacked, tag = unacked + 1, method.delivery_tag or 0
             if unacked and (method is None or unacked >= ack_every):
                 channel.basic_ack(tag, multiple=True)  # 0 would stand for what pika only keeps, too
                 unacked = 0
