@@ -45,11 +45,9 @@ class Turns:
         A row that is ``attached`` has its turn, but is published already.
         """
         seq, record = turn.seq, turn.record
-        is_first = record is None or record not in self._fifo
-        if not attached:  # first of all: after an illegal move nothing else has changed
+        is_first = record is None or self._fifo.enter(record, seq)
+        if not attached:
             self.rows.move(seq, DUE if is_first else IN_LINE)
-        if record is not None:
-            self._fifo.enter(record, seq)
         self.by_seq[seq] = turn
         return is_first and not attached
 
