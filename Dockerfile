@@ -11,12 +11,12 @@ RUN python -m venv --without-pip /usr/local/lib/bridge
 WORKDIR /usr/src/superoffice-bridge
 
 # The libraries first: this layer changes only with the lock file. They are compiled here, because
-# nothing can be written beside them later.
+# the file system may be read-only later.
 COPY ${LOCK} ./requirements.lock
 RUN pip --python /usr/local/lib/bridge/bin/python install --no-cache-dir --only-binary :all: \
         --require-hashes --requirement requirements.lock
 
-# The build backend is in the lock too, and of no use at run time.
+# The build backend is in the lock file too. It is of no use at run time, so it goes again.
 COPY pyproject.toml README.md LICENSE ./
 COPY bridge ./bridge
 RUN pip --python /usr/local/lib/bridge/bin/python install --no-cache-dir --no-deps --no-build-isolation --no-index . \
@@ -33,7 +33,7 @@ LABEL org.opencontainers.image.title="superoffice-bridge" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.base.name="docker.io/library/python:3.13-slim"
 
-# The spool is the only place that is written to: all else may be read-only.
+# The bridge writes only to the spool: the rest of the file system may be read-only.
 RUN groupadd --gid 10001 bridge \
     && useradd --uid 10001 --gid bridge --home-dir /var/lib/bridge --shell /usr/sbin/nologin bridge \
     && install --directory --owner bridge --group bridge --mode 0750 /var/lib/bridge
@@ -55,8 +55,8 @@ VOLUME /var/lib/bridge
 EXPOSE 8080 8081
 STOPSIGNAL SIGTERM
 
-# Alive, not ready: a restart does not bring a broker back. Not more often, as each time a Python
-# starts, which takes a second of a processor.
+# Checks that the bridge is alive, not that it is ready: a restart would not bring a broker back.
+# A shorter interval would cost: each check starts a Python, which takes a second of CPU time.
 HEALTHCHECK --interval=30s --timeout=10s --start-period=10s --retries=3 \
     CMD ["bridge", "health"]
 

@@ -19,7 +19,7 @@ REVISION ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 export PYTHON
 
 BRIDGE   := .venv/bin/bridge
-# Whoever names a broker needs no RabbitMQ server on this machine.
+# With a broker of your own, this machine needs no RabbitMQ server.
 RABBITMQ := $(if $(BRIDGE_BROKER__URLS),,rabbitmq)
 
 .PHONY: help
@@ -111,14 +111,14 @@ contract: ## Write the contract's documents anew, from the catalogue and the gol
 	@.venv/bin/python -m tests.contract
 
 .PHONY: contract-check
-contract-check: ## Parse the AsyncAPI documents with AsyncAPI's own parser, which may not even hint
+contract-check: ## Parse the AsyncAPI documents with AsyncAPI's own parser: even a hint is an error
 	@.ci/bootstrap dev asyncapi
 	@mkdir -p var
 	@$(BRIDGE) contract asyncapi --config tests/contract/routed.toml >var/asyncapi-routed.json
 	@node .ci/asyncapi/check.mjs docs/contract/asyncapi.json var/asyncapi-routed.json
 
 .PHONY: contract-release
-contract-release: ## Part of a release: from now on the contract is compared with that of today
+contract-release: ## Part of a release: later contracts are compared with the present one
 	@.ci/bootstrap dev
 	@.venv/bin/python -m tests.contract --released
 
@@ -143,7 +143,7 @@ soak: ## Steady load and random faults, then the counts (MINUTES=20 SEED=7)
 	@.venv/bin/python -m bench.soak --minutes '$(MINUTES)' $(if $(SEED),--seed '$(SEED)')
 
 .PHONY: bench-hostile
-bench-hostile: ## How long a signed event takes beside clients without a secret (ARGS='--tls --against ../before')
+bench-hostile: ## How long a signed event takes while other clients flood the bridge without a secret (ARGS='--tls --against ../before')
 	@.ci/bootstrap dev
 	@.venv/bin/python -m bench.hostile $(ARGS)
 

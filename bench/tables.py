@@ -17,7 +17,6 @@ def tables(results: Results) -> dict[str, str]:
     found = {
         "bars": _bars(results),
         "closed-64": _closed(results, "c64"),
-        "closed-256": _closed(results, "c256"),
         "broker": _broker(results),
         "open": _open(results),
         "drain": _drain(results),
@@ -51,7 +50,7 @@ def _bars(results: Results) -> str:
         value = bar.value(results)
         sign = ">=" if bar.least else "<="
         measured = "-" if value is None else f"{value:.3f}"
-        limits = [f"{sign} {limit:g}" for limit in (bar.bar, bar.stretch)]
+        limits = [f"{sign} {bar.bar:g}", f"{bar.stretch:g}"]
         rows.append([bar.claim, measured, *limits, bar.verdict(value)])
     measured_any = any(row[1] != "-" for row in rows)
     return table(["claim", "measured", "bar", "stretch", ""], rows if measured_any else [])
@@ -142,7 +141,7 @@ def _void(results: Results) -> str:
 
 def _machine(results: Results) -> str:
     facts = {**results.notes, **results.machine}
-    return table(["", ""], [[name, value] for name, value in facts.items()], align=str.ljust)
+    return "\n".join(f"- {name}: {value}" for name, value in facts.items())
 
 
 def _measured(results: Results, rows: Sequence[Row], part: str) -> list[Row]:

@@ -8,9 +8,9 @@ import sys
 def main() -> None:
     """Run the command of ``sys.argv``.
 
-    To load it takes half a second, and many times that where processors are scarce. A bridge that
-    is told to stop meanwhile ends at once. Without a handler it would die of the signal, and as
-    process 1 of a container it would not even notice: the kernel drops what that one leaves alone.
+    Loading it takes half a second, and far more where processors are scarce. A bridge that is told
+    to stop meanwhile ends at once. It needs a handler for that: without one, the signal would kill
+    it with an error, and as process 1 of a container it would not even receive the signal.
     """
     _open_closed_streams()
     if sys.argv[1:2] == ["serve"]:
@@ -18,24 +18,24 @@ def main() -> None:
             signal.signal(number, _leave)
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup leaves it
             signal.signal(signal.SIGHUP, _go_on)
-    from bridge.cli.app import main as run  # not before that: it is what takes the time
+    from bridge.cli.app import main as run  # not earlier: this is what takes the time
 
     run()
 
 
 def _open_closed_streams() -> None:
-    """Let what was closed by the shell (``>&-``) lead nowhere: else a socket gets its number."""
+    """Open what the shell closed (``>&-``) on nothing, else a socket would get its number."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115  # for as long as we run
 
 
 def _go_on(*_: object) -> None:
-    """Do nothing: the configuration that is asked for has yet to be read for the first time."""
+    """Do nothing: the configuration will be read anyway, for the first time."""
 
 
 def _leave(*_: object) -> None:
-    """Exit with 0: nothing is there yet that would have to be ended in order."""
+    """Exit with 0: nothing has been started yet that must be ended in order."""
     os._exit(0)
 
 

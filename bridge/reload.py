@@ -1,6 +1,7 @@
-"""A changed configuration, put in force while requests go on.
+"""A changed configuration takes effect while requests go on.
 
-``bridge.settings.adopted`` says what may change; a configuration with a mistake changes nothing.
+``bridge/settings/changes.py`` says which keys may change. A configuration with a mistake changes
+nothing.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ from bridge.service import Service
 from bridge.settings import Loaded, adopted, differences
 
 POLL_SECONDS = 2.0
-"""How often the files are looked at. Kubernetes itself takes up to a minute to replace them."""
+"""Pause between two looks at the files. Kubernetes takes up to a minute to replace them."""
 
 _READ_SECONDS = 10.0
-"""How long the files may take to be read: a disk may hang, and a pipe may never be written."""
+"""Maximum time to read the files: a disk may hang, and a pipe may never be written to."""
 
 _HUNG_POLL_SECONDS = 300.0
-"""How long until files that could not be read in time are looked at again, unless HUP asks."""
+"""Pause after files could not be read in time. HUP ends it."""
 
 _UNREAD = Problem(
     "configuration",
@@ -40,16 +41,16 @@ log = structlog.get_logger()
 
 
 class Reloader:
-    """Keeps a service at what its configuration says by now.
+    """Keeps a service at what its configuration says now.
 
-    ``load`` reads it anew and raises ``ConfigInvalid``; it is called in a thread.
+    ``load`` reads the configuration anew, on a thread. It raises ``ConfigInvalid``.
     """
 
     def __init__(self, service: Service, loaded: Loaded, load: Callable[[], Loaded]) -> None:
         self._service = service
         self._settings = loaded.settings
         self._load = load
-        # None is no stamp of any file: the first look finds what changed since they were read.
+        # None is the stamp of no file, so the first look finds what changed since the start.
         self._stamps: dict[Path, _Stamp | None] = dict.fromkeys(loaded.files)
         self._refused: list[str] = []
         self._waiting: list[str] = []
@@ -63,12 +64,13 @@ class Reloader:
             pause = POLL_SECONDS
             try:
                 stamps = await _in_time(_stamps, self._stamps)
-                # After a refusal the file that was missing may be one that nobody knows of.
+                # After a mistake every look reads all: the file that was missing may be one whose
+                # name we do not know.
                 if now or self._refused or stamps != self._stamps:
                     await self._reload(stamps, asked=now)
             except TimeoutError:
                 self._refuse(ConfigInvalid((_UNREAD,)), asked=now)
-                pause = _HUNG_POLL_SECONDS  # each look may cost a thread
+                pause = _HUNG_POLL_SECONDS  # each look may leave a thread behind
 
     async def _reload(self, stamps: dict[Path, _Stamp | None], *, asked: bool) -> None:
         try:
@@ -106,7 +108,7 @@ class Reloader:
 
 
 async def _in_time(work: Callable[..., _Result], *arguments: Any) -> _Result:
-    """Do it on a thread; raises TimeoutError."""
+    """Work on a thread. Raises TimeoutError, and then leaves the thread behind."""
     async with asyncio.timeout(_READ_SECONDS):
         return await run_in_thread(work, *arguments, name="reload")
 
@@ -116,7 +118,7 @@ def _stamps(files: Iterable[Path]) -> dict[Path, _Stamp | None]:
 
 
 def _stamp(file: Path) -> _Stamp:
-    """Return what changes with the content, through symbolic links: a link may be turned."""
+    """Return what changes with the content. It follows links, which Kubernetes turns."""
     try:
         found = file.stat()
     except OSError:

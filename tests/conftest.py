@@ -8,6 +8,8 @@ import pytest
 
 from bridge import log
 from tests.helpers import private_node, wipe
+from tests.kinds import kind_of
+from tests.kinds import unit_tests_start_no_process as unit_tests_start_no_process
 from tests.scheduling import BrokerScheduling
 from tests.serving import serving as serving
 from tests.strategies import profiles as profiles
@@ -22,6 +24,11 @@ from tests.tls import tls_port as tls_port
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> BrokerScheduling:
     """Give tests that use the same RabbitMQ to the same worker."""
     return BrokerScheduling(config, log)
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark each test with its kind, for ``-m unit``, ``-m integration`` and ``-m system``."""
+    item.add_marker(kind_of(item))
 
 
 @pytest.fixture(scope="session", autouse=True)

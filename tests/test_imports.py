@@ -19,9 +19,10 @@ PURE = {
 ONLY_PURE = (
     "core", "superoffice", "contract",
     "web/answers.py",
-    "delivery/closers.py", "delivery/due.py", "delivery/fifo.py", "delivery/held.py",
-    "delivery/places.py", "delivery/records.py", "delivery/rows.py", "delivery/share.py",
-    "delivery/shares.py", "delivery/sweep.py", "delivery/turns.py",
+    "delivery/fifo.py", "delivery/records.py", "delivery/rows.py", "delivery/turns.py",
+    "delivery/held/closers.py", "delivery/held/due.py", "delivery/held/held_rows.py",
+    "delivery/held/places.py", "delivery/held/share.py", "delivery/held/shares.py",
+    "delivery/held/sweep.py",
     "broker/frames.py", "broker/refusals.py", "broker/renewal.py", "broker/topology.py",
     "broker/window.py",
 )  # fmt: skip
@@ -55,6 +56,7 @@ LAYERS = (
     {"cli"},
     {"reload"},
     {"service"},
+    {"parts"},
     {"tracing", "contract"},
     {"web"},
     {"pipeline", "gauges"},

@@ -1,5 +1,4 @@
-// Parses AsyncAPI documents with the official parser; whatever it has to say about one, be it a
-// mere hint, is an error.
+// Parses AsyncAPI documents with the official parser. Anything it reports is an error, even a hint.
 //
 // usage: node check.mjs FILE...
 
@@ -11,7 +10,7 @@ const parser = new Parser();
 
 for (const file of process.argv.slice(2)) {
   const { document, diagnostics } = await parser.parse(await readFile(file, "utf8"));
-  // 3.0.0 is on purpose: see bridge/contract/asyncapi.py.
+  // Version 3.0.0 is intended: see bridge/contract/asyncapi.py.
   const told = diagnostics.filter(({ code }) => code !== "asyncapi-latest-version");
   for (const { severity, code, message, path } of told) {
     console.error(`${file}: ${SEVERITIES[severity]} ${code} at ${path.join("/")}: ${message}`);

@@ -18,7 +18,7 @@ from typing import Any
 import aiormq
 import structlog
 
-from bridge.broker.connection import describe
+from bridge.broker.errors import describe
 from bridge.broker.frames import publish_frames
 from bridge.broker.incoming import intercept
 from bridge.broker.refusals import RefusalWatch
@@ -181,9 +181,9 @@ class ConfirmChannel:
                 place = (message.exchange, message.routing_key)
                 self.refusals.note(place, outcome, self._quiet_since)
         except BaseException:
-            _tell(publish, Outcome.UNKNOWN)
+            _settle_safely(publish, Outcome.UNKNOWN)
             raise
-        try:  # as ``_tell`` does, without its call: this runs for every event
+        try:  # as ``_settle_safely`` does, without its call: this runs for every event
             publish.settle(outcome)
         except Exception as error:
             log.error("request_failed", exc_info=error)
@@ -227,7 +227,7 @@ class ConfirmChannel:
             log.error("request_failed", exc_info=error)
         finally:
             if publish is not None and publish.outcome is None:  # it has not become one in flight
-                _tell(publish, Outcome.NOT_SENT)
+                _settle_safely(publish, Outcome.NOT_SENT)
         if not isinstance(error, Exception):
             raise error
 
@@ -257,9 +257,9 @@ class ConfirmChannel:
         for publish in self.window.pop_all():
             accused = blamed and (publish.suspect or not on_trial)
             publish.culprit, publish.suspect = accused and is_alone, accused and not is_alone
-            _tell(publish, Outcome.REFUSED if publish.culprit else Outcome.UNKNOWN)
+            _settle_safely(publish, Outcome.REFUSED if publish.culprit else Outcome.UNKNOWN)
         while self._queued:
-            _tell(self._queued.popleft(), Outcome.NOT_SENT)
+            _settle_safely(self._queued.popleft(), Outcome.NOT_SENT)
 
     def _on_closing(self, closing: asyncio.Future[Any]) -> None:
         """Give the channel up because aiormq has: the connection is lost, or was closed."""
@@ -271,8 +271,8 @@ class ConfirmChannel:
             self.abandon(reason)
 
 
-def _tell(publish: Publish, outcome: Outcome) -> None:
-    """Settle a publish; a callback that fails keeps the news from no other publish."""
+def _settle_safely(publish: Publish, outcome: Outcome) -> None:
+    """Settle a publish; a callback that fails keeps no other publish from its outcome."""
     try:
         publish.settle(outcome)
     except Exception as error:
@@ -284,6 +284,6 @@ def _refuse(publish: Publish, error: Exception) -> None:
 
     Without memory for the frames it was not sent: there may be memory later.
     """
-    _tell(publish, Outcome.NOT_SENT if isinstance(error, MemoryError) else Outcome.REFUSED)
+    _settle_safely(publish, Outcome.NOT_SENT if isinstance(error, MemoryError) else Outcome.REFUSED)
     said = str(error) if isinstance(error, MessageInvalid) else repr(error)
     log.error("message_invalid", event_id=publish.message.message_id, error=said)

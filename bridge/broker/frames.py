@@ -70,7 +70,15 @@ def _frame(kind: int, channel: int, payload: bytes) -> bytes:
 
 
 def _content_header(message: Message) -> bytes:
-    fields = b"".join([_field(name, value) for name, value in message.headers.items()])
+    # Written out here, not in ``_field``: a call for each header of each event would be felt.
+    fields = b"".join(
+        [
+            _known_text_field(name, value)
+            if type(value) is str and len(value) <= MAX_HEADER_BYTES
+            else _field(name, value)
+            for name, value in message.headers.items()
+        ]
+    )
     return b"".join(
         (
             _CONTENT_HEADER.pack(60, 0, len(message.body), _FLAGS),
@@ -100,10 +108,9 @@ _APP_ID = _short("superoffice-bridge")
 def _field(name: str, value: str | int) -> bytes:
     if isinstance(value, int):
         return _known_short(name) + b"l" + _INT64.pack(value)
-    # Longer values come from programs that park something, or from an older spool. They are not
-    # cached, because they would take too much memory.
-    known = len(value) <= MAX_HEADER_BYTES
-    return (_known_text_field if known else _text_field)(name, value)
+    # A long text comes from a program that parks something, or from an older spool. It is not
+    # cached, because the cache would take too much memory.
+    return _text_field(name, value)
 
 
 def _text_field(name: str, value: str) -> bytes:

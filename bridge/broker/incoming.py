@@ -100,7 +100,8 @@ class Incoming:
             # The frame may have been part of a returned message. The ack of that message would now
             # count as a confirm, so the owner must trust no later frame.
             self._owner.on_error(error)
-        return not isinstance(frame, commands.Channel.Close)
+            return not isinstance(frame, commands.Channel.Close)
+        return True
 
     def _on_confirm(self, confirm: _Confirm, outcome: Outcome) -> None:
         if self._return is None:

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 
-from bridge.broker.connection import Connection, broker_errors, connect
+from bridge.broker.connection import Connection, connect
+from bridge.broker.errors import broker_errors
 from bridge.broker.limits import BrokerLimits
 from bridge.core.errors import NoRoom
 

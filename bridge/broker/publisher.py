@@ -15,7 +15,8 @@ from itertools import cycle
 
 import structlog
 
-from bridge.broker.connection import Connection, broker_errors, connect, safe_url
+from bridge.broker.connection import Connection, connect
+from bridge.broker.errors import broker_errors, safe_url
 from bridge.broker.limits import BrokerLimits
 from bridge.broker.renewal import Renewal
 from bridge.broker.returns import Unrouted
@@ -113,9 +114,9 @@ class RabbitPublisher:
         """Put the message on the wire, or settle it as ``NOT_SENT`` at once."""
         publish = Publish(message)
         session = self._session
-        # Whoever calls has asked both already. But an exchange that is missing now would cost the
-        # channel, so this is the place that must be sure of it.
-        if session is not None and session.is_up and self.can_publish_to(message.exchange):
+        # The caller has asked both already. But a publish to a missing exchange would cost the
+        # channel, so it is made sure of here, where no later caller can forget it.
+        if session is not None and session.is_up and self._topology.is_verified(message.exchange):
             session.channel.send(publish)
         else:
             publish.settle(Outcome.NOT_SENT)

@@ -19,7 +19,7 @@ from bridge.broker.topology_watch import TopologyWatch
 _TICK_SECONDS = 0.1
 """How often the bridge looks at the connection."""
 
-_DEAF_SECONDS = 2 * HEARTBEAT
+_SILENT_SECONDS = 2 * HEARTBEAT
 """How long nothing may be confirmed until the connection is cut."""
 
 log = structlog.get_logger()
@@ -87,7 +87,7 @@ class Session:
             self.channel.note_overdue(self._deadline)
             if self.channel.quiet_for() >= self._deadline / 2:
                 self._liveness.start()
-            if self._is_deaf():
+            if self._is_silent():
                 self.connection.abort()
                 return
             if self._is_to_leave():
@@ -111,10 +111,10 @@ class Session:
             log.warning("broker_blocked" if blocked else "broker_unblocked")
         self._is_blocked = blocked
 
-    def _is_deaf(self) -> bool:
-        if self._is_blocked or self.channel.quiet_for() < _DEAF_SECONDS:
+    def _is_silent(self) -> bool:
+        if self._is_blocked or self.channel.quiet_for() < _SILENT_SECONDS:
             return False
-        log.warning("broker_silent", seconds=_DEAF_SECONDS, in_flight=self.channel.in_flight)
+        log.warning("broker_silent", seconds=_SILENT_SECONDS, in_flight=self.channel.in_flight)
         return True
 
     def _is_to_leave(self) -> bool:
@@ -154,7 +154,6 @@ class Session:
         while not self.channel.is_idle and self._loop.time() < end:
             if await set_within(self._gone, _TICK_SECONDS):
                 return
-        if (
-            self.channel.window.overdue
-        ):  # RabbitMQ answers no handshake while a queue does not confirm
+        # RabbitMQ answers no closing handshake while a queue does not confirm.
+        if self.channel.window.overdue:
             self.connection.abort()

@@ -18,7 +18,8 @@ import aio_pika
 from aio_pika.abc import AbstractChannel
 from aiormq.exceptions import AMQPChannelError
 
-from bridge.broker.connection import ANSWER_SECONDS, Connection, broker_errors, connect, describe
+from bridge.broker.connection import Connection, connect
+from bridge.broker.errors import ANSWER_SECONDS, broker_errors, describe
 from bridge.broker.topology import Exchange, Mismatch, Mode, Queue, Report, Topology
 from bridge.core.errors import BrokerUnreachable
 

@@ -18,7 +18,8 @@ import structlog
 
 from bridge.aio import set_within
 from bridge.broker.channel import ConfirmChannel
-from bridge.broker.connection import Connection, broker_errors, connect, ended_for_cause
+from bridge.broker.connection import Connection, connect
+from bridge.broker.errors import broker_errors, ended_for_cause
 from bridge.broker.limits import BrokerLimits
 from bridge.broker.returns import Unrouted
 from bridge.broker.session import Session

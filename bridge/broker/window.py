@@ -10,13 +10,7 @@ from collections import deque
 from collections.abc import Iterator
 from itertools import takewhile
 
-from bridge.core.publish import Publish
-
-WINDOW = 256
-"""Maximum number of unconfirmed publishes. A larger window adds latency without throughput."""
-
-WINDOW_BYTES = 16 * 1024 * 1024
-"""Maximum number of bytes of their bodies."""
+from bridge.core.publish import WINDOW, WINDOW_BYTES, Publish
 
 
 class Window:

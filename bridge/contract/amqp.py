@@ -1,4 +1,4 @@
-"""What a message has beside its body: properties, headers, and the exchange it goes to."""
+"""The parts of a message beside its body: properties, headers, and its exchange."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ HEADERS: Final[Mapping[str, Schema]] = MappingProxyType(
         ),
     }
 )
-"""The headers of each kind of message, by the name of their schema."""
+"""Schemas of the headers of each kind of message, by name."""
 
 
 PROPERTIES: Final[Schema] = {
@@ -133,11 +133,11 @@ PROPERTIES: Final[Schema] = {
         "app_id": {"const": "superoffice-bridge"},
     },
 }
-"""The AMQP properties beside the headers; all of them are always there."""
+"""Schema of the AMQP properties beside the headers, all of which are always there."""
 
 
 def exchange(name: str, *, vhost: str, kind: str = "topic") -> dict[str, Any]:
-    """Return an exchange as AsyncAPI describes it."""
+    """Return the description of an exchange in AsyncAPI's form."""
     return {"name": name, "type": kind, "durable": True, "autoDelete": False, "vhost": vhost}
 
 
@@ -149,4 +149,4 @@ SENT: Final[Mapping[str, Any]] = MappingProxyType(
         "bindingVersion": BINDING,
     }
 )
-"""How everything is published: persistent, and returned where no queue is bound."""
+"""How every message is published: persistent and mandatory, so returned if no queue is bound."""

@@ -1,4 +1,7 @@
-"""AsyncAPI 3: where messages are, and what they are. https://www.asyncapi.com/docs/reference"""
+"""The AsyncAPI 3 document: which messages the bridge sends, and where they go.
+
+https://www.asyncapi.com/docs/reference
+"""
 
 from __future__ import annotations
 
@@ -53,9 +56,10 @@ def document(settings: Settings, examples: Examples) -> dict[str, Any]:
     vhost = _vhost(settings)
     found = list(channels(settings))
     shown = _examples(settings, examples, found)
-    kept = _kept(settings)
+    messages = {one.name: _message(one, shown.get(one.name, ())) for one in found}
+    quarantined = _quarantined(settings)
     return {
-        "asyncapi": "3.0.0",  # generators of code know no later one, and make nothing of it
+        "asyncapi": "3.0.0",  # code generators ignore documents of a later version
         "info": {
             "title": "SuperOffice event bridge",
             "version": __version__,
@@ -66,28 +70,27 @@ def document(settings: Settings, examples: Examples) -> dict[str, Any]:
         "servers": dict(_servers(settings)),
         "channels": {
             **{channel.name: _channel(channel, vhost) for channel in found},
-            **{name: _quarantine(name, vhost, messages) for name, messages in kept.items()},
+            **{name: _quarantine(name, vhost, own) for name, own in quarantined.items()},
         },
         "operations": {
             name: {
                 "action": "send",
                 "channel": {"$ref": f"#/channels/{name}"},
-                "bindings": {"amqp": dict(amqp.SENT)},  # of traits generators lose the messages
+                # Not in a trait: generators that see one lose the messages.
+                "bindings": {"amqp": dict(amqp.SENT)},
             }
-            for name in (*(channel.name for channel in found), *kept)
+            for name in (*(channel.name for channel in found), *quarantined)
         },
         "components": {
-            "messages": {
-                **{
-                    channel.name: _message(channel, shown.get(channel.name, ()))
-                    for channel in found
-                },
-                **{name: message for some in kept.values() for name, message in some.items()},
-            },
+            "messages": {**messages, **_by_name(quarantined.values())},
             "schemas": _schemas(),
             "messageTraits": {"published": {"x-amqp-properties": amqp.PROPERTIES}},
         },
     }
+
+
+def _by_name(groups: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    return {name: message for group in groups for name, message in group.items()}
 
 
 def _servers(settings: Settings) -> Iterator[tuple[str, Any]]:
@@ -209,12 +212,12 @@ def _schemas() -> dict[str, Schema]:
         "raw": schema.RAW,
         "bytes": {"description": "The bytes that were received."},
     }
-    moved: dict[str, Schema] = schema.moved(made, to=_SCHEMAS)
-    return moved
+    relocated: dict[str, Schema] = schema.relocated(made, to=_SCHEMAS)
+    return relocated
 
 
-def _kept(settings: Settings) -> Mapping[str, Mapping[str, Any]]:
-    """Return the messages of either quarantine by name; raw ones if there is a raw route."""
+def _quarantined(settings: Settings) -> Mapping[str, Mapping[str, Any]]:
+    """Return the messages of each quarantine by name; raw ones only if there is a raw route."""
     forms = (False, True) if any(route.format == "raw" for route in settings.routes) else (False,)
     parked = [
         _described(
@@ -235,7 +238,7 @@ def _kept(settings: Settings) -> Mapping[str, Mapping[str, Any]]:
     ]
     return {
         UNROUTED: {
-            kept["name"]: kept for kept in (_as_it_was("unrouted", raw=raw) for raw in forms)
+            copy["name"]: copy for copy in (_as_it_was("unrouted", raw=raw) for raw in forms)
         },
         PARKED: {message["name"]: message for message in parked},
     }

@@ -1,4 +1,4 @@
-"""Which channels there are: one for each entity and action, and what routes make of them."""
+"""The channels: one for each entity and action, with the exchange and key that its route has."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from bridge.contract.names import ENTITY_OF, schema_of
-from bridge.core.routing import Route, TopicPattern
+from bridge.core.routing import DEFAULT_KEY, Route, TopicPattern
 from bridge.settings import Settings
 from bridge.superoffice.catalogue import Entity
-
-_KEY = "{entity}.{action}"
 
 
 class Channel(NamedTuple):
@@ -30,7 +28,7 @@ class Channel(NamedTuple):
 
 
 def channels(settings: Settings) -> Iterator[Channel]:
-    """Yield the channels of all events that can come."""
+    """Yield a channel for each event that can come, and one for all others."""
     routes = _routes(settings)
     for name, event in _catalogue(settings):
         route = next(route for route in routes if _matches(route, event))
@@ -51,7 +49,7 @@ def channels(settings: Settings) -> Iterator[Channel]:
 
 
 def channel_of(key: str, settings: Settings, found: Sequence[Channel]) -> Channel | None:
-    """Return which channel an event with this default key takes; of "test" there may be none."""
+    """Return the channel of an event with this default key; ``test`` may have none."""
     entity, _, action = key.rpartition(".")
     names = (key, f"{schema_of(entity)}.{action}")
     route = next(route for route in _routes(settings) if _matches(route, key))
@@ -70,7 +68,7 @@ def _routes(settings: Settings) -> tuple[Route, ...]:
 
 
 def _catalogue(settings: Settings) -> Iterator[tuple[str, str]]:
-    """Yield a name and the event for each action; of lists and tables with a parameter."""
+    """Yield a name and the event for each action. Lists and tables have a parameter in it."""
     for schema, entity in ENTITY_OF.items():
         for action in entity.actions:
             yield f"{schema}.{action}", f"{entity.name}.{action}"
@@ -79,14 +77,14 @@ def _catalogue(settings: Settings) -> Iterator[tuple[str, str]]:
 
 
 def _matches(route: Route, event: str) -> bool:
-    """Return whether the route takes the event; a parameter is a word like any other."""
+    """Return whether the route matches the event. A parameter counts as a word."""
     return TopicPattern(route.match).matches(event)
 
 
 def _address(route: Route, entity: str | None = None, action: str | None = None) -> str:
     template = route.routing_key
     if entity is None:
-        return "{routing_key}" if template == _KEY else template
+        return "{routing_key}" if template == DEFAULT_KEY else template
     if action is None:
         template = template.replace(".{action}", "")
     return template.replace("{entity}", entity).replace("{action}", action or "") or entity
@@ -103,7 +101,7 @@ def _about(entity: Entity, action: str) -> str:
 
 
 def _schema_of(route: Route) -> str:
-    """Return what all events that the route takes have in common."""
+    """Return the name of the schema that fits all events that the route matches."""
     entity, _, action = route.match.rpartition(".")
     is_one = entity and action != "#" and not {"*", "#"} & set(entity.split("."))
     return schema_of(entity) if is_one else "any"

@@ -1,4 +1,4 @@
-"""Each document by its name, and its form in a file."""
+"""Making a document by its name, and encoding it for a file."""
 
 from __future__ import annotations
 
@@ -30,6 +30,6 @@ def document(name: str, settings: Settings, examples: Examples) -> Document:
 
 def encode(document: Document) -> bytes:
     """Return a document as JSON, the same bytes for the same document."""
-    # Keys may be members of an enum of texts, which orjson takes for no strings.
+    # Some keys are members of a StrEnum, which orjson accepts only with OPT_NON_STR_KEYS.
     options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS
     return orjson.dumps(document, option=options)

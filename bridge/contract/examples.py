@@ -15,10 +15,9 @@ from bridge.superoffice.payload import parse
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
-    """A golden request: the bytes of a webhook, and the headers that came with them."""
+    """A golden request: the bytes of a webhook, and when they were received."""
 
     body: bytes
-    headers: Mapping[str, str]
     received_ns: int
 
 
@@ -27,7 +26,7 @@ Examples = Mapping[str, Example]
 
 
 def published(example: Example) -> Message:
-    """Return the message of a golden request, as it would be without routes."""
+    """Return the message that the bridge makes of a golden request without routes."""
     delivery = Delivery("superoffice", example.body, example.received_ns)
     event = normalize(parse(example.body), delivery=delivery).event
     target = Router((), exchange="superoffice").target(event)

@@ -1,4 +1,4 @@
-"""JSON Schema 2020-12 of what leaves: the envelope, and ``data`` of each entity.
+"""The JSON Schema 2020-12 documents: the envelope, and ``data`` of each entity.
 
 Every document is complete in itself: its references stay in it, wherever it was fetched from.
 """
@@ -28,7 +28,7 @@ def envelope(examples: Examples) -> Schema:
     body = {**schema.envelope(), "allOf": [_dispatch(name) for name in ENTITY_OF if name != "any"]}
     shown = [example for example in examples if example == "contact.created"]
     return {
-        # A slash is in the dataschema of no entity.
+        # The slash keeps it apart from every dataschema: no entity has one in its name.
         **_identified(f"{SCHEMAS}schema/envelope:{SCHEMA_VERSION}", body),
         "examples": [orjson.loads(published(examples[name]).body) for name in shown],
         "$defs": definitions,

@@ -15,13 +15,14 @@ from bridge.superoffice.catalogue import Kind
 Schema = dict[str, Any]
 
 VISIBLE: Final = "^[!-~]*$"
-"""Pattern of text that any protocol carries as it is, and no reader takes for something else."""
+"""Pattern of visible ASCII, which every protocol carries unchanged."""
 
 
 def _usually(description: str, *usual: Schema) -> Schema:
-    """Return the schema of a value that is usually one of these, and may be anything.
+    """Return the schema of a value that is usually one of these, but may be anything.
 
-    All types are spelled out, because generators of code take "anything" for the whole.
+    The schema lists all types: from "anything" code generators would make a type without the usual
+    ones.
     """
     never = {"null", "boolean", "number"} & {kind["type"] for kind in usual}
     others = [kind for kind in _TYPES if kind not in never]
@@ -51,7 +52,7 @@ KINDS: Final[Mapping[str, Schema]] = MappingProxyType(
         "mixed": _usually("Sent as more than one type."),
     }
 )
-"""The kinds of values that columns have."""
+"""The schema of each kind of value, by name."""
 
 OF_KIND: Final = {
     Kind.INT: "number",

@@ -1,6 +1,6 @@
-"""OpenAPI 3.1: what comes in over HTTP, and every answer that it can get.
+"""The OpenAPI 3.1 document: requests over HTTP, and every response to them.
 
-The two listeners are two servers of one document; each path names its own.
+The two listeners are two servers of one document. Each path names its server.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def document(settings: Settings, examples: Examples) -> dict[str, Any]:
 
 
 def _joined(*items: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the item of a path that both listeners have: each operation names its server."""
+    """Return the item of a path that both listeners have: its operations name their servers."""
     return {
         method: {**operation, "servers": item["servers"]}
         for item in items
@@ -138,7 +138,7 @@ def _body(settings: Settings, examples: Examples) -> dict[str, Any]:
 
 
 def _parameters() -> dict[str, Any]:
-    """Return the headers that are read. None of them is signed, so no event is what they say."""
+    """Return the headers that are read. None is signed, so nothing in an event relies on them."""
     return {
         "Event": _header(
             headers.EVENT,

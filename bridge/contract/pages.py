@@ -1,4 +1,4 @@
-"""The pages of the admin listener, as OpenAPI says it."""
+"""The pages of the admin listener, in OpenAPI's form."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from bridge.contract.names import DOCUMENTS
 from bridge.settings import Settings
 
 CONTRACT: Final = "/contract"
-"""Where the documents of the contract are."""
+"""Path of the list of documents. The documents are below it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Page:
-    """What can be read: ``answers`` says by status what it means.
+    """One page. ``answers`` has the meaning of each status.
 
-    ``probe``: answered without a token too.
+    A ``probe`` is answered without a token, too.
     """
 
     name: str
@@ -37,7 +37,7 @@ def operations(settings: Settings) -> dict[str, dict[str, Any]]:
 
 
 def readiness(settings: Settings) -> dict[str, Any]:
-    """Return the schema of ``/readyz``; with a token others learn ``ready`` and nothing more."""
+    """Return the schema of ``/readyz``. Requests without a needed token see only ``ready``."""
     members = {
         "ready": {"description": "Whether a 200 can be earned now.", "type": "boolean"},
         "broker": {"enum": ["up", "blocked", "down"]},
@@ -108,7 +108,7 @@ def _answers(settings: Settings, page: _Page) -> dict[str, Any]:
 
 
 def _contract_pages() -> dict[str, _Page]:
-    """Return the pages of the documents; those of one directory are one page with a parameter."""
+    """Return the pages of the documents. Documents in a directory share a page with a parameter."""
     by_directory: dict[str, list[str]] = {}
     for file in DOCUMENTS:
         directory, _, name = file.rpartition("/")
@@ -171,6 +171,6 @@ _PAGES: Final[Mapping[str, _Page]] = {
         ),
     ),
 }
-"""Those that are there whatever the deployment, in the order of the listener."""
+"""Pages that do not depend on the settings, in the order of the listener."""
 
 NAMES: Final = tuple(_PAGES)

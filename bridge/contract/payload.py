@@ -1,4 +1,4 @@
-"""What SuperOffice posts: the JSON object of a webhook.
+"""The JSON object that SuperOffice posts.
 
 https://docs.superoffice.com/en/automation/webhook/dev/notification.html
 """
@@ -12,16 +12,16 @@ import orjson
 from bridge.contract.examples import Examples
 
 _NOT_BLANK: Final = r"[^\s\x1c-\x1f\x85]"
-"""The dialect of JSON Schema does not take these for white space, but Python does."""
+"""Any character that Python does not take for white space; JSON Schema's ``\\s`` lacks some."""
 
 _SHOWN: Final = ("contact.created", "contact.deleted", "sale.sold", "list.category.created", "test")
-"""The events whose golden requests stand in the document."""
+"""Events whose golden requests are examples in the document."""
 
 
 def schema() -> dict[str, Any]:
-    """Return the schema of the body.
+    """Return the schema of the body, as SuperOffice documents it.
 
-    It says what SuperOffice documents. The bridge asks for nothing but ``Event``.
+    The bridge itself requires only ``Event``.
     """
     return {
         "title": "Webhook",
@@ -67,9 +67,9 @@ _OPTIONAL: dict[str, tuple[str, str, dict[str, Any]]] = {
     "ChangedByAssociateId": ("integer", "Who made the change; 0: the system.", {}),
     "WebhookName": ("string", "The webhook's name, as it was registered.", {}),
 }
-"""Types, what it is, and what else the schema says of it, by name."""
+"""Types, description and further keywords of each property, by name."""
 
 
 def examples(golden: Examples) -> dict[str, Any]:
-    """Return bodies of golden requests, by the name of their event."""
+    """Return the bodies of some golden requests, by the name of their event."""
     return {name: orjson.loads(golden[name].body) for name in _SHOWN if name in golden}

@@ -1,4 +1,4 @@
-"""The documents of one configuration as JSON, with the examples that are stored in the package."""
+"""The documents of one configuration as JSON, with the examples from the package."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Documents:
-    """The documents of a running bridge: each is made when it is first asked for, and kept."""
+    """The documents of a running bridge. Each is made on its first request, and cached."""
 
     names = DOCUMENTS
 
@@ -31,7 +31,7 @@ class Documents:
     async def get(self, name: str) -> bytes:
         """Return one of ``names`` as JSON.
 
-        Making it takes up to 40 ms, so a thread does it: events go on meanwhile.
+        Making it takes up to 40 ms. A thread does it, so that events need not wait.
         """
         made = self._made
         if name not in made:
@@ -41,7 +41,7 @@ class Documents:
 
 def render(name: str, settings: Settings) -> bytes:
     """Return the document of that name as JSON."""
-    # Imported only here: a bridge that nobody asks for a document does not load the generator.
+    # Imported only here: the bridge does not load the generator until it needs a document.
     from bridge.contract.documents import document, encode
 
     return encode(document(name, settings, golden_examples()))
@@ -53,10 +53,6 @@ def golden_examples() -> Examples:
 
     stored = resources.files("bridge.contract").joinpath("golden.json").read_bytes()
     return {
-        name: Example(
-            body=request["body"].encode(),
-            headers=request["headers"],
-            received_ns=request["received_ns"],
-        )
+        name: Example(body=request["body"].encode(), received_ns=request["received_ns"])
         for name, request in orjson.loads(stored).items()
     }

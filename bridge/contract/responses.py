@@ -1,4 +1,4 @@
-"""What is answered, as OpenAPI says it: made from the tables that the listeners answer by."""
+"""The responses in OpenAPI's form, made from the tables that the listeners use."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def accepted() -> dict[str, Any]:
 
 
 def problem() -> dict[str, Any]:
-    """Return the schema of every other answer to a webhook, a problem of RFC 9457."""
+    """Return the schema of every other response to a webhook: a problem as in RFC 9457."""
     return {
         "title": "Problem",
         "description": "Says nothing of the request, and no secret.",
@@ -59,7 +59,7 @@ def problem() -> dict[str, Any]:
 
 
 def closed(members: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the schema of an object with all of these members and no other."""
+    """Return the schema of an object with exactly these members."""
     return {
         "type": "object",
         "required": list(members),
@@ -69,7 +69,7 @@ def closed(members: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def of_webhook(endpoint: EndpointSettings) -> dict[str, Any]:
-    """Return the answers to a webhook, by status."""
+    """Return the responses to a webhook, by status."""
     refusals = {**REJECTIONS, **SERVER_REJECTIONS}
     never = {404, 405, 401, 429} if endpoint.allow_unsigned else {404, 405}
     statuses = sorted({refusal.status for refusal in refusals.values()} - never)
@@ -86,7 +86,7 @@ def of_page(*reasons: str) -> dict[str, Any]:
 
 
 def or_busy(answer: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an answer of a page with 503, or what the server itself answers with 503."""
+    """Return a 503 that is either the page's own answer or the server's."""
     own = {reason: one for reason, one in SERVER_REJECTIONS.items() if one.status == 503}
     busy = _response(own, {})
     headers = {name: header | {"required": False} for name, header in busy["headers"].items()}
@@ -110,7 +110,7 @@ def _name(status: int, prefix: str) -> str:
 
 
 def shared(settings: Settings, *, pages: Iterable[str]) -> dict[str, Any]:
-    """Return the answers of both listeners, those included that no operation of theirs gives."""
+    """Return all responses of both listeners, including those that belong to no operation."""
     values = {
         "bytes": settings.server.max_body_bytes,
         "seconds": settings.server.read_timeout_seconds,

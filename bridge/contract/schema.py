@@ -1,8 +1,9 @@
-"""What a message says, as schemas: kinds of values, ``data`` of an entity, the envelope.
+"""The schemas of a message's body: the envelope, and ``data`` of each entity.
 
-References go to ``#/$defs``; whoever puts a schema elsewhere moves them with ``moved``. Nothing but
-what both JSON Schema 2020-12 and draft 7 understand alike is used, because AsyncAPI's own schemas
-are of draft 7; only descriptions beside a reference are for the newer one alone.
+References lead to ``#/$defs``. A document that has its schemas elsewhere calls ``relocated``.
+
+The schemas use only what JSON Schema 2020-12 and draft 7 understand alike, because AsyncAPI's own
+schemas are of draft 7. There is one exception: draft 7 ignores descriptions beside a reference.
 """
 
 from __future__ import annotations
@@ -20,21 +21,21 @@ from bridge.superoffice.names import TYPE_PREFIX
 from bridge.superoffice.normalize import snake_case
 
 _KELVIN: Final = "\N{KELVIN SIGN}"
-"""The one letter outside ASCII that is an ASCII letter in lower case."""
+"""The only letter outside ASCII whose lower case is an ASCII letter."""
 
 _PATTERNS: Final = {LIST.name: ("list.*", r"list\."), EXTRA_TABLE.name: ("y_*", "y_")}
-"""What stands in an ``$id`` for many names (as no name does), and what the names begin with."""
+"""Schemas for many names: the pattern that their ``$id`` has, and the start of the names."""
 
 
 def urn(name: str) -> str:
-    """Return the ``$id`` of a schema of ``data``: for a plain entity it is its ``dataschema``."""
+    """Return the ``$id`` of a schema of ``data``: the ``dataschema`` of a plain entity."""
     entity = ENTITY_OF[name]
     shown, _ = _PATTERNS.get(entity.name, (entity.name, None))
     return f"{SCHEMAS}{shown}:{SCHEMA_VERSION}"
 
 
 def dataschema(name: str) -> Schema:
-    """Return what the ``dataschema`` of the entity's messages is."""
+    """Return the schema of the attribute ``dataschema`` of an entity's messages."""
     entity = ENTITY_OF[name]
     if entity is ANY:
         return {"type": "string", "format": "uri", "pattern": f"^{SCHEMAS}.*:{SCHEMA_VERSION}$"}
@@ -49,7 +50,7 @@ def dataschema(name: str) -> Schema:
 
 
 def data(name: str) -> Schema:
-    """Return the schema of ``data``."""
+    """Return the schema of an entity's ``data``."""
     entity = ENTITY_OF[name]
     title = camel_case(name)
     return {
@@ -77,7 +78,7 @@ def data(name: str) -> Schema:
 
 
 def envelope(*, name: str = "any", data: Schema | None = None) -> Schema:
-    """Return the CloudEvent around the ``data`` of an entity."""
+    """Return the schema of the CloudEvent around an entity's ``data``."""
     title = f"{camel_case(name)}Event" if name != "any" else "Event"
     return {
         "title": title,
@@ -92,14 +93,14 @@ def envelope(*, name: str = "any", data: Schema | None = None) -> Schema:
     }
 
 
-def moved(schema: Any, *, to: str) -> Any:
-    """Return the same schema with its references to ``#/$defs/`` going elsewhere."""
+def relocated(schema: Any, *, to: str) -> Any:
+    """Return the schema with its references to ``#/$defs/`` leading elsewhere."""
     if isinstance(schema, Mapping):
         return {
-            key: value.replace("#/$defs/", to, 1) if key == "$ref" else moved(value, to=to)
+            key: value.replace("#/$defs/", to, 1) if key == "$ref" else relocated(value, to=to)
             for key, value in schema.items()
         }
-    return [moved(item, to=to) for item in schema] if isinstance(schema, list) else schema
+    return [relocated(item, to=to) for item in schema] if isinstance(schema, list) else schema
 
 
 def camel_case(name: str) -> str:
@@ -115,7 +116,7 @@ RAW: Final[Schema] = {
 }
 
 _64_BITS: Final = {"minimum": -(2**63), "maximum": 2**64 - 1}
-"""What JSON is read to without a loss: signed or unsigned."""
+"""Range of the integers that are read from JSON without a loss, signed or unsigned."""
 
 _MEMBERS: Final[Mapping[str, Schema]] = MappingProxyType(
     {
@@ -157,7 +158,7 @@ _MEMBERS: Final[Mapping[str, Schema]] = MappingProxyType(
         },
     }
 )
-"""All members of ``data``; they are always there."""
+"""The members of ``data``, all of which are always there."""
 
 _ATTRIBUTES: Final[Mapping[str, Schema]] = MappingProxyType(
     {
@@ -208,7 +209,7 @@ _ATTRIBUTES: Final[Mapping[str, Schema]] = MappingProxyType(
 
 
 _OPTIONAL: Final = ("subject", "eventid")
-"""Attributes that are not always there."""
+"""Attributes that may be absent."""
 
 
 def _about(entity: Entity) -> str:
@@ -221,7 +222,7 @@ def _on(actions: Iterable[str]) -> str:
 
 
 def _entity_name(entity: Entity) -> Schema:
-    """Return the schema of the name, which events that users invent spell as they like."""
+    """Return the schema of the entity's name, which events invented by users spell in any case."""
     described = {"description": "`event` up to its last dot.", "type": "string"}
     if entity is ANY:
         return described
@@ -234,7 +235,7 @@ def _entity_name(entity: Entity) -> Schema:
 
 
 def _any_case(pattern: str) -> str:
-    """Let each letter be any that is the same in lower case; regular expressions of ECMA cannot."""
+    """Return the pattern for any case: ECMA regular expressions have no flag within a pattern."""
     return "".join(
         f"[{letter.upper()}{letter}{_KELVIN if letter == 'k' else ''}]"
         if letter.isalpha()

@@ -14,7 +14,7 @@ def delay(attempt: int, *, base: float, cap: float, spread: float) -> float:
 
 
 def refusal_pause(tries: int) -> float:
-    """Return the pause in seconds before a refused event is tried again (0: first refusal).
+    """Return the pause in seconds before a nacked row is tried again (``tries`` 0: the first nack).
 
     1 s, then four times as long each time: seven retries take about an hour and a half. Short
     pauses would fill the queues that are not full with copies of the event.
@@ -27,9 +27,9 @@ SILENCE_AT_MOST = 7200.0
 
 
 def silence_pause(times: int, *, turns: int = 1) -> float:
-    """Return the pause in seconds after a row was published so often, and not confirmed.
+    """Return the pause in seconds after a row was published this many times without a confirm.
 
-    1 s, then four times as long each time, up to two hours for the same row: with the one that was
-    published first that makes at most 19 copies in a day. ``turns`` is how many take turns.
+    1 s, then four times as long each time, up to two hours for the same row. With the first publish
+    that makes at most 19 copies in a day. ``turns`` is the number of rows that take turns.
     """
     return min(float(4 ** min(max(times - 1, 0), 8)), SILENCE_AT_MOST / max(1, turns))

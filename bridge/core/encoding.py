@@ -1,4 +1,4 @@
-"""Files that people write: of a bounded size, with a mark before UTF-8, or in UTF-16."""
+"""Encodings of files that people write: UTF-8 with a byte order mark, and UTF-16."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ UTF16 = (
     "UTF-8, and this is UTF-16: save it again as UTF-8 (in PowerShell with Set-Content -Encoding"
     " utf8)"
 )
-"""What to say of a file for which ``is_utf16`` holds."""
+"""Remedy for a file in UTF-16."""
 
 
 def without_mark(content: bytes) -> bytes:
-    """Return UTF-8 without the byte order mark before it; what is no UTF-8 stays as it is."""
+    """Return UTF-8 without its byte order mark. Anything else stays as it is."""
     if content.startswith(_UTF8_MARK) and _is_utf8(content):
         return content.removeprefix(_UTF8_MARK)
     return content
 
 
 def is_utf16(content: bytes) -> bool:
-    """Return whether it is UTF-16: it begins with a mark, or is ASCII with a zero beside each byte.
+    """Return whether this is UTF-16: with a mark, or ASCII with a zero beside each byte.
 
-    Random bytes may be anything, so what cannot be UTF-16 is not called so for its first two bytes.
+    A secret may be random bytes that begin like a mark. An odd number of bytes is never UTF-16.
     """
     if content.startswith(_UTF16_MARKS):
         return len(content) % 2 == 0

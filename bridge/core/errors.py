@@ -32,7 +32,7 @@ class BridgeError(Exception):
     """The bridge could not do what it was asked."""
 
     exit_code: ClassVar[int] = EXIT_NO
-    """What a command that ends of this error tells the shell."""
+    """Exit code of a command that ends with this error."""
 
     def __str__(self) -> str:
         """Return the given message, or the first line of the class's docstring."""
@@ -74,7 +74,7 @@ class MessageInvalid(BridgeError):
 class Problem:
     """One mistake in the configuration.
 
-    ``source`` is a file or an environment variable, ``key`` a dotted path, ``allowed`` what
+    ``source`` is a file or an environment variable, ``key`` a dotted path; ``allowed`` says what
     would be right.
     """
 

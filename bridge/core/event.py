@@ -1,7 +1,7 @@
 """The two forms of an event: as SuperOffice delivered it, and as consumers see it.
 
-Named tuples, here and wherever something is made for every event: as unchangeable as a frozen
-dataclass, and made in a third of the time.
+Whatever is made for every event is a named tuple: as immutable as a frozen dataclass, and made in
+a third of the time.
 """
 
 from __future__ import annotations
@@ -10,22 +10,25 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 Record = tuple[str, str | None, str, int | str]
-"""What keeps its order: (endpoint, ContextIdentifier, entity in lower case, primary key)."""
+"""What events are about: (endpoint, ContextIdentifier, entity in lower case, primary key).
+
+Order is kept per record.
+"""
 
 
 def record_of(endpoint: str, context: str | None, entity: str, key: int | str) -> Record:
-    """Return the record of these four, however the entity is written: ``Contact`` is ``contact``.
+    """Return the record of these four. The case of the entity does not matter.
 
-    Raises TypeError for an entity that is no text.
+    Raises TypeError for an entity that is not a string.
     """
     return endpoint, context, str.lower(entity), key
 
 
 class Delivery(NamedTuple):
-    """One request whose signature was right, or was not asked for.
+    """One POST of SuperOffice.
 
-    ``body`` is what was on the wire. ``received_ns`` counts from the Unix epoch. The last four
-    come from headers, which nobody signed: they are compared and passed on, never obeyed.
+    ``body`` has the bytes of the wire. ``received_ns`` counts from the Unix epoch. The last four
+    come from headers, which no signature covers: they are compared or passed on, never obeyed.
     """
 
     endpoint: str
@@ -38,11 +41,11 @@ class Delivery(NamedTuple):
 
 
 class Payload(NamedTuple):
-    """The JSON object of a webhook, its known properties typed.
+    """What was parsed of a delivery: the JSON object, its known properties typed.
 
-    Of a known property with an unexpected type nothing is lost: it is found under its own name
-    in ``properties``, together with every unknown one. ``null`` counts as absent.
-    ``timestamp`` is RFC 3339 as received. ``event_id`` is None when the body has no usable one.
+    A known property of an unexpected type is not lost: it is in ``properties`` under its own name,
+    together with every unknown one. ``null`` counts as absent. ``timestamp`` is RFC 3339 as
+    received. ``event_id`` is None when the body has no usable one.
     """
 
     event: str

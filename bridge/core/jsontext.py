@@ -1,4 +1,4 @@
-"""Reading JSON without mistaking the end of memory for a mistake in the text."""
+"""Reading JSON, and telling a mistake in the text from a lack of memory."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 import orjson
 
 _NO_MEMORY = "Not enough memory"
-"""The start of what orjson says of a text for which it got no memory, as of one that is wrong."""
+"""Start of orjson's message when it gets no memory. It raises the same error for wrong text."""
 
 
 def read(text: bytes) -> Any:
-    """Return what the text says.
+    """Return the value of a JSON text.
 
-    Raises ``orjson.JSONDecodeError``, a ValueError, only for what is not JSON, and ``MemoryError``.
+    Raises ``orjson.JSONDecodeError`` (a ValueError) for text that is not JSON, or ``MemoryError``.
     """
     try:
         return orjson.loads(text)

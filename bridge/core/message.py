@@ -1,8 +1,9 @@
 """The messages that leave the bridge, complete but not yet on the wire.
 
 An event becomes a CloudEvent 1.0 in structured mode (https://github.com/cloudevents/spec,
-``cloudevents/formats/json-format.md``); what could not be understood is parked as it came; what no
-queue was bound for is copied to ``superoffice.unrouted``.
+``cloudevents/formats/json-format.md``); a delivery that
+cannot be read is parked as it came; a message that no queue is bound for is copied to
+``superoffice.unrouted``.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from bridge.core.event import Delivery, Event, Record
 from bridge.core.routing import Target, encode
 
 PARKED = "superoffice.parked"
-"""Exchange and queue for what could not be understood or delivered."""
+"""Exchange and queue for deliveries that cannot be read and messages that cannot be delivered."""
 
 UNROUTED = "superoffice.unrouted"
-"""Exchange and queue for what was published while no queue was bound to its key."""
+"""Exchange and queue for messages that no queue was bound for."""
 
 PARKED_TYPE = "com.superoffice.parked"
 """Type of a message that is parked before it has become an event."""
@@ -33,10 +34,10 @@ MAX_ID_BYTES = 200
 CLOUDEVENTS_JSON = "application/cloudevents+json"
 
 SCHEMAS = "urn:superoffice-bridge:"
-"""What every ``dataschema`` begins with; the entity and ``SCHEMA_VERSION`` follow."""
+"""Start of every ``dataschema``; the entity and ``SCHEMA_VERSION`` follow."""
 
 SCHEMA_VERSION = 1
-"""Changes with the meaning of what a present member of ``data`` says: docs/contract/README.md."""
+"""Version of ``data``, raised when the meaning of a member changes: docs/contract/README.md."""
 
 Headers = Mapping[str, str | int]
 
@@ -51,10 +52,10 @@ _FORBIDDEN = re.compile(rf"[\x00-\x1f\x7f-\x9f\ufdd0-\ufdef{_NONCHARACTERS}]+")
 
 
 class Message(NamedTuple):
-    """One AMQP message and where it goes. Always persistent, always mandatory.
+    """One AMQP message and where it goes. It is always persistent and mandatory.
 
-    ``timestamp`` is whole seconds since the Unix epoch. ``record`` keeps its order: of the messages
-    of one record the next is published when the one before it has been settled.
+    ``timestamp`` is whole seconds since the Unix epoch. The messages of one ``record`` keep their
+    order: each is published when the one before it is settled.
     """
 
     exchange: str
@@ -130,7 +131,7 @@ def event_headers(event: Event, delivery: Delivery) -> Headers:
 
 
 def parked_message(delivery: Delivery, *, reason: str, time: str) -> Message:
-    """Build the message that keeps a delivery nobody could read: its raw bytes, and why."""
+    """Build the message that keeps a delivery which cannot be read: its raw bytes, and why."""
     headers: dict[str, str | int] = {"reason": reason, "endpoint": delivery.endpoint, "time": time}
     if delivery.retry is not None:
         headers["retry"] = str(delivery.retry)
@@ -155,7 +156,7 @@ def unrouted_message(message: Message) -> Message:
 
 
 def refused_message(message: Message, *, reason: str, time: str) -> Message:
-    """Build the copy of a message that its exchange would not take, for ``superoffice.parked``."""
+    """Build the copy of a message that cannot be delivered, for ``superoffice.parked``."""
     headers = {**message.headers, "reason": reason, "time": time, **_origin(message)}
     return message._replace(exchange=PARKED, routing_key=reason, headers=headers)
 
@@ -167,8 +168,8 @@ def _origin(message: Message) -> Headers:
 def bounded(text: str) -> str:
     """Return the text if it has at most 255 bytes, else its start, ``~`` and a hash of all of it.
 
-    A header frame cannot be split, so what a sender may make as long as a body must be cut. The
-    characters that CloudEvents forbids are percent-encoded: not every client bears a zero.
+    A header frame cannot be split, so a value that may be as long as a body must be cut. The
+    characters that CloudEvents forbids are percent-encoded: some clients fail on a zero.
     """
     if not text.isprintable():
         text = _FORBIDDEN.sub(lambda match: quote(match[0], safe=""), text)
@@ -179,5 +180,5 @@ def bounded(text: str) -> str:
 
 
 def body_id(body: bytes) -> str:
-    """Return the name of a delivery that brings none of its own."""
+    """Return the name of a delivery that has no id of its own: the hash of its body."""
     return f"sha256-{hashlib.sha256(body).hexdigest()}"

@@ -1,4 +1,4 @@
-"""What is asked of the world, as narrow as it can be, and what it can answer."""
+"""The ports: the few things the bridge needs of a broker and of an outbox, and their outcomes."""
 
 from __future__ import annotations
 
@@ -8,9 +8,15 @@ from typing import Protocol
 
 from bridge.core.message import Message
 
+WINDOW = 256
+"""Maximum number of unconfirmed messages. A larger window adds latency without throughput."""
+
+WINDOW_BYTES = 16 * 1024 * 1024
+"""Maximum number of bytes of their bodies."""
+
 
 class Outcome(Enum):
-    """What became of one message."""
+    """What became of a publish."""
 
     CONFIRMED = "confirmed"
     """The broker has it: every queue took it, on disk where the queue is durable."""
@@ -19,16 +25,16 @@ class Outcome(Enum):
     """No queue was bound; the broker has confirmed the copy in ``superoffice.unrouted``."""
 
     SPOOLED = "spooled"
-    """On disk, fsynced; the drain takes it to the broker."""
+    """On disk, fsynced; the drain publishes it later."""
 
     REFUSED = "refused"
-    """The broker said no (``basic.nack``): a queue is at its limit, or faulty."""
+    """The broker nacked it: a queue is at its limit, or faulty."""
 
     UNKNOWN = "unknown"
-    """Published, but neither confirmed nor refused in time; it may be in its queue."""
+    """Published, but neither confirmed nor nacked in time; it may be in its queue."""
 
     NOT_SENT = "unavailable"
-    """Not published: the broker, or the message's exchange, is not to be had now."""
+    """Not published: the broker, or the exchange of the message, is not there now."""
 
     @property
     def is_with_broker(self) -> bool:
@@ -71,12 +77,12 @@ _SENT = Stage.SENT
 
 
 class Publish:
-    """One message on its way: settled once, by the broker or by the loss of the channel.
+    """One message on its way to the broker: settled once, by the broker or by a lost channel.
 
-    ``suspect``: it was in flight with others when the broker closed the channel, and may be why;
-    or it is on trial, and is to blame before others.
-    ``culprit``: it was alone then, and is why.
-    ``straggler``: what went among the others in its stead, was given up, and may still be settled.
+    ``suspect``: it was in flight with others when the broker closed the channel, and may be the
+    cause; or it is on trial, and is blamed before others.
+    ``culprit``: it was alone in flight then, so it is the cause.
+    ``straggler``: another publish of the same message, which was given up but may still settle.
     """
 
     __slots__ = (
@@ -104,9 +110,10 @@ class Publish:
         return f"<Publish {self.message.message_id} {state}>"
 
     def settle(self, outcome: Outcome) -> None:
-        """Record the final outcome and tell who asked."""
+        """Record the final outcome, and call back."""
         self.outcome = outcome
-        # Who asked often holds this: letting go of them frees both at once, without the collector.
+        # The callback usually refers back to this publish. Dropping it frees both at once, without
+        # waiting for the garbage collector.
         settled, self._settled = self._settled, None
         if settled is not None:
             settled(self)
@@ -120,11 +127,11 @@ class Publish:
 
 
 class Publisher(Protocol):
-    """Publishes to the broker, or says at once that it cannot."""
+    """The port to the broker: publishes, or says at once that it cannot."""
 
     @property
     def is_up(self) -> bool:
-        """Return whether messages are taken now."""
+        """Return whether it publishes now."""
         ...
 
     @property
@@ -133,26 +140,26 @@ class Publisher(Protocol):
         ...
 
     def can_publish_to(self, exchange: str) -> bool:
-        """Return whether an exchange may be published to."""
+        """Return whether this exchange can be published to now."""
         ...
 
     def submit(self, message: Message) -> Publish:
-        """Put a message on the wire; one that cannot go now is settled as ``NOT_SENT`` at once."""
+        """Put a message on the wire, or settle it as ``NOT_SENT`` at once."""
         ...
 
     def try_alone(self, message: Message, *, apart: bool = False) -> Publish:
-        """Put a message under suspicion on a channel of its own, where it harms no other one.
+        """Publish a message under suspicion on a channel of its own, where it harms no other.
 
-        ``apart``: on a connection of its own, for it may be why one was closed. Settled as
-        ``REFUSED`` also when the channel, or that connection, is closed because of it, and as
-        ``UNKNOWN`` when it is not confirmed in time.
+        ``apart`` gives it a connection of its own, because it may be why one was closed. The
+        outcome is ``REFUSED`` also when the broker closes that channel or connection, and
+        ``UNKNOWN`` when the broker does not confirm it in time.
         """
         ...
 
 
 class Outbox(Protocol):
-    """Takes responsibility for messages."""
+    """The port to whatever takes responsibility for a message."""
 
     async def deliver(self, message: Message) -> Outcome:
-        """Return ``CONFIRMED``, ``UNROUTED`` or ``SPOOLED``, or ``NOT_SENT`` if nobody takes it."""
+        """Return ``CONFIRMED``, ``UNROUTED`` or ``SPOOLED``, or ``NOT_SENT`` on failure."""
         ...

@@ -21,13 +21,16 @@ MAX_KEY_BYTES = 255
 _KEPT_BYTES = 200
 _ILLEGAL = re.compile(rb"[^a-z0-9_.-]+")
 
+DEFAULT_KEY = "{entity}.{action}"
+"""Routing key of a route that names none."""
+
 _T = TypeVar("_T")
 
 
 def remembered(function: Callable[[str], _T]) -> Callable[[str], _T]:
     """Let a pure function of a name remember its results.
 
-    Anybody who may sign can invent names, and long ones: those are worked out every time.
+    Events can have invented names. Long ones are not remembered, so the memory stays small.
     """
     cached = lru_cache(maxsize=1024)(function)
 
@@ -48,7 +51,7 @@ class Route:
 
     match: str
     exchange: str
-    routing_key: str = "{entity}.{action}"
+    routing_key: str = DEFAULT_KEY
     raw: bool = False
 
 
@@ -71,7 +74,7 @@ class Router:
     def target(self, event: Event) -> Target:
         """Return the exchange, the routing key and whether the body stays raw."""
         route, default_key = self._choose(topic(event))
-        if route.routing_key == "{entity}.{action}":
+        if route.routing_key == DEFAULT_KEY:
             return Target(route.exchange, default_key, route.raw)
         return Target(route.exchange, render_key(route.routing_key, event), route.raw)
 
@@ -139,8 +142,8 @@ def shorten(key: str) -> str:
 class TopicPattern:
     """A binding's pattern, read as RabbitMQ reads it: ``*`` is one word, ``#`` any number of them.
 
-    Each word of a key costs the same, however many ``#`` there are: bit n of a number says whether
-    the words so far can be what the first n words of the pattern stand for.
+    Each word of a key costs the same, however many ``#`` there are. Bit n of a number says whether
+    the first n words of the pattern can match the words of the key so far.
     """
 
     def __init__(self, pattern: str) -> None:
@@ -152,7 +155,7 @@ class TopicPattern:
         self._these = {word: _bits(words, word) for word in words if word not in ("#", "*")}
 
     def matches(self, key: str) -> bool:
-        """Return whether a queue that is bound by the pattern gets what has this key."""
+        """Return whether a queue that is bound by the pattern gets messages with this key."""
         reached = self._without_a_word(1)
         for word in _words(key):
             taken = reached & (self._any_one | self._these.get(word, 0))

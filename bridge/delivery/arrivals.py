@@ -9,7 +9,7 @@ from functools import partial
 
 from bridge.core.message import Message
 from bridge.core.publish import Outcome, Publish, Publisher
-from bridge.delivery.holding import Holding
+from bridge.delivery.held.holding import Holding
 from bridge.delivery.rows import ATTACHED, GONE
 from bridge.delivery.settling import Settling
 from bridge.delivery.turns import Turns

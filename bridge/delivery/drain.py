@@ -17,7 +17,7 @@ from bridge.core.publish import Publish, Publisher
 from bridge.delivery.age import OldestAge
 from bridge.delivery.arrivals import Arrivals
 from bridge.delivery.gate import Gate
-from bridge.delivery.holding import Holding
+from bridge.delivery.held.holding import Holding
 from bridge.delivery.place_trials import PlaceTrials
 from bridge.delivery.publishing import Publishing
 from bridge.delivery.readahead import ReadAhead

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bridge.core.message import Message
 from bridge.core.publish import Publisher
-from bridge.delivery.holding import Holding
+from bridge.delivery.held.holding import Holding
 from bridge.delivery.room import Room
 from bridge.delivery.turns import Turns
 from bridge.delivery.waiting import Waiting

@@ -7,8 +7,8 @@ import structlog
 from bridge.core.backoff import silence_pause
 from bridge.core.publish import Outcome, Publish, Publisher
 from bridge.core.reasons import Undelivered
-from bridge.delivery.holding import Holding
-from bridge.delivery.places import HeldPlace
+from bridge.delivery.held.holding import Holding
+from bridge.delivery.held.places import HeldPlace
 from bridge.delivery.rows import PASSED_OVER
 from bridge.delivery.trials import AGAIN_SECONDS, Trials
 from bridge.spool import Row, Spool

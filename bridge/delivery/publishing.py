@@ -11,7 +11,7 @@ import structlog
 from bridge.core.message import Message
 from bridge.core.publish import Outcome, Publish, Publisher
 from bridge.delivery.arrivals import Arrivals
-from bridge.delivery.holding import Holding
+from bridge.delivery.held.holding import Holding
 from bridge.delivery.parking import parked
 from bridge.delivery.rows import DUE, ON_WIRE
 from bridge.delivery.settling import Settling

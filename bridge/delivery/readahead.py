@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from bridge.core.publish import WINDOW
 from bridge.core.reasons import Undelivered
 from bridge.delivery.arrivals import Arrivals
-from bridge.delivery.holding import Holding
+from bridge.delivery.held.holding import Holding
 from bridge.delivery.publishing import Publishing
 from bridge.delivery.rows import ATTACHED, UNREAD
 from bridge.delivery.settling import Settling
 from bridge.delivery.tally import Tally
 from bridge.delivery.turns import Turns
-from bridge.delivery.wire import WINDOW, Wire
+from bridge.delivery.wire import Wire
 from bridge.spool import Row, Spool
 
 LOOKAHEAD = 100_000
@@ -75,7 +76,7 @@ class ReadAhead:
             self._settling.pass_over(row)
         elif state is UNREAD and row.unreadable and not self._holding.can_park:
             self._settling.pass_over(row)
-            self._holding.note_unparked(row.message)
+            self._holding.passed.note_unparked(row.message)
         elif state in (UNREAD, ATTACHED):
             park_as = Undelivered.SPOOL_UNREADABLE if row.unreadable else None
             self._publishing.enter(row, park_as=park_as)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from bridge.core.publish import Publisher
-from bridge.delivery.held import HeldRow
+from bridge.delivery.held.held_rows import HeldRow
+from bridge.delivery.held.places import HeldPlace
+from bridge.delivery.held.schedule import Schedule
 from bridge.delivery.place_trials import PlaceTrials
-from bridge.delivery.places import HeldPlace
 from bridge.delivery.row_trials import RowTrials
-from bridge.delivery.schedule import Schedule
 from bridge.delivery.trials import AGAIN_SECONDS
 
 

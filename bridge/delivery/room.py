@@ -5,8 +5,8 @@ from __future__ import annotations
 import structlog
 
 from bridge.core.message import Message
-from bridge.delivery.holding import Holding
-from bridge.delivery.places import HeldPlace, place_of
+from bridge.delivery.held.holding import Holding
+from bridge.delivery.held.places import HeldPlace, place_of
 from bridge.spool import Spool
 
 log = structlog.get_logger()

@@ -10,10 +10,10 @@ from bridge.core.backoff import silence_pause
 from bridge.core.publish import Outcome, Publish, Publisher
 from bridge.core.reasons import Undelivered
 from bridge.delivery.arrivals import Arrivals
-from bridge.delivery.exchanges import GONE_SECONDS
-from bridge.delivery.held import HeldRow
-from bridge.delivery.holding import Holding
-from bridge.delivery.places import Why
+from bridge.delivery.held.exchanges import GONE_SECONDS
+from bridge.delivery.held.held_rows import HeldRow
+from bridge.delivery.held.holding import Holding
+from bridge.delivery.held.places import Why
 from bridge.delivery.rows import GONE, SILENT
 from bridge.delivery.trials import AGAIN_SECONDS, Trials
 from bridge.spool import Row, Spool

@@ -97,7 +97,9 @@ MOVES: Mapping[State, Mapping[State, str]] = {
         UNREAD: "the connection is lost before the row is read",
         DUE: "the connection is lost after the row was read",
         SILENT: "not confirmed in time",
-        HELD: "nacked",
+        HELD: "nacked, or suspected",
+        PARKING: "not confirmed, and it was damaged on the disk meanwhile",
+        PASSED_OVER: "nacked or suspected, and no more rows can be held",
         GONE: "confirmed, or the disk did not take it",
     },
     IN_LINE: {
@@ -115,7 +117,7 @@ MOVES: Mapping[State, Mapping[State, str]] = {
         SILENT: "not confirmed in time",
         HELD: "nacked, or suspected",
         PARKING: "its copy for parking was nacked",
-        PASSED_OVER: "nacked, and no more rows can be held",
+        PASSED_OVER: "nacked or suspected, and no more rows can be held",
         GONE: "confirmed",
     },
     SILENT: {

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import structlog
 
 from bridge.core.publish import Outcome, Publish
-from bridge.delivery.holding import Holding
+from bridge.delivery.held.holding import Holding
 from bridge.delivery.rows import DUE, GONE, PASSED_OVER, SILENT, UNREAD
 from bridge.delivery.tally import Tally
 from bridge.delivery.turns import Turns

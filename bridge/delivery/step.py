@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bridge.delivery.holding import Holding
+from bridge.delivery.held.holding import Holding
 from bridge.delivery.publishing import Publishing
 from bridge.delivery.readahead import ReadAhead
 from bridge.delivery.retries import Retries

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 
+from bridge.core.publish import WINDOW
 from bridge.delivery.arrivals import Arrivals
-from bridge.delivery.holding import Holding
+from bridge.delivery.held.holding import Holding
+from bridge.delivery.held.passed import PassedOver
+from bridge.delivery.held.sweep import Sweep
 from bridge.delivery.publishing import Publishing
 from bridge.delivery.rows import ON_TRIAL, PASSED_OVER, SILENT
-from bridge.delivery.sweep import Sweep
 from bridge.delivery.turns import Turns
-from bridge.delivery.wire import TRIALS, WINDOW, Wire
+from bridge.delivery.wire import TRIALS, Wire
 from bridge.spool import Row, Spool
 
 _REST = 9
@@ -32,21 +34,19 @@ class Pace:
         self._not_before = 0.0
         self._ended = 0.0
 
-    def begin(self, holding: Holding, now: float) -> Sweep | None:
+    def begin(self, passed: PassedOver, now: float) -> Sweep | None:
         """Return a new sweep if there is a reason and it is time."""
-        passed = holding.passed
         if not len(passed.records):
             self._ended = now
         elif now - self._ended >= AT_LEAST_EVERY_SECONDS:
             passed.wants_sweep = True
         if not passed.wants_sweep or now < self._not_before:
             return None
-        holding.begin_sweep()
-        return Sweep()
+        return passed.begin_sweep()
 
-    def end(self, sweep: Sweep, holding: Holding, now: float) -> None:
+    def end(self, sweep: Sweep, passed: PassedOver, now: float) -> None:
         """End a sweep, and let the next one wait."""
-        holding.end_sweep(sweep)
+        passed.end_sweep(sweep)
         self._ended = now
         self._not_before = now + min(_REST * sweep.busy, _REST_AT_MOST)
 
@@ -82,7 +82,7 @@ class Sweeping:
     async def sweep_on(self) -> bool:
         """Read more of what was passed over; return whether anything was read."""
         passed = self._holding.passed
-        sweep = passed.sweep = passed.sweep or self._pace.begin(self._holding, self._loop.time())
+        sweep = passed.sweep = passed.sweep or self._pace.begin(passed, self._loop.time())
         if sweep is None:
             return False
         end = self._end
@@ -105,7 +105,7 @@ class Sweeping:
             return False
         self._pass_arrivals(sweep)
         self._holding.passed.sweep = None
-        self._pace.end(sweep, self._holding, self._loop.time())
+        self._pace.end(sweep, self._holding.passed, self._loop.time())
         return True
 
     async def _read(self, sweep: Sweep, end: int) -> bool:
@@ -136,7 +136,7 @@ class Sweeping:
             self._pass_again(row, sweep)
         elif park_as is not None and not self._holding.can_park:
             passed.add_again(row, sweep)
-            self._holding.note_unparked(message)
+            passed.note_unparked(message)
         elif self._room_for(sweep) <= 0 or len(self._holding.suspects.untried) >= TRIALS:
             return False
         else:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bridge.core.publish import Outcome, Publish, Publisher
-from bridge.delivery.held import HeldRow
-from bridge.delivery.holding import Holding
+from bridge.delivery.held.held_rows import HeldRow
+from bridge.delivery.held.holding import Holding
+from bridge.delivery.held.places import HeldPlace
 from bridge.delivery.parking import parked
-from bridge.delivery.places import HeldPlace
 from bridge.delivery.rows import GONE, ON_TRIAL, SILENT
 from bridge.delivery.tally import Tally
 from bridge.delivery.wire import Wire

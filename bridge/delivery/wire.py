@@ -4,14 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bridge.delivery.sweep import Sweep
+from bridge.core.publish import WINDOW, WINDOW_BYTES
+from bridge.delivery.held.sweep import Sweep
 from bridge.spool import Row
-
-WINDOW = 256
-"""Maximum number of rows in flight."""
-
-WINDOW_BYTES = 16 * 1024 * 1024
-"""How many bytes in flight close the window, for when bodies are large."""
 
 TRIALS = 8
 """Maximum number of rows that are tried at a time, each alone on a channel."""

@@ -1,1 +1,1 @@
-"""For tests, demos and benchmarks: a private RabbitMQ, sample events, signing, fakes."""
+"""A private RabbitMQ and sample webhooks, for tests, demos and benchmarks."""

@@ -31,15 +31,18 @@ from bridge.superoffice.names import TEST_EVENT
 from bridge.superoffice.payload import split_event
 from bridge.superoffice.signature import sign
 
-__all__ = ["encode", "known_events", "request_headers", "sample", "sign"]
-
 _TENANT: Final = timezone(timedelta(hours=2))
 
 _NO_DATE: Final = "0001-01-01T00:00:00"
-_NEVER: Final = ("DeletedDate", "dbi_last_modified", "dbi_last_syncronized", "endDate")
-_WITH_OFFSET: Final = ("activeDate", "do_by", "updated")
+"""What SuperOffice sends for a date that is not set."""
 
-# Columns that are not here are 0. Table 5 is contact, country 578 is Norway.
+_NEVER: Final = ("DeletedDate", "dbi_last_modified", "dbi_last_syncronized", "endDate")
+"""Columns whose date is not set in the samples."""
+
+_WITH_OFFSET: Final = ("activeDate", "do_by", "updated")
+"""Columns whose date has an offset from UTC. All others are in the tenant's own time."""
+
+# Table 5 is contact, country 578 is Norway.
 _NUMBERS: Final[Mapping[str, int]] = {
     "appointment_id": 90210,
     "associateId": 7,
@@ -65,11 +68,11 @@ _NUMBERS: Final[Mapping[str, int]] = {
     "ticket_status": 1,
     "updated_associate_id": 12,
 }
+"""The numbers in columns. All other columns are 0."""
 
-# The custom columns of our extra table.
 _CUSTOM: Final[Mapping[str, int | float]] = {"x_days": 14, "x_price": 12.5}
+"""The custom columns of the sample's extra table."""
 
-# Changes of the events that do not simply list the columns of their own record.
 _CHANGES: Final[Mapping[str, str]] = {
     "chatsession.message": """chatSession.topicId chatSession.userId chatSession.customerId
         chatMessage.sessionId chatMessage.id chatMessage.message chatMessage.author""",
@@ -85,6 +88,7 @@ _CHANGES: Final[Mapping[str, str]] = {
     "y_{table}.created": "id last_changed x_days x_price",
     "y_{table}.changed": "id x_days last_changed",
 }
+"""``Changes`` of events that do not simply list the columns of their record."""
 
 
 def sample(
@@ -99,7 +103,7 @@ def sample(
 ) -> dict[str, Any]:
     """Return the body of a webhook for any event name, as an object.
 
-    Unless they are given, it is of a record of its own, has an id of its own and happens now.
+    The record and the event id are new, and the time is now, unless they are given.
     """
     entity, action, number = split_event(event)
     known = find(entity)
@@ -115,7 +119,7 @@ def sample(
         "ChangedByAssociateId": changed_by,
         "WebhookName": webhook_name,
     }
-    if known is None or known.name != "webhook":  # those have none
+    if known is None or known.name != "webhook":  # those events have no Entity
         body["Entity"] = entity
     if known:
         body |= _collections(known, action, key, moment)
@@ -145,7 +149,7 @@ def request_headers(
 
 
 def known_events() -> list[str]:
-    """Return every event name of the catalogue; of extra tables that of one, ``y_rental``."""
+    """Return every event name of the catalogue, with ``y_rental`` as the one extra table."""
     tables = [(entity.name, entity) for entity in ENTITIES]
     lists = [(f"list.{name}", LIST) for name in LIST_NAMES]
     named = [*tables, ("y_rental", EXTRA_TABLE), *lists]

@@ -1,4 +1,4 @@
-"""The PEM files that the configuration names: whether they are there, and fit together."""
+"""Checks of the PEM files that the configuration names: do they exist, and fit together?"""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bridge.settings.report import Report
 
 
 def check_files(tree: dict[str, Any], report: Report) -> None:
-    """Report what is wrong with the files; the values are as they were read."""
+    """Report files that cannot be used. The values in ``tree`` are read, but not yet validated."""
     server, broker = (_table(tree, name) for name in ("server", "broker"))
     pair = ("server", "tls_certificate", "tls_key")
     _pair(server, *pair, report)
@@ -31,7 +31,7 @@ def check_files(tree: dict[str, Any], report: Report) -> None:
 
 
 def unencrypted(broker: BrokerSettings) -> Iterator[str]:
-    """Yield a warning if files for TLS are named, and no URL asks for TLS."""
+    """Yield a warning if files for TLS are named, but no URL asks for TLS."""
     files = (broker.ca_file, broker.client_certificate)
     if any(files) and not any(url.scheme == "amqps" for url in broker.urls):
         yield "[broker] ca_file and client_certificate count for amqps:// only, and no URL is one"
@@ -43,7 +43,7 @@ def _table(tree: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _file(table: dict[str, Any], key: str) -> Path | None:
-    """Return the file that a key names; what cannot be one is reported elsewhere."""
+    """Return the file that a key names, or None if the value is no path (the model reports it)."""
     value = table.get(key)
     if not isinstance(value, str) or not value.strip() or not value.isprintable():
         return None

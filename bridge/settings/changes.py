@@ -1,4 +1,4 @@
-"""What of a new configuration a running bridge takes on, and what waits for a restart."""
+"""Which changes of the configuration a running bridge applies, and which need a restart."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from bridge.settings.model import EndpointSettings, ServerSettings, Settings
 
 
 def adopted(current: Settings, new: Settings) -> Settings:
-    """Return the current settings with what may change while requests go on.
+    """Return the current settings with those changes that need no restart.
 
-    That is the log level, the certificate of a listener that has one, and of endpoints which are
-    in both their secrets and contexts.
+    These are the log level, the certificate of a listener that already has one, and the secrets
+    and contexts of endpoints that are in both configurations.
     """
     by_name = {endpoint.name: endpoint for endpoint in new.endpoints}
     endpoints = tuple(_adopted(one, by_name.get(one.name, one)) for one in current.endpoints)
@@ -31,13 +31,15 @@ def _certified(current: ServerSettings, new: ServerSettings) -> ServerSettings:
 
 
 def _adopted(current: EndpointSettings, new: EndpointSettings) -> EndpointSettings:
-    if current.allow_unsigned != new.allow_unsigned:  # signed without secrets would refuse all
+    # The secrets belong to allow_unsigned, which needs a restart: an endpoint that is still signed
+    # but has no secrets any more would reject every request.
+    if current.allow_unsigned != new.allow_unsigned:
         return current
     return current.model_copy(update={"secrets": new.secrets, "contexts": new.contexts})
 
 
 def differences(one: Settings, other: Settings) -> list[str]:
-    """Return the dotted keys whose values differ, but no value."""
+    """Return the dotted keys whose values differ. The values stay out: they may be secrets."""
     return [key for name in Settings.model_fields for key in _differences(name, one, other)]
 
 

@@ -1,6 +1,7 @@
-"""Rules that bind several keys.
+"""Rules that involve several keys.
 
-They look at the values as they were read, so that no mistake elsewhere hides one of these.
+They look at the values before the model validates them, so that a mistake in one key does not hide
+a broken rule.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ ON_SITE = "Default"
 
 
 def check_together(tree: dict[str, Any], report: Report) -> None:
-    """Report what is wrong only in view of other keys. Secrets are not resolved yet."""
+    """Report values that contradict other keys. Secrets are not resolved yet."""
     for section, key in (("endpoints", "name"), ("endpoints", "path"), ("queues", "name")):
         _unique(tree, section, key, report)
     _one_on_site(tree, report)
@@ -41,12 +42,12 @@ def _unique(tree: dict[str, Any], section: str, key: str, report: Report) -> Non
 
 
 def _one_on_site(tree: dict[str, Any], report: Report) -> None:
-    """Keep two installations apart that both call themselves Default."""
-    takers = [i for i, endpoint in tables(tree.get("endpoints")) if _may_be_on_site(endpoint)]
-    for index in takers[1:]:
+    """Report endpoints that may receive the same context Default, from different installations."""
+    places = [i for i, endpoint in tables(tree.get("endpoints")) if _may_be_on_site(endpoint)]
+    for index in places[1:]:
         report.add(
             ("endpoints", index, "source"),
-            f'a source, or contexts without "{ON_SITE}": {dotted(("endpoints", takers[0]))} takes'
+            f'a source, or contexts without "{ON_SITE}": {dotted(("endpoints", places[0]))} takes'
             f' "{ON_SITE}" as well, which is what every on-site installation calls itself, and'
             " consumers could not tell their events apart",
         )
@@ -83,7 +84,7 @@ def _one_reader(queue: dict[str, Any], index: int, report: Report) -> None:
 
 
 def _traceable(tracing: Any, report: Report) -> None:
-    """Ask for the extra that traces need; only here, because few installations have it."""
+    """Report that tracing is on without OpenTelemetry, which few installations have."""
     enabled = isinstance(tracing, dict) and switch(tracing.get("enabled")) is True
     if enabled and not _is_installed("opentelemetry.sdk.trace"):
         report.add(
@@ -96,5 +97,5 @@ def _traceable(tracing: Any, report: Report) -> None:
 def _is_installed(module: str) -> bool:
     try:
         return find_spec(module) is not None
-    except ModuleNotFoundError:  # not even the package that it would be in
+    except ModuleNotFoundError:  # the package that should contain it is missing
         return False

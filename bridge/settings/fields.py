@@ -1,8 +1,8 @@
-"""The kinds of values that keys take.
+"""The types of values in the configuration.
 
-The description of each says in words what is allowed; it is what an operator reads when a value
-is refused. Numbers are also taken from strings, because environment variables are strings; beyond
-that nothing is converted.
+The description of a type says what is allowed. Operators read it when a value is wrong, and in
+docs/reference/config.md. A number may be a string, because environment variables are strings.
+Nothing else is converted.
 """
 
 from __future__ import annotations
@@ -23,17 +23,14 @@ from pydantic import (
 
 from bridge.core.message import PARKED, UNROUTED
 from bridge.core.routing import MAX_KEY_BYTES
-from bridge.settings.urls import PARAMETERS, BrokerUrl
+from bridge.settings.urls import PARAMETERS, SHORT_STRING_BYTES, BrokerUrl
 
 MIB = 1024 * 1024
 MAX_MESSAGE_BYTES = 128 * MIB
-"""The largest message that RabbitMQ 3 takes by default (``max_message_size``); 4 takes 16 MiB."""
+"""Default ``max_message_size`` of RabbitMQ 3. RabbitMQ 4 has 16 MiB."""
 
 SENDER_PATIENCE_SECONDS = 5
-"""SuperOffice gives up on a delivery, its retries included, after about this long."""
-
-_NAME_BYTES = 255
-"""Of an AMQP 0-9-1 short string (section 4.2.5.3)."""
+"""About how long SuperOffice tries to deliver an event, including its retries."""
 
 
 def _number(value: object) -> object:
@@ -43,13 +40,13 @@ def _number(value: object) -> object:
 
 
 def switch(value: object) -> object:
-    """Return what a text means that stands for true or false; anything else as it is."""
+    """Return the boolean for the text ``true`` or ``false``, and any other value unchanged."""
     return {"true": True, "false": False}.get(value, value) if isinstance(value, str) else value
 
 
 def _broker_name(value: str) -> str:
-    """Refuse what RabbitMQ would refuse, or, as it does with line breaks, quietly change."""
-    fits = 0 < len(value.encode()) <= _NAME_BYTES
+    """Raise ValueError for a name that RabbitMQ rejects, or silently changes (line breaks)."""
+    fits = 0 < len(value.encode()) <= SHORT_STRING_BYTES
     if not fits or not value.isprintable() or value.startswith("amq."):
         raise ValueError("not a name for an exchange or a queue")
     return value
@@ -62,14 +59,14 @@ def _not_quarantine(value: str) -> str:
 
 
 def _sendable(token: SecretBytes) -> SecretBytes:
-    """Refuse what no header could carry (RFC 6750 allows even less)."""
+    """Raise ValueError for a token that no header can carry (RFC 6750 allows even less)."""
     if not all(0x21 <= byte <= 0x7E for byte in token.get_secret_value()):
         raise ValueError("not a token")
     return token
 
 
 def _not_empty(value: tuple[_T, ...]) -> tuple[_T, ...]:
-    # Unlike min_length this stays silent when an item is wrong, which is then the only problem.
+    # Not min_length: that would report the list as well when only an item in it is wrong.
     if not value:
         raise ValueError("empty")
     return value
@@ -168,7 +165,7 @@ _AUTHORITY = rf"//[A-Za-z0-9.-]+(?::[0-9]+)?(?:/{_PCHAR}*)*"
 _SCHEME = rf"[A-Za-z][A-Za-z0-9+.-]*:(?:{_AUTHORITY}|{_ABSOLUTE}|{_PCHAR}+(?:/{_PCHAR}*)*)"
 _REST = rf"(?:\?(?:{_PCHAR}|[/?])*)?(?:#(?:{_PCHAR}|[/?])*)?"
 _UriReference = StringConstraints(pattern=rf"^(?:{_SCHEME}|{_ABSOLUTE}){_REST}$")
-"""Of RFC 3986: a URI, or an absolute path. CloudEvents wants a source to be a URI reference."""
+"""A URI or an absolute path (RFC 3986). The source of a CloudEvent must be a URI reference."""
 
 Source = Annotated[
     Annotated[str, _UriReference] | None,
@@ -216,8 +213,8 @@ QueueName = Annotated[
     AfterValidator(_broker_name),
     AfterValidator(_not_quarantine),
     Field(
-        description=f"a name of 1 to {_NAME_BYTES} bytes that does not start with amq. and is not"
-        f" {UNROUTED} or {PARKED}, where the bridge keeps what it could not deliver"
+        description=f"a name of 1 to {SHORT_STRING_BYTES} bytes that does not start with amq. and"
+        f" is not {UNROUTED} or {PARKED}, where the bridge keeps what it could not deliver"
     ),
 ]
 ExchangeName = QueueName

@@ -1,4 +1,4 @@
-"""Finding one's way in the keys of the configuration."""
+"""Looking up the keys of the configuration by their place in it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from pydantic.fields import FieldInfo
 from bridge.settings.model import Settings, WrittenAs
 
 Loc = tuple[str | int, ...]
-"""Where a value is: ``("endpoints", 0, "path")``."""
+"""The place of a value: ``("endpoints", 0, "path")``."""
 
 Names = tuple[str, ...]
-"""The same without the indexes: ``("endpoints", "path")``."""
+"""The place of a key, without indexes: ``("endpoints", "path")``."""
 
 Table = type[BaseModel]
 
@@ -33,7 +33,7 @@ def is_list(field: FieldInfo) -> bool:
 
 
 def table_of(field: FieldInfo) -> Table | None:
-    """Return the form of the table, or of each table in the list, that the key holds."""
+    """Return the model of the table that a key holds, or of each table in its list."""
     if mark := _mark(field):
         return mark.reference
     held = next(iter(get_args(field.annotation)), field.annotation)
@@ -45,7 +45,7 @@ def _mark(field: FieldInfo) -> WrittenAs | None:
 
 
 def table_at(names: Sequence[str]) -> Table | None:
-    """Return the form of the table at a place, or None if there cannot be one."""
+    """Return the model of the table at a place, or None if there is no such table."""
     table: Table | None = Settings
     for name in names:
         field = table.model_fields.get(name) if table else None
@@ -60,7 +60,7 @@ def field_at(names: Sequence[str]) -> FieldInfo | None:
 
 
 def described(field: FieldInfo, *, item: bool) -> str | None:
-    """Return what the key, or an item of the list that it holds, may be, in words."""
+    """Return the description of what is allowed for a key, or for an item of its list."""
     if item and is_list(field):
         held = get_args(field.annotation)[0]
         marks = (mark for mark in get_args(held)[1:] if isinstance(mark, FieldInfo))
@@ -69,7 +69,7 @@ def described(field: FieldInfo, *, item: bool) -> str | None:
 
 
 def tables(value: object) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield the tables of a list that was only read so far, each with its index."""
+    """Yield each table of a list with its index. The value is not validated: it may be no list."""
     for index, item in enumerate(value if isinstance(value, list) else ()):
         if isinstance(item, dict):
             yield index, item
@@ -77,7 +77,7 @@ def tables(value: object) -> Iterator[tuple[int, dict[str, Any]]]:
 
 @cache
 def settable() -> tuple[Names, ...]:
-    """Return the places that an environment variable can set, a list always as a whole."""
+    """Return the places that environment variables can set. A list is only set as a whole."""
     return tuple(_settable(Settings, ()))
 
 
@@ -91,13 +91,13 @@ def _settable(table: Table, at: Names) -> Iterator[Names]:
 
 
 def unknown(name: str, known: Iterable[str]) -> str:
-    """Say that a key is unknown, and which one was probably meant."""
+    """Return the message for an unknown key, with the key that was probably meant."""
     names = list(known)
     others = f"; known here: {', '.join(names)}" if names else ""
     return f"unknown key{probably(name, names) or others}"
 
 
 def probably(name: str, known: Sequence[str], *, likeness: float = 0.6) -> str:
-    """Return a half-sentence with the known name that is closest, or nothing."""
+    """Return ``; did you mean ...?`` with the closest known name; empty if none is close."""
     close = get_close_matches(name, known, n=1, cutoff=likeness)
     return f"; did you mean {close[0]}?" if close else ""

@@ -1,4 +1,4 @@
-"""From file and environment to settings, or to one report of everything that is wrong."""
+"""Loading the settings from file and environment, or reporting all mistakes at once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bridge.settings.secrets import Resolver
 from bridge.settings.sources import read_environment, read_file
 
 DEFAULT_PATH = Path("config/bridge.toml")
-"""What is read, if it exists, when no file is named: relative to the working directory."""
+"""The file that is read if none is named and this exists, relative to the working directory."""
 
 _SECRET = "SUPEROFFICE_SECRET"  # noqa: S105 - the name of a variable
 _SECRET_FILE = "SUPEROFFICE_SECRET_FILE"  # noqa: S105
@@ -30,15 +30,16 @@ _EITHER = (
 )
 
 _STAND_IN = SecretBytes(b"elsewhere")
+"""Placeholder for a secret that is only on another machine."""
 
 _Item = TypeVar("_Item", RouteSettings, QueueSettings)
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A configuration that can be used, and what in it looks like a mistake all the same.
+    """A valid configuration, and warnings about what is probably a mistake in it.
 
-    ``files`` are those that it was read from, and those that it looked for in vain.
+    ``files`` are the files that were read, and those that were looked for but do not exist.
     """
 
     settings: Settings
@@ -47,18 +48,19 @@ class Loaded:
 
 
 def load(path: Path | None, environ: Mapping[str, str], *, secrets: bool = True) -> Loaded:
-    """Read the file, then let the environment override it, then resolve the secrets.
+    """Read the file, override its values from the environment, and resolve the secrets.
 
-    Without a path it is ``config/bridge.toml`` if that exists, else the defaults alone. Raises
-    ConfigInvalid with every problem of file, environment and secrets at once. Without ``secrets``
-    those that are not here may be elsewhere, and so may the certificates: nothing can be opened
-    with what stands for them.
+    Without a path the file is ``config/bridge.toml`` if that exists; otherwise there are only the
+    defaults. Raises ConfigInvalid with all problems of file, environment and secrets at once.
+
+    With ``secrets=False`` the secrets and certificates may be on another machine. Certificates are
+    not checked then, and a placeholder, which opens nothing, stands for an absent secret.
     """
     report = Report(str(path or DEFAULT_PATH))
     written = read_file(path or DEFAULT_PATH, report, optional=path is None)
     tree = _merge(written or {}, read_environment(environ, report))
-    if written is not None:  # of a file that cannot be read nobody knows what it leaves out
-        _add_conventional(tree, environ, report)
+    if written is not None:  # else it is unknown which keys the file sets
+        _add_well_known(tree, environ, report)
     check_together(tree, report)
     if secrets:
         check_files(tree, report)
@@ -71,7 +73,7 @@ def load(path: Path | None, environ: Mapping[str, str], *, secrets: bool = True)
 
 
 def _merge(written: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
-    """Let variables win key by key; lists and references to secrets are replaced whole."""
+    """Override the file's values key by key; lists and references to secrets as a whole."""
     merged = written | variables
     for section, keys in variables.items():
         if isinstance(keys, dict) and section in written:
@@ -80,8 +82,8 @@ def _merge(written: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]
     return merged
 
 
-def _add_conventional(tree: dict[str, Any], environ: Mapping[str, str], report: Report) -> None:
-    """Add what well-known variables say about keys that are not set."""
+def _add_well_known(tree: dict[str, Any], environ: Mapping[str, str], report: Report) -> None:
+    """Fill keys that are not set from the variables without the prefix ``BRIDGE_``."""
     if tree.get("endpoints", []) == []:
         _add_endpoint(tree, environ, report)
     broker = tree.setdefault("broker", {})
@@ -113,7 +115,7 @@ def _validate(tree: dict[str, Any], report: Report) -> Settings | None:
 
 
 def _with_exchange(item: _Item, exchange: str) -> _Item:
-    """Let a route or queue that names no exchange follow the broker's."""
+    """Return the route or queue with the broker's exchange if it names none itself."""
     if "exchange" in item.model_fields_set:
         return item
     return item.model_copy(update={"exchange": exchange})

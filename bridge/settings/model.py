@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretBytes
 
-from bridge.core.routing import Route
+from bridge.core.routing import DEFAULT_KEY, Route
 from bridge.settings import fields
 from bridge.settings.urls import BrokerUrl
 
@@ -21,14 +21,14 @@ LogFormat = Literal["json", "console"]
 
 
 class Section(BaseModel):
-    """A table of the configuration: unknown keys are refused, values do not change."""
+    """A table of the configuration. Unknown keys are errors, and values cannot be changed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 @dataclass(frozen=True, slots=True)
 class WrittenAs:
-    """Marks a secret: the configuration holds a reference in its place, of this form."""
+    """Marks a secret, in whose place the configuration has a reference of this form."""
 
     reference: type[Section]
 
@@ -42,7 +42,10 @@ class SecretRef(Section):
 
 
 class PasswordRef(SecretRef):
-    """Where the broker's password is. Only here a default is allowed: it opens no door of ours."""
+    """Where the broker's password is.
+
+    Only this reference may have a default: it unlocks the broker, not the bridge.
+    """
 
     default: fields.Default = None
 
@@ -108,8 +111,8 @@ class BrokerSettings(Section):
     def connection_urls(self) -> tuple[str, ...]:
         """Return the URLs to connect to, in order, complete with user name and password.
 
-        ``username`` and ``password`` win over what a URL says; with neither it is guest. What is
-        said of TLS is in the query, as aiormq takes it.
+        ``username`` and ``password`` override those of a URL; without either it is guest. The
+        files for TLS are in the query, where aiormq looks for them.
         """
         query = self._tls()
         if self.auth == "external":
@@ -132,11 +135,11 @@ class BrokerSettings(Section):
 
 
 class RouteSettings(Section):
-    """Where the events that match a topic pattern go, in place of the broker's exchange."""
+    """Where events that match a topic pattern go instead of the broker's exchange."""
 
     match: fields.TopicPattern
     exchange: fields.ExchangeName = "superoffice"
-    routing_key: fields.KeyTemplate = "{entity}.{action}"
+    routing_key: fields.KeyTemplate = DEFAULT_KEY
     format: Annotated[BodyFormat, Field(description='"cloudevents" or "raw"')] = "cloudevents"
 
 
@@ -151,7 +154,7 @@ class QueueSettings(Section):
 
 
 class SpoolSettings(Section):
-    """What waits on disk while the broker cannot take it."""
+    """The disk on which events wait while they cannot be published."""
 
     path: fields.SpoolPath = Path("var/spool.db")
     max_bytes: fields.SpoolBytes = 1024 * fields.MIB
@@ -173,7 +176,7 @@ class LogSettings(Section):
 
 
 class TracingSettings(Section):
-    """Whether traces are made; how, the variables of OpenTelemetry say."""
+    """Whether traces are made. All else is set by the variables of OpenTelemetry."""
 
     enabled: fields.Switch = False
 

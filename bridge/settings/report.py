@@ -1,4 +1,4 @@
-"""All problems of one configuration, each with who set the value and what would be right."""
+"""All problems of one configuration, each with its source and with what is allowed."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from bridge.settings.keys import Loc, described, dotted, field_at, is_list, tabl
 
 
 class Report:
-    """Collects problems; ``written_in`` is to blame for what no variable set.
+    """Collects problems. ``written_in`` is the source of values that no variable set.
 
-    ``files`` are those whose content is a part of the configuration, there or not.
+    ``files`` are all files whose content counts, whether they exist or not.
     """
 
     def __init__(self, written_in: str) -> None:
@@ -29,15 +29,15 @@ class Report:
         self._variables[place] = variable
 
     def add(self, place: Loc, allowed: str, *, source: str | None = None) -> None:
-        """Add one problem, by default of whoever set the place."""
+        """Add a problem. Its source is by default what set the value at this place."""
         self.problems.append(Problem(source or self._setter(place), dotted(place), allowed))
 
     def warn(self, place: Loc, text: str) -> None:
-        """Add what may be right, but hardly is."""
+        """Add a warning about a value that is allowed, but is probably a mistake."""
         self.warnings.append(f"{self._setter(place)}: {dotted(place)}: {text}")
 
     def add_errors(self, error: ValidationError, *, at: Loc = ()) -> None:
-        """Add what pydantic found at a place, without the values it found there."""
+        """Add pydantic's errors below a place. The values stay out: they may be secrets."""
         for detail in error.errors(include_url=False, include_context=False, include_input=False):
             place = at + detail["loc"]
             self.add(place, _allowed(detail["type"], place))

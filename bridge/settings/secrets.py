@@ -1,4 +1,4 @@
-"""Resolving the references to secrets, each in its place, before the configuration is checked."""
+"""Replacing references to secrets by the secrets, before the model validates the values."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from bridge.settings.report import Report
 
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 _PATH = re.compile(r"[\w.~@ -]*(?:/[\w.~@ -]+)+")
-"""A path with a directory, and nothing in it that only base64 has."""
+"""A path that can be shown: with a directory, and without + and =, which base64 has."""
 
 
 _PADDED = "the secret begins or ends with white space, which counts: see where it is written"
 
 
 class _Unusable(Exception):
-    """There is no secret to be had; ``source`` is the variable or the file to blame, if any."""
+    """A reference gives no usable secret; ``source`` is the variable or file to blame, if any."""
 
     def __init__(self, allowed: str, *, source: str | None = None) -> None:
         super().__init__(allowed)
@@ -33,13 +33,13 @@ class _Unusable(Exception):
 
 
 class _Absent(_Unusable):
-    """It may well be there on another machine."""
+    """The secret is not on this machine, but may be on another."""
 
 
 class Resolver:
-    """Puts secrets into a tree of values in place of the references to them.
+    """Replaces the references in a tree of values by the secrets.
 
-    A ``stand_in`` takes the place of those that are not on this machine.
+    ``stand_in`` replaces those to secrets that are not on this machine.
     """
 
     def __init__(
@@ -108,12 +108,12 @@ def _resolve(reference: SecretRef, environ: Mapping[str, str]) -> SecretBytes | 
 
 def _from_variable(name: str | None, environ: Mapping[str, str]) -> bytes | None:
     text = environ.get(name or "")
-    # The escape brings back the very bytes that the variable holds if they are not UTF-8.
+    # A variable that is not UTF-8 was read with surrogates: this restores its bytes.
     return None if text is None else text.encode("utf-8", "surrogateescape")
 
 
 def _from_file(name: str) -> bytes | None:
-    """Return the content without what editors add: one newline at the end, a mark at the start."""
+    """Return the content without what editors add: a byte order mark, and one newline."""
     try:
         content = read(Path(name))
     except FileNotFoundError:
@@ -136,15 +136,15 @@ def _absent(reference: SecretRef, environ: Mapping[str, str]) -> str:
     if reference.file:
         shown = _shown_file(reference.file)
         return f"a file that exists, or optional = true; there is no {shown}"
-    other = f"{reference.env}_FILE"
-    hint = f'; {other} is set, but read only if {{ file = "..." }} says so' * (other in environ)
-    return (
-        f"set the environment variable {_shown_variable(reference.env)}, or optional = true{hint}"
-    )
+    remedy = f"set the environment variable {_shown_variable(reference.env)}, or optional = true"
+    other = f"{reference.env}_FILE"  # a convention of container images, which we do not follow
+    if other in environ:
+        remedy += f'; {other} is set, but read only if {{ file = "..." }} says so'
+    return remedy
 
 
 def _shown_variable(name: str | None) -> str | None:
-    """Return a name that may be shown: where a name should be, somebody may have put the secret."""
+    """Return the name, unless it looks like a secret that somebody wrote in its place."""
     return name if _VARIABLE.fullmatch(name or "") else "that env names"
 
 

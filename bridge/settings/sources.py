@@ -1,4 +1,4 @@
-"""Reading the file and the environment; a mistake in either is reported, and the rest is read."""
+"""Reading the file and the environment. A mistake is reported, and the rest is read anyway."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ PREFIX = "BRIDGE_"
 _LEVEL = "__"
 _URLS = ("broker", "urls")
 _SECRETS = (("broker", "password"), ("server", "admin_token"))
-"""What a variable may hold itself, where the file has a reference."""
+"""Secrets that a variable may hold itself, where the file has a reference."""
 
 _BRACES = ' such as {"env": "NAME"}, or the secret without braces around it'
 
 
 def read_file(path: Path, report: Report, *, optional: bool) -> dict[str, Any] | None:
-    """Return what a TOML file says, or None, after reporting why, if it cannot be read."""
+    """Return the values in a TOML file, or report why it cannot be read and return None."""
     report.files.append(path)
     try:
         content = without_mark(read(path))
@@ -52,9 +52,9 @@ def _split_position(message: str) -> tuple[str, str]:
 
 
 def read_environment(environ: Mapping[str, str], report: Report) -> dict[str, Any]:
-    """Return what the ``BRIDGE_`` variables say, by section and key.
+    """Return the values of the ``BRIDGE_`` variables, by section and key.
 
-    A variable whose name or JSON is wrong is reported, and left out.
+    A variable with a wrong name or with broken JSON is reported and left out.
     """
     tree: dict[str, Any] = {}
     for path, name in _usable(environ, report):
@@ -65,7 +65,7 @@ def read_environment(environ: Mapping[str, str], report: Report) -> dict[str, An
 
 
 def _usable(environ: Mapping[str, str], report: Report) -> Iterator[tuple[Names, str]]:
-    """Yield each variable that sets a key, and note it as the one to blame for the value."""
+    """Yield each variable that sets a key, and make it the source of problems with the value."""
     seen: dict[Names, str] = {}
     for name in sorted(name for name in environ if name.upper().startswith(PREFIX)):
         path = tuple(name[len(PREFIX) :].lower().split(_LEVEL))
@@ -91,7 +91,7 @@ def _report_unknown(path: Names, name: str, report: Report) -> None:
 
 
 def _value(path: Names, name: str, text: str, report: Report) -> Any:
-    """Return what a variable's text says, in the form that the file would have it."""
+    """Return the value of a variable in the form that the file would have it."""
     if path in _SECRETS and not _is_reference(text):
         return {"env": name}
     if path == _URLS and not text.lstrip().startswith("["):
@@ -103,7 +103,7 @@ def _value(path: Names, name: str, text: str, report: Report) -> Any:
 
 
 def _json(path: Names, text: str, report: Report) -> Any:
-    """Return the value; None after reporting what is wrong, and for ``null``."""
+    """Return the value; None for ``null``, which sets nothing, and for broken JSON."""
     try:
         return json.loads(text)
     except ValueError as error:
@@ -126,7 +126,7 @@ def _variable(path: Names) -> str:
 
 
 def _clash(one: Names, other: Names) -> bool:
-    """Tell whether both set the same place, or one of them a part of the other's."""
+    """Return whether both set the same place, or one sets a part of the other's."""
     return all(a == b for a, b in zip(one, other, strict=False))
 
 

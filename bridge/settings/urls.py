@@ -1,4 +1,4 @@
-"""The address of a broker, whose password never shows by accident."""
+"""The URL of a broker, which cannot show its password by accident."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ PARAMETERS = (
     "no_verify_ssl",
     "timeout",
 )
-"""Parameters that aiormq takes from a query. None of them is a secret: a query is shown."""
+"""Query parameters of aiormq. A query is shown in logs, so no secret may be among them."""
 
 _QUERY = re.compile(rf"(?:(?:{'|'.join(PARAMETERS)})=[^&;?]*(?:&(?!$)|$))*")
 
-_SHORT_STRING = 255
-"""Maximum number of bytes of a short string of AMQP."""
+SHORT_STRING_BYTES = 255
+"""Maximum length of an AMQP 0-9-1 short string (section 4.2.5.3)."""
 
 
 @dataclass(frozen=True, slots=True)
 class BrokerUrl:
-    """An ``amqp`` or ``amqps`` URL, its credentials taken out.
+    """An ``amqp`` or ``amqps`` URL, with its credentials kept apart.
 
     ``address`` is host and port as written, ``rest`` the virtual host and the query, still
     percent-encoded. ``str()`` gives the URL without its password.
@@ -76,7 +76,7 @@ class BrokerUrl:
         return self.safe(None)
 
     def safe(self, username: str | None) -> str:
-        """Return the URL for people: the user name given or its own, and no password."""
+        """Return the URL without a password. ``username`` replaces its own user name."""
         return f"{self.scheme}://{self._user(username)}@{self.address}{self.rest}"
 
     def complete(
@@ -85,7 +85,7 @@ class BrokerUrl:
         password: SecretBytes | None,
         query: Mapping[str, str] | None = None,
     ) -> str:
-        """Return the URL to connect to: what is given, else its own, else guest."""
+        """Return the URL to connect to: with what is given, else its own, else guest."""
         chosen = password or self.password
         secret = quote(chosen.get_secret_value(), safe="") if chosen else _GUEST
         return f"{self.scheme}://{self._user(username)}:{secret}@{self.address}{self._rest(query)}"
@@ -95,7 +95,7 @@ class BrokerUrl:
         return f"{self.scheme}://{self.address}{self._rest(query)}"
 
     def _rest(self, query: Mapping[str, str] | None) -> str:
-        """Return ``rest`` with more of a query, which wins over its own."""
+        """Return ``rest`` with more query parameters, which override its own."""
         if not query or self.scheme != "amqps":
             return self.rest
         path, _, own = self.rest.partition("?")
@@ -107,18 +107,18 @@ class BrokerUrl:
 
 def _check(parts: SplitResult) -> None:
     if "@" in f"{parts.path}{parts.query}{parts.fragment}":
-        raise ValueError("part of a password may stand where everybody sees it")
+        raise ValueError("an @ where part of a password could be shown")
     if parts.scheme not in ("amqp", "amqps") or not parts.hostname or parts.fragment:
         raise ValueError("not the URL of a broker")
     if not _QUERY.fullmatch(parts.query):
-        raise ValueError("a parameter that nobody takes, and that may be a secret")
+        raise ValueError("an unknown parameter, which may be a secret")
     if parts.port == 0:  # reading it raises ValueError for one that is no number or too large
         raise ValueError("not a port to connect to")
 
 
 def _check_vhost(path: str) -> None:
-    """Refuse what AMQP cannot say: a short string, in UTF-8."""
+    """Raise ValueError unless it is an AMQP short string, in UTF-8."""
     vhost = unquote_to_bytes(path[1:])
     vhost.decode()  # UnicodeDecodeError is a ValueError
-    if len(vhost) > _SHORT_STRING:
+    if len(vhost) > SHORT_STRING_BYTES:
         raise ValueError("not a vhost")

@@ -1,8 +1,9 @@
 """Events on disk: accepted, fsynced, and not yet confirmed by the broker.
 
-SQLite in WAL mode with ``synchronous=FULL``: a commit returns after its fsync. One thread writes;
-whatever came in while it was busy goes into the next transaction, so nobody waits for a timer. The
-event loop counts what it hands over and what is deleted, and never asks the database how much.
+The spool is an SQLite database in WAL mode with ``synchronous=FULL``: a commit returns after its
+fsync. One thread writes, and puts everything that came in while it was busy into one transaction,
+so no event waits for a timer. The event loop counts the rows that it adds and deletes; it never
+asks the database how many there are.
 """
 
 from bridge.spool.errors import (

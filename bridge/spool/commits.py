@@ -1,4 +1,4 @@
-"""What is written in one transaction, and how: statements of SQLite, and no thread."""
+"""One transaction: the statements that write to the database, without a thread."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ OPERATIONS_PER_COMMIT = 1024
 """Maximum number of operations in one transaction."""
 
 _DELETED_BYTES = 16 * 1024 * 1024
-"""Size of the rows that one commit deletes, but for the last: events that wait for it wait for all.
+"""Size of the rows that one commit deletes, not counting the last: new events wait for all of it.
 
-What a disk would not take for a while is owed, and is more than a commit can do in no time.
+After a time with a full disk the deletions that we owe can be too many for a quick commit.
 """
 
 _BUSY_SECONDS = 0.3
-"""How long a commit waits for another program that has locked the database."""
+"""How long SQLite waits for another program that has locked the database."""
 
 _STEP_PAGES = 64
-"""How many free pages are given back to the disk at a time: some milliseconds of work."""
+"""How many free pages one step gives back to the disk: some milliseconds of work."""
 
 _WAL_BYTES = 8 * 1024 * 1024
-"""Size that the write-ahead log is cut to, after it was larger."""
+"""Size to which SQLite truncates a log that was larger."""
 
 _FREE_PAGES = 256
-"""How many free pages are kept for the next events."""
+"""How many free pages we keep for the next events."""
 
 
 class Append(NamedTuple):
@@ -47,7 +47,7 @@ class Append(NamedTuple):
 
 
 class Delete(NamedTuple):
-    """Delete a row; ``size`` is what it counts, in bytes."""
+    """Delete a row; ``size`` is how many bytes of ``max_bytes`` it takes."""
 
     seq: int
     size: int = 0
@@ -61,7 +61,7 @@ class NoteTries(NamedTuple):
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """Open the database for writing, in autocommit mode: transactions are spelled out."""
+    """Open the database for writing. There is no transaction but those that we begin ourselves."""
     database = sqlite3.connect(
         path,
         isolation_level=None,
@@ -70,7 +70,7 @@ def connect(path: Path) -> sqlite3.Connection:
         timeout=_BUSY_SECONDS,
     )
     try:
-        # Before anything else: only a database that is empty still takes it.
+        # Before anything else: SQLite changes this only in an empty database.
         database.execute(SHRINKS)
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = FULL")
@@ -85,15 +85,16 @@ def connect(path: Path) -> sqlite3.Connection:
 def commit(
     database: sqlite3.Connection, appends: Sequence[Append], changes: Sequence[Delete | NoteTries]
 ) -> Exception | None:
-    """Do all of it in one transaction and return the error, of whatever kind, if none was done.
+    """Do everything in one transaction. Return the error, of whatever kind, if nothing was done.
 
-    Every statement waits for the interpreter once more, which the event loop seldom leaves alone.
+    The fewer statements the better: after each of them the thread waits for the interpreter, which
+    the event loop holds most of the time.
     """
     if not appends and not changes:
         return None
     try:
         statements = [*_insertions(appends), *_changes(changes)]
-        alone = len(statements) == 1  # a transaction by itself
+        alone = len(statements) == 1  # SQLite makes a transaction of a single statement
         if not alone:
             database.execute("BEGIN IMMEDIATE")
         for sql, values in statements:
@@ -108,7 +109,7 @@ def commit(
 
 
 def due(owed: Sequence[Delete | NoteTries]) -> Sequence[Delete | NoteTries]:
-    """Return the first of what is owed, as much as one commit is to do."""
+    """Return the first changes of those we owe, as many as one commit should do."""
     left = _DELETED_BYTES
     for index, change in enumerate(owed[:OPERATIONS_PER_COMMIT]):
         if left < 0:
@@ -120,12 +121,13 @@ def due(owed: Sequence[Delete | NoteTries]) -> Sequence[Delete | NoteTries]:
 def shrink(database: sqlite3.Connection) -> bool:
     """Give some free pages back to the disk; return whether there are more.
 
-    Events may come at any time, and must not wait for it.
+    A step is short, because events may come at any time and must not wait for it.
     """
     with contextlib.suppress(sqlite3.Error):
         [(free,)] = database.execute("PRAGMA freelist_count")
         if free > _FREE_PAGES:
-            # One page for each row without columns: only a script asks for all of them.
+            # The pragma frees one page for each row that is fetched from it, and these rows have no
+            # columns. executescript fetches them all.
             database.executescript(f"PRAGMA incremental_vacuum({_STEP_PAGES})")
             [(left,)] = database.execute("PRAGMA freelist_count")
             return bool(_FREE_PAGES < left < free)
@@ -150,6 +152,6 @@ def _changes(changes: Sequence[Delete | NoteTries]) -> Iterator[tuple[str, Seque
 
 @lru_cache(maxsize=_ROWS_PER_STATEMENT)
 def insert(rows: int, verb: str = "INSERT") -> str:
-    """Return an INSERT of so many rows: a step of SQLite lets go of the interpreter only once."""
+    """Return an INSERT of so many rows: one statement for many of them, see ``commit``."""
     one = f"({','.join('?' * _COLUMNS)})"
     return f"{verb} INTO event VALUES {','.join([one] * rows)}"  # placeholders only

@@ -14,7 +14,7 @@ class SpoolLocked(BridgeError):
 
 
 class SpoolDamaged(BridgeError):
-    """Damage was met in the open spool; the next start salvages it."""
+    """The open spool is damaged; the next start salvages it."""
 
     exit_code = EXIT_AGAIN
 

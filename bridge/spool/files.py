@@ -1,4 +1,4 @@
-"""The files around the database: the lock, the reserve, and the mark of damage."""
+"""The files beside the database: the lock, the reserve, and the mark of damage."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ import structlog
 from bridge.spool.errors import SpoolLocked
 
 RESERVE_BYTES = 4 * 1024 * 1024
-"""Room for the WAL of one commit of deletions and the checkpoint that follows it."""
+"""Room for one commit of deletions in the log, and for the checkpoint that follows."""
 
 MAGIC = b"SQLite format 3\0"
-"""First bytes of every database."""
+"""First bytes of every SQLite database."""
 
 _SPARE_FACTOR = 4
-"""The reserve is taken again when this many times its size is free."""
+"""The reserve is allocated again when this many times its size is free."""
 
 _NO_ROOM = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN}
-"""Codes of SQLite when there is no room, or nothing can be made for want of an inode."""
+"""Codes of SQLite for a full disk, and for a file that cannot be made because no inode is left."""
 
 _NO_ROOM_ERRNO = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -35,9 +35,9 @@ log = structlog.get_logger()
 
 
 def private(path: Path, mode: str) -> IO[Any]:
-    """Open a file that only its owner may read, and that is no link; raises OSError.
+    """Open a file that only its owner can read; raises OSError, also for a link.
 
-    It does not wait for the other end of a pipe.
+    A pipe does not block it: O_NONBLOCK does not wait for the other end.
     """
 
     def opener(name: str, flags: int) -> int:
@@ -47,7 +47,7 @@ def private(path: Path, mode: str) -> IO[Any]:
 
 
 class Reserve:
-    """Blocks that are kept on the disk for the day it is full."""
+    """Blocks of the disk that we keep for the day it is full."""
 
     def __init__(self, database: Path) -> None:
         self._path = database.with_name(f"{database.name}.reserve")
@@ -66,25 +66,29 @@ class Reserve:
             self._is_allocated = True
 
     def release(self, error: Exception) -> bool:
-        """Give the blocks up if room may help against the error; return whether there were any."""
+        """Give up the blocks if the error means a full disk; return whether there were any."""
         if not self._is_allocated or not self._helps(error):
             return False
         self._is_allocated = False
         try:
             self._path.unlink(missing_ok=True)
-        except OSError:  # whoever tries again because of it would do so for ever
+        except OSError:  # the caller would try again for ever
             return False
         log.warning("spool_reserve_released", bytes=RESERVE_BYTES)
         return True
 
     def _helps(self, error: Exception) -> bool:
-        """Return whether there is no room; for a quota SQLite says the same as for bad sectors."""
+        """Return whether the error means a full disk.
+
+        SQLite reports an exceeded quota as it reports a bad sector, so we ask the disk itself.
+        """
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code == sqlite3.SQLITE_IOERR:
             return self._is_refused_more()
         return code in _NO_ROOM or getattr(error, "errno", 0) in _NO_ROOM_ERRNO
 
     def _is_refused_more(self) -> bool:
+        """Return whether the disk has no room to make the reserve larger."""
         try:
             with private(self._path, "r+b") as file:
                 os.posix_fallocate(file.fileno(), RESERVE_BYTES, RESERVE_BYTES)
@@ -95,7 +99,7 @@ class Reserve:
 
 
 class Lock:
-    """The right of one process to use a spool; it ends with the process, however that ends."""
+    """The right of one process to use a spool. The kernel ends it with the process."""
 
     def __init__(self, database: Path) -> None:
         self._path = database.with_name(f"{database.name}.lock")
@@ -122,7 +126,7 @@ class Lock:
         self._file = file
 
     def stop_waiting(self) -> None:
-        """Have ``acquire``, on whatever thread, give up if it has to wait."""
+        """Let ``acquire`` give up instead of waiting; callable from any thread."""
         self._stopped.set()
 
     def release(self) -> None:
@@ -140,10 +144,10 @@ def _try_lock(file: IO[Any]) -> bool:
 
 
 class Identity:
-    """The database file itself, whatever its names: locked, and compared with what has its name.
+    """The database file itself: it is locked, and compared with the file that has its name now.
 
-    The file of a lock can be removed, and a database can have a second name, by which another
-    process would come past that lock.
+    ``Lock`` alone is not enough. Its file can be removed, and a database can have a second name,
+    under which another process would find another lock.
     """
 
     def __init__(self, path: Path) -> None:
@@ -161,18 +165,20 @@ class Identity:
     def close(self) -> None:
         """Let others have the file.
 
-        Not while SQLite has it open: the kernel drops SQLite's locks when anybody closes it.
+        Not while SQLite has it open: when a process closes any descriptor of a file, the kernel
+        drops all fcntl locks of this process on the file, and SQLite uses such locks.
         """
         self._file.close()
 
     def is_overwritten(self) -> bool:
-        """Return whether the file is the same, and no database any more: it was emptied, say."""
+        """Return whether the file is not a database any more: it was emptied, say."""
         return os.pread(self._file.fileno(), len(MAGIC), 0) != MAGIC
 
     def what_is_wrong(self) -> str:
-        """Return what has become of the database's files, "" if they are where they were.
+        """Return what has happened to the database's files, "" if they are where they were.
 
-        SQLite goes on with files that were removed or replaced, and all of it is gone with its end.
+        SQLite goes on writing to a file that was removed or replaced, and does not notice. All of
+        that is gone when the process ends.
         """
         if _identity(self._path) != _identity(self._file.fileno()):
             return f"{self._path} was removed, replaced or unmounted"
@@ -187,7 +193,7 @@ class Identity:
 
 
 def _identity(file: Path | int) -> tuple[int, int] | None:
-    """Return what tells one file of this machine from all others, None if there is none."""
+    """Return the device and the inode of a file, which identify it; None if there is no file."""
     try:
         found = os.stat(file)
     except (FileNotFoundError, NotADirectoryError):
@@ -196,25 +202,25 @@ def _identity(file: Path | int) -> tuple[int, int] | None:
 
 
 def _sign(file: IO[str]) -> None:
-    """Say who has the lock. It is for people only, and a full disk may have no room for it."""
-    with suppress(OSError):  # not through the buffer, which would try again when it is closed
+    """Write into the file who has the lock, for people; a full disk may have no room for it."""
+    with suppress(OSError):  # unbuffered: a buffer would write again when the file is closed
         os.truncate(file.fileno(), 0)
         os.write(file.fileno(), f"process {os.getpid()} on {socket.gethostname()}".encode())
 
 
 def suspicion(database: Path) -> Path:
-    """Return the file whose presence says that damage was met in the database."""
+    """Return the file whose presence says that the database is damaged."""
     return database.with_name(f"{database.name}.damaged")
 
 
 def suspect(database: Path) -> None:
-    """Leave the mark of damage for the next start; a disk that has no room for it goes without."""
+    """Leave the mark of damage for the next start, if the disk has room for it."""
     with suppress(OSError):
         private(suspicion(database), "ab").close()
 
 
 def is_damage(error: Exception) -> bool:
-    """Return whether the file is to blame, not the disk's room, a lock, or the system."""
+    """Return whether an error means a damaged file, not a full disk, a lock, or the system."""
     operational = isinstance(error, sqlite3.OperationalError)
     return isinstance(error, sqlite3.DatabaseError) and (
         not operational or "malformed" in str(error)
@@ -222,7 +228,7 @@ def is_damage(error: Exception) -> bool:
 
 
 def sync(path: Path) -> None:
-    """Make durable what is in a file, or the names in a directory."""
+    """Make the content of a file durable, or the names in a directory."""
     opened = os.open(path, os.O_RDONLY)
     try:
         os.fsync(opened)

@@ -1,4 +1,4 @@
-"""Looking into a spool, whether a service has it open or not. Nothing here writes."""
+"""Reading a spool for people, whether a service has it open or not. Nothing here writes."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from bridge.spool.rowcodec import SELECT, Row, row_of
 
 _PAGE = 500
 _PAGE_BYTES = 8 * 1024 * 1024
-"""Maximum that is read at once and held, beside one more body."""
+"""Size of bodies at which a page ends; the last body may go beyond it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What is in a spool. ``file_bytes`` is what its files take on the disk."""
+    """The content of a spool in figures; ``file_bytes`` is the size of its files on the disk."""
 
     events: int
     bytes: int
@@ -29,7 +29,7 @@ class Totals:
 
 
 def totals(path: Path) -> Totals:
-    """Count what waits. Raises ``SpoolUnusable`` when there is no spool to look at."""
+    """Count the events that wait; raises ``SpoolUnusable`` when there is no spool."""
     query = """SELECT count(*), coalesce(sum(size), 0), min(accepted_at),
         coalesce(sum(tries > 0), 0) FROM event"""
     with _reading(path) as database:
@@ -41,7 +41,10 @@ def totals(path: Path) -> Totals:
 
 
 def rows(path: Path, *, after: int = 0, limit: int | None = None) -> Iterator[Row]:
-    """Yield events in the order of acceptance, a page at a time, from a number on."""
+    """Yield the rows behind ``after`` in the order of acceptance; each page is read by itself.
+
+    So no read lasts long: while one lasts, the service cannot empty its write-ahead log.
+    """
     left = limit
     while left is None or left > 0:
         page = _page(path, after, _PAGE if left is None else min(_PAGE, left))
@@ -80,7 +83,11 @@ def _reading(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def _open(path: Path) -> sqlite3.Connection:
-    """Open for reading; a directory we may not write to can only be read while nobody writes."""
+    """Open the database for reading.
+
+    A reader of a log writes to its index. Where we may not write, only a database without a log can
+    be read, and SQLite must be told that nothing writes to it meanwhile.
+    """
     uri = path.absolute().as_uri()
     database = sqlite3.connect(f"{uri}?mode=ro", uri=True, timeout=10)
     try:

@@ -1,4 +1,4 @@
-"""Opening a spool: the lock, the schema, and what to do with a corrupt one."""
+"""Opening a spool: locks, access rights, the schema, and salvage of a damaged file."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from bridge.spool.watch import watching
 _Result = TypeVar("_Result")
 
 _CHECKED_BYTES = 64 * 1024 * 1024
-"""A larger file is checked while it is in use: a start must not wait for that."""
+"""Size above which a file is checked while it is in use, so that a start need not wait."""
 
 _SLOW_SECONDS = 1.0
-"""How long a start or an end takes until the log says so."""
+"""How long opening or closing may take before we log that it is slow."""
 
 _TOLD_SECONDS = 10.0
-"""How long it takes until the log says so again."""
+"""How long before we log it again."""
 
 _HURRY_SECONDS = 5.0
-"""How long a start that is cancelled waits for the disk."""
+"""How long a cancelled start waits for the disk."""
 
 _BESIDE = ("-wal", "-shm", "-journal", ".lock", ".reserve", ".damaged", ".salvaging", ".salvaged")
-"""Names of what is beside the database, behind its own."""
+"""Suffixes of the files beside the database."""
 
 _NEEDS_ANOTHER_PATH = {
     errno.EACCES,
@@ -50,7 +50,7 @@ _NEEDS_ANOTHER_PATH = {
     errno.ELOOP,
     errno.ENAMETOOLONG,
 }
-"""Errors that no later start can mend: the path itself has to be changed, or its rights."""
+"""Errors that a later start meets again: the path itself has to be changed, or its rights."""
 
 log = structlog.get_logger()
 
@@ -60,8 +60,8 @@ async def opened(path: Path, *, max_bytes: int, lock_wait: float) -> AsyncIterat
     """Open the spool for the length of the block.
 
     Raises ``SpoolLocked`` when another process has it for longer than ``lock_wait`` seconds,
-    ``SpoolUnavailable`` when its disk does not allow it now, and ``SpoolUnusable`` when there can
-    be no spool at this path.
+    ``SpoolUnavailable`` when the disk has trouble now, and ``SpoolUnusable`` when no later start
+    could open a spool at this path either.
     """
     lock = Lock(path)
     opening = _Opening(path, lock, lock_wait, max_bytes)
@@ -79,10 +79,11 @@ async def opened(path: Path, *, max_bytes: int, lock_wait: float) -> AsyncIterat
 async def _on_a_thread(
     work: Callable[[], _Result], what: str, hurry: Callable[[], None] = lambda: None
 ) -> _Result:
-    """Do something on a thread; whoever is cancelled hurries it, and waits for it all the same.
+    """Run ``work`` on a thread, and log when it is slow.
 
-    The lock must not be given up while the thread is at work on the file, nor taken after that.
-    Raises ``SpoolHung`` when it takes too long then: the lock goes with the process.
+    A cancellation calls ``hurry`` and still waits for the thread, which must not work on the file
+    when we have given up the lock, nor take the lock later. Raises ``SpoolHung`` when that takes
+    too long: then the lock ends with the process.
     """
     working = run_in_thread(work, name="spool-open")
     try:
@@ -97,13 +98,13 @@ async def _on_a_thread(
                 f"{what} did not end within {_HURRY_SECONDS:g} s: see whether the disk answers, and"
                 " start again: it begins anew then"
             ) from None
-        working.exception()  # it does not matter any more
+        working.exception()  # asyncio logs an error that was never looked at
         raise
     return working.result()
 
 
 class _Opening:
-    """What is done on a thread until there is a spool: locks, rights, schema, salvage."""
+    """The work on a thread that opens a spool, and later closes it."""
 
     def __init__(self, path: Path, lock: Lock, lock_wait: float, max_bytes: int) -> None:
         self._path = path
@@ -117,12 +118,12 @@ class _Opening:
 
     @property
     def identity(self) -> Identity:
-        """Return the database file, which is locked."""
+        """Return the locked database file."""
         assert self._identity is not None  # noqa: S101  # prepare() came first
         return self._identity
 
     def prepare(self) -> Spool:
-        """Lock and check what is there, or make it; return it open."""
+        """Lock and check the spool, or make a new one, and open it."""
         path = self._path
         self._is_at_work = True
         try:
@@ -154,7 +155,7 @@ class _Opening:
             self._is_at_work = False
 
     def close(self) -> None:
-        """Let others have the spool, unless the disk still keeps our thread at work on it."""
+        """Let others have the spool, unless a disk that hangs still holds our thread."""
         if self._is_at_work:
             return
         if self._identity is not None:
@@ -163,7 +164,7 @@ class _Opening:
 
 
 def _refusal(path: Path, error: OSError | sqlite3.Error) -> SpoolUnusable | SpoolUnavailable:
-    """Return the error that says whether it is worth a later try."""
+    """Return the error to raise, which tells whether another start may help."""
     if isinstance(error, OSError):
         if error.errno in _NEEDS_ANOTHER_PATH:
             return SpoolUnusable(f"{path}: {error.strerror}: choose a writable spool.path")
@@ -173,7 +174,7 @@ def _refusal(path: Path, error: OSError | sqlite3.Error) -> SpoolUnusable | Spoo
 
 
 def _refuse_links(path: Path) -> None:
-    """Raise ``SpoolUnusable`` for a link: two names of one file are two locks."""
+    """Raise ``SpoolUnusable`` for a link: with two names, one file would have two locks."""
     for suffix in ("", "-wal", "-shm"):
         file = path.with_name(f"{path.name}{suffix}")
         if file.is_symlink():
@@ -181,7 +182,7 @@ def _refuse_links(path: Path) -> None:
 
 
 def _refuse_no_files(path: Path) -> None:
-    """Raise ``SpoolUnusable`` for a pipe, a socket or a device: it is never any of our files."""
+    """Raise ``SpoolUnusable`` for a pipe, a socket or a device: none of them is a file of ours."""
     for suffix in ("", *_BESIDE):
         file = path.with_name(f"{path.name}{suffix}")
         if file.exists() and not (file.is_file() or file.is_dir()):
@@ -192,7 +193,7 @@ def _refuse_no_files(path: Path) -> None:
 
 
 def _make_private(path: Path) -> None:
-    """Let nobody but its owner read the spool: it holds customers' data."""
+    """Let only the owner read the spool: it holds customers' data."""
     private(path, "ab").close()
     open_to_others = [
         file
@@ -206,12 +207,12 @@ def _make_private(path: Path) -> None:
 
 
 def prepare(path: Path) -> bool:
-    """Make sure that there is a sound database; salvage what can be read of a corrupt one.
+    """Make sure that there is a sound database; salvage what can be read of a damaged one.
 
-    Return whether all of it was checked. Raises ``SpoolUnusable`` and ``SpoolUnavailable``.
+    Return whether the whole file was checked. Raises ``SpoolUnusable`` and ``SpoolUnavailable``.
     """
     try:
-        put_in_place(path)  # of a salvage that was killed at its end
+        put_in_place(path)  # finish a salvage that was killed at its end
         _make_private(path)
         checked = _check_or_salvage(path)
         suspicion(path).unlink(missing_ok=True)
@@ -227,7 +228,7 @@ def _check_or_salvage(path: Path) -> bool:
     except sqlite3.DatabaseError as error:
         if is_damage(error):
             salvage(path, error)
-        elif not Reserve(path).release(error):  # opening takes some room, and the disk may be full
+        elif not Reserve(path).release(error):  # opening writes, and the disk may be full
             raise
         else:
             return _check_or_salvage(path)
@@ -235,11 +236,11 @@ def _check_or_salvage(path: Path) -> bool:
 
 
 def _check(path: Path) -> bool:
-    """Make the schema sure and check the database, if it is small or damage was met in it.
+    """Complete the schema, and check the database if it is small or has the mark of damage.
 
-    Return whether all of it was checked; raises ``sqlite3.DatabaseError`` for damage.
+    Return whether the whole file was checked; raises ``sqlite3.DatabaseError`` for damage.
     """
-    if wrong := what_is_wrong(path):  # SQLite would drop all that follows, and say nothing
+    if wrong := what_is_wrong(path):  # SQLite would drop the commits behind it without an error
         with suppress(sqlite3.Error), closing(_as_it_is(path)) as database:
             _refuse_foreign(path, database)
         raise sqlite3.DatabaseError(wrong)
@@ -249,13 +250,13 @@ def _check(path: Path) -> bool:
         if whole:
             _check_pages(database)
         complete(database)
-        if not database.execute(TOTALS).fetchall():  # the service cannot do without them
+        if not database.execute(TOTALS).fetchall():  # the query that every start needs, too
             let_it_shrink(database)
     return whole
 
 
 def _as_it_is(path: Path) -> sqlite3.Connection:
-    """Open the database without its log, and without a change to either."""
+    """Open the database without its log, and without changing either of them."""
     return sqlite3.connect(f"{path.resolve().as_uri()}?immutable=1", uri=True)
 
 
@@ -278,7 +279,7 @@ def _check_pages(database: sqlite3.Connection) -> None:
 
 
 def _check_beside(spool: Spool, path: Path) -> None:
-    """Check all of a large file while it is in use, on a thread that nobody has to wait for."""
+    """Check the whole of a large file while it is in use, on a thread of its own."""
 
     def check() -> None:
         try:

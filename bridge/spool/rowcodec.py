@@ -1,4 +1,4 @@
-"""A row of the table, in memory and as it is stored."""
+"""A row of the table: as columns in SQLite, as a ``Row`` with its message in memory."""
 
 from __future__ import annotations
 
@@ -12,25 +12,29 @@ from bridge.core.event import Record, record_of
 from bridge.core.message import PARKED_TYPE, Message, body_id, bounded
 
 _ROW_BYTES = 128
-"""What a row costs beside its texts, about."""
+"""Approximate size of a row without its texts, body and metadata."""
 
 COLUMNS = "seq, accepted_at, size, tries, exchange, routing_key, message_id, meta, body"
-"""Of a row, in the order of the table."""
+"""Columns of a row, in the order of the table."""
 
 SELECT = f"SELECT {COLUMNS} FROM event"  # noqa: S608  # a constant
 
 SELECT_META = """
 SELECT max(seq), CAST(group_concat(CAST(meta AS TEXT), char(0)) AS BLOB)
 FROM (SELECT seq, meta FROM event WHERE seq > ? ORDER BY seq LIMIT ?)"""
-"""One row with the metadata of many: a step of SQLite lets go of the interpreter only once."""
+"""Query that returns the metadata of many rows as one row.
+
+For each row that SQLite returns, its thread waits for the interpreter again, which the event loop
+holds most of the time. So one large row is much faster than many small ones.
+"""
 
 
 class Row(NamedTuple):
     """One spooled event.
 
-    ``seq`` is the order of acceptance, ``accepted_at`` Unix time in seconds, ``size`` the bytes
-    that it counts against ``max_bytes``, ``tries`` how often it was retried after a refusal. When
-    the row is damaged, ``unreadable`` says how, and the message is what is left of it.
+    ``seq`` is the order of acceptance, ``accepted_at`` a Unix time in seconds, ``size`` the bytes
+    of ``max_bytes`` that it takes, ``tries`` how often it was retried after a nack. When the row is
+    damaged, ``unreadable`` says how, and the message is what is left of it.
     """
 
     seq: int
@@ -47,7 +51,7 @@ class Row(NamedTuple):
 
 
 def row_to_store(seq: int, accepted_at: float, tries: int, message: Message) -> tuple[Row, bytes]:
-    """Return a row and its metadata as they are stored."""
+    """Return the row for a message, and its metadata as they are stored."""
     meta = _meta(message)
     size = len(message.body) + len(meta) + len(message.routing_key) + _ROW_BYTES
     return Row(seq, accepted_at, size, tries, message), meta
@@ -82,7 +86,7 @@ def values(row: Row, meta: bytes) -> tuple[object, ...]:
 
 
 def row_of(columns: Sequence[Any]) -> Row:
-    """Build a row from what ``SELECT`` returns; one that is no event any more is unreadable."""
+    """Build a row from what ``SELECT`` returns; a damaged one becomes an unreadable row."""
     try:
         return _readable(columns)
     except (ValueError, TypeError) as error:
@@ -90,21 +94,25 @@ def row_of(columns: Sequence[Any]) -> Row:
 
 
 def record_key(record: Record) -> str:
-    """Return what ``record_keys`` finds of this record in a row, whichever version stored it."""
+    """Return the key that ``record_keys`` finds for a record, whatever version stored it."""
     return _end_of(f",{orjson.dumps(record).decode().lower()}]")
 
 
 def record_keys(meta: bytes) -> list[str]:
     """Return the keys of the records in what ``SELECT_META`` found.
 
-    To read the JSON of each would take most of the time, and is not needed: of two rows with equal
-    records the ends are equal. A row without a record, or damaged, has a key of no record.
+    The metadata of a row are JSON and end with its record. So rows with equal records have equal
+    ends, and we compare these ends: parsing the JSON would take most of the time. A row that has no
+    record, or is damaged, gets a key that no record has.
     """
     return list(map(_end_of, meta.decode(errors="replace").lower().split("\0")))
 
 
 def _end_of(meta: str) -> str:
-    """Return what follows the last bracket: the record, as long as no text in it has one."""
+    """Return what follows the last ``,[``: the record, unless a text in the record has that too.
+
+    Even then equal records have equal keys.
+    """
     return meta[meta.rfind(",[") + 2 :]
 
 
@@ -128,7 +136,7 @@ def _readable(columns: Sequence[Any]) -> Row:
 def _unreadable(
     seq: int, accepted_at: Any, size: Any, tries: Any, *columns: Any, error: str
 ) -> Row:
-    """Return what is left of a row, in a form that can be parked."""
+    """Return what is left of a damaged row, in a form that can be parked."""
     exchange, routing_key, message_id, _, stored = columns
     body = stored if isinstance(stored, bytes) else _text(stored).encode()
     message = Message(
@@ -149,5 +157,5 @@ def _unreadable(
 
 
 def _text(value: Any) -> str:
-    """Return a column's text, cut to what AMQP can carry."""
+    """Return the text of a column, cut to the length that AMQP can carry."""
     return bounded(value if isinstance(value, str) else "")

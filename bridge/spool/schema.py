@@ -1,4 +1,4 @@
-"""The table of events, and the version of it that is kept in the file."""
+"""The table of events, and its version, which is kept in the file."""
 
 from __future__ import annotations
 
@@ -23,15 +23,14 @@ CREATE INDEX IF NOT EXISTS event_totals ON event (exchange, seq, size)"""
 INDEX = "event_totals"
 
 VERSION = 1
-"""Of the table, kept as ``user_version``."""
-
+"""Version of the table, kept as ``user_version``."""
 
 SHRINKS = "PRAGMA auto_vacuum = INCREMENTAL"
-"""Statement for an empty database: its free pages can be given back, some at a time."""
+"""Statement for an empty database. It lets us give free pages back to the disk step by step."""
 
 
 def version_of(database: sqlite3.Connection) -> int:
-    """Return the version that a database has, 0 for a new one."""
+    """Return the version of a database's table, 0 for a new database."""
     [(version,)] = database.execute("PRAGMA user_version")
     return int(version)
 
@@ -50,18 +49,18 @@ _COLUMNS = (
 
 
 def let_it_shrink(database: sqlite3.Connection) -> None:
-    """Make an old database one whose free pages can be given back; only for one without events."""
+    """Let free pages of an old database be given back; only for a database without events."""
     [(mode,)] = database.execute("PRAGMA auto_vacuum")
     if not mode:
-        with suppress(sqlite3.Error):  # there is no room for it; it will do as it is
+        with suppress(sqlite3.Error):  # the disk is full, and the database will do as it is
             database.execute(SHRINKS)
             database.execute("VACUUM")
 
 
 def foreign(database: sqlite3.Connection) -> str | None:
-    """Return what a database has that no spool has, in words; None for a spool, or an empty file.
+    """Return what makes a database no spool, in words; None for a spool, or an empty file.
 
-    A table with other columns would be met only when the first event is to be stored.
+    Without this check we would notice other columns only when we store the first event.
     """
     found = database.execute("SELECT name, type FROM pragma_table_info('event')").fetchall()
     if found:
@@ -71,7 +70,7 @@ def foreign(database: sqlite3.Connection) -> str | None:
 
 
 def complete(database: sqlite3.Connection) -> None:
-    """Make what is missing. Where nothing is, nothing is written: the disk may be full."""
+    """Create what is missing. If nothing is, nothing is written: the disk may be full."""
     database.executescript(_TABLE)
     if version_of(database) != VERSION:
         database.execute(f"PRAGMA user_version = {VERSION}")

@@ -1,7 +1,7 @@
-"""A look at the spool's disk every second: whether its files are there, and whether it answers.
+"""A look at the spool's disk every second: are its files still there, and does it answer?
 
-An open file that was removed, replaced or unmounted is as good as before for its process, and gone
-with its end. Nothing that is written there may be answered 200.
+A process that has a file open does not notice that the file was removed, replaced or unmounted. But
+everything it writes there is gone when it ends, so no event may be answered 200 for it.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ log = structlog.get_logger()
 
 @contextmanager
 def watching(spool: Spool, identity: Identity) -> Iterator[None]:
-    """Look at the files for the length of the block, and tell the spool and the log what is wrong.
+    """Look at the disk for the length of the block, and tell the spool and the log what is wrong.
 
-    A look takes as long as the disk takes to answer: it stands in nobody's way.
+    Two threads look, so that a disk that hangs blocks neither the event loop nor the other look.
     """
     ended = threading.Event()
     watches = (("spool-files", _Files(spool, identity, ended)), ("spool-disk", _Disk(spool)))
@@ -40,18 +40,18 @@ def watching(spool: Spool, identity: Identity) -> Iterator[None]:
     finally:
         ended.set()
         for thread in threads:
-            thread.join(_LOOK_SECONDS)  # a disk that hangs keeps it, and nobody else
+            thread.join(_LOOK_SECONDS)  # a disk that hangs may keep the thread, but not the end
 
 
 def _look_again(look: Callable[[], None], ended: threading.Event) -> None:
-    """Look every second; whatever one look ends of, the next one comes."""
+    """Look every second, whatever error a look raises."""
     told = ""
     while not ended.wait(_LOOK_SECONDS):
         try:
             look()
             told = ""
-        except Exception as error:  # the disk is in trouble, which its writer notices
-            with suppress(Exception):  # no memory for a report, say
+        except Exception as error:  # the disk is in trouble, and the writer will notice
+            with suppress(Exception):  # no memory for the report, say
                 why = f"{type(error).__name__}: {error}"
                 if why != told:
                     log.warning("spool_unwatched", error=why)
@@ -59,7 +59,7 @@ def _look_again(look: Callable[[], None], ended: threading.Event) -> None:
 
 
 class _Files:
-    """Tells the spool, once, that its files are not where they were."""
+    """Tells the spool once if its files are not where they were."""
 
     def __init__(self, spool: Spool, identity: Identity, ended: threading.Event) -> None:
         self._spool = spool
@@ -68,8 +68,9 @@ class _Files:
         self._is_told = False
 
     def look(self) -> None:
+        """Compare the files with those that were opened."""
         wrong = "" if self._is_told else self._identity.what_is_wrong()
-        if wrong and not self._ended.is_set():  # the end itself removes the log
+        if wrong and not self._ended.is_set():  # closing the database removes the log, too
             self._spool.note_gone(wrong)
             self._is_told = True
         elif not self._is_told and self._identity.is_overwritten():
@@ -77,13 +78,14 @@ class _Files:
 
 
 class _Disk:
-    """Says once that the disk hangs, and once that it answers again; needs nothing of it itself."""
+    """Logs once that the disk hangs, and once that it answers again, without using the disk."""
 
     def __init__(self, spool: Spool) -> None:
         self._spool = spool
         self._hung = False
 
     def look(self) -> None:
+        """Ask the spool how its commits fare."""
         was, self._hung = self._hung, self._spool.is_slow
         if self._hung and not was:
             log.error("spool_disk_hangs")

@@ -1,11 +1,11 @@
-"""What SuperOffice can tell us about: every entity, its actions and its columns.
+"""The entities of SuperOffice, their actions and their columns.
 
 Transcribed from the event reference, whose pages list the columns in the order used here:
 https://docs.superoffice.com/en/automation/webhook/reference/index.html
 
-A column is written as on the wire, an ``int`` unless ``:kind`` follows. Nothing is refused for
-not being in here; the catalogue only says what a value means. Event names stay open: SuperOffice
-lets users invent their own.
+A column is written as on the wire, an ``int`` unless ``:kind`` follows. Nothing is rejected
+because it is missing here: the catalogue only says what a value means. Users of SuperOffice invent
+event names of their own.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entity:
-    """One kind of record, ``about`` it in a sentence or two, and the events that it raises.
+    """One kind of record, with the events that it raises; ``about`` says what it is.
 
     ``name`` is the part of the event name before the last dot, ``key`` the column of PrimaryKey.
     ``fields`` are the columns of FieldValues, present on the actions ``fields_on``; Changes is

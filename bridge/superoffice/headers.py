@@ -1,6 +1,7 @@
 """The headers of a webhook's request: their names, and how the bridge reads their values.
 
-Nobody signs them. The bridge compares them with the body or passes them on; it obeys none.
+The signature covers the body alone. So the bridge compares the other headers with the body, or
+passes them on, but obeys none.
 
 https://docs.superoffice.com/en/automation/webhook/dev/security.html
 """

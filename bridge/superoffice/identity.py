@@ -1,7 +1,7 @@
-"""What tells one event from all others, for the bridge's own memory and for its consumers.
+"""The identity of an event: what tells it from all others, for the bridge and for consumers.
 
-An EventId alone does not: webhooks may share one, and programs send the same one for everything.
-See docs/decisions/0027.
+An EventId alone does not: two webhooks may share one, and some programs send the same one with
+every event. See docs/decisions/0027.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from bridge.core.event import Delivery, Payload
 from bridge.core.message import MAX_ID_BYTES, body_id
 
 KEY_BYTES: Final = 16
-"""Size of a key: as unlikely to come twice as a UUID, however many events share an EventId."""
+"""Size of a key. Two events have the same one as rarely as two UUIDs are equal."""
 
 _NAME_BYTES: Final = MAX_ID_BYTES - len(".") - 2 * KEY_BYTES
 
 _MISTYPED: Final = ("ContextIdentifier", "WebhookName", "Entity", "PrimaryKey")
-"""Properties that tell events apart, found under these names when nobody could use them."""
+"""Properties that tell events apart. Those of an unexpected type are found under these names."""
 
 # https://www.rfc-editor.org/rfc/rfc9562#section-4: the versions and the variant it defines.
 _UUID: Final = re.compile(
@@ -29,11 +29,11 @@ _UUID: Final = re.compile(
 )
 
 _FEWEST_DIGITS: Final = 5
-"""Minimum of different digits: no random UUID of a trillion has fewer."""
+"""Minimum number of different digits: of a trillion random UUIDs none has fewer."""
 
 
 class Identity(NamedTuple):
-    """Two forms of the same: of two events either both are equal, or neither is.
+    """Two forms of one identity: two events differ in both, or in neither.
 
     ``key`` has ``KEY_BYTES``. ``id`` is the EventId, or else the hash of the body, with the key in
     hexadecimal digits after a dot: at most ``MAX_ID_BYTES``, all visible ASCII.
@@ -46,11 +46,11 @@ class Identity(NamedTuple):
 def identify(payload: Payload, delivery: Delivery) -> Identity:
     """Return what all attempts of an event have in common, and no other event has.
 
-    It is a function of nothing else: the same before and after a restart, in every replica.
+    It depends on nothing else, so it is the same after a restart and in every replica.
     """
     number = payload.primary_key
     is_told = number is not None and is_unique(payload.event_id or "")
-    # Nothing short of the body tells apart what is of no record, or has an id that anything may be.
+    # Without a record, or with an EventId that was not made for one event, only the body can tell.
     body = None if is_told else body_id(delivery.body)
     name = payload.event_id or str(body)
     parts = (
@@ -68,10 +68,9 @@ def identify(payload: Payload, delivery: Delivery) -> Identity:
 
 
 def is_unique(event_id: str) -> bool:
-    """Return whether an EventId looks as if it was made for one event: as a random UUID does.
+    """Return whether an EventId looks as if it was made for one event, as a random UUID does.
 
-    That is what SuperOffice sends. Words, counters and all that a program writes by itself may be
-    the same for every event.
+    SuperOffice sends UUIDs. Words and counters, which programs choose, may come with every event.
     """
     digits = set(event_id)
     digits.discard("-")

@@ -1,4 +1,4 @@
-"""From the bytes of a webhook to its typed properties, and nothing lost on the way.
+"""From the bytes of a webhook to its typed properties. Nothing is lost on the way.
 
 https://docs.superoffice.com/en/automation/webhook/dev/notification.html
 """
@@ -22,7 +22,7 @@ from bridge.core.routing import remembered
 # RFC 8259 forbids a byte order mark and lets readers ignore one. SuperOffice sends none.
 _BOM: Final = b"\xef\xbb\xbf"
 
-# orjson reads 1024 levels but writes 254, and the message has two above those of the body.
+# orjson reads 1024 levels but writes only 254, and the message puts two around those of the body.
 _DEEPEST: Final = 250
 
 # https://www.rfc-editor.org/rfc/rfc3339#section-5.6, in capitals: most parsers want them.
@@ -30,18 +30,18 @@ _DATE_TIME = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})(\.[0-9]+)?"
     r"(Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
 )
-# With a letter or a digit that counts: the nil UUID, zeros and dashes say nothing.
+# With a letter, or a digit other than 0: the nil UUID, zeros and dashes identify nothing.
 _EVENT_ID = re.compile(r"[!-~]*[1-9A-Za-z][!-~]*")
 _DECIMAL = re.compile(r"0|-?[1-9][0-9]{0,18}")
 _STATE_EVENT = re.compile(r"(webhook)([0-9]+)\.([^.]+)", re.ASCII | re.IGNORECASE)
 
 
 def parse(body: bytes) -> Payload:
-    """Return the properties of a webhook, or raise PayloadInvalid with the reason.
+    """Return the properties of a webhook.
 
-    Raises MemoryError too, which says nothing of the body.
-    A known property of another type than expected stays in ``properties`` under its own name,
-    among the unknown ones and in their order. Of a property that is given twice the last counts.
+    Raises ``PayloadInvalid`` with the reason, or ``MemoryError``: that is no fault of the body.
+    A known property of an unexpected type stays in ``properties`` under its own name, among the
+    unknown ones and in their order. If a property is given twice, the last one counts.
     """
     rest = _object(body)
     event = rest.pop("Event", None)
@@ -54,15 +54,15 @@ def parse(body: bytes) -> Payload:
         event,
         entity,
         action,
-        _take(rest, "EventId", str, _is_id),
-        _take(rest, "Timestamp", str, is_date_time),
+        _pop_usable(rest, "EventId", str, _is_id),
+        _pop_usable(rest, "Timestamp", str, is_date_time),
         _primary_key(rest, number),
-        _take(rest, "ContextIdentifier", str),
-        _take(rest, "ChangedByAssociateId", int),
-        _take(rest, "WebhookName", str),
-        _take(rest, "Changes", list, _are_strings) or [],
-        _take(rest, "Values", dict) or {},
-        _take(rest, "FieldValues", dict) or {},
+        _pop_usable(rest, "ContextIdentifier", str),
+        _pop_usable(rest, "ChangedByAssociateId", int),
+        _pop_usable(rest, "WebhookName", str),
+        _pop_usable(rest, "Changes", list, _are_strings) or [],
+        _pop_usable(rest, "Values", dict) or {},
+        _pop_usable(rest, "FieldValues", dict) or {},
         rest,
     )
 
@@ -90,16 +90,16 @@ def split_event(event: str) -> tuple[str, str, int | None]:
 
 
 def is_date_time(text: str) -> bool:
-    """Return whether this is an RFC 3339 date-time, of a day and a time that exist."""
+    """Return whether this is an RFC 3339 date-time whose day and time exist."""
     return date_time(text) is not None
 
 
 def date_time(text: str) -> tuple[datetime, str, str] | None:
     """Return an RFC 3339 date-time as local whole seconds, its fraction and its offset.
 
-    ``2026-03-02T10:15:27.5+01:00`` -> 10:15:27 of that day, ``".5"``, ``"+01:00"``. None when it is
-    not one, or not a day or time that exists. A second 60 is left out too: RFC 3339 allows it for
-    leap seconds, but hardly any consumer can read it.
+    ``2026-03-02T10:15:27.5+01:00`` -> 10:15:27 of that day, ``".5"``, ``"+01:00"``. None for any
+    other text, and for a day or time that does not exist. A second 60 gives None too: RFC 3339
+    allows it for leap seconds, but hardly any consumer can read it.
     """
     match = _DATE_TIME.fullmatch(text)
     if match is None:
@@ -148,10 +148,10 @@ def _is_deep(document: dict[str, Any]) -> bool:
     return bool(level)
 
 
-def _take(
+def _pop_usable(
     rest: dict[str, Any], name: str, kind: type, usable: Callable[[Any], object] | None = None
 ) -> Any:
-    """Remove and return a usable property; null is removed too, anything else stays."""
+    """Remove and return a property that is usable. Null is removed; anything else stays."""
     value = rest.get(name)
     if value is None:
         rest.pop(name, None)
@@ -164,8 +164,7 @@ def _take(
 def _is_id(text: str) -> bool:
     """Return whether a text can be an attribute of the event, and the start of its id.
 
-    It is in visible ASCII, as every attribute is. Whether it tells one event from others is for
-    ``bridge.superoffice.identity`` to say.
+    Attributes are visible ASCII. Whether it identifies the event: ``bridge.superoffice.identity``.
     """
     return len(text) <= MAX_ID_BYTES and _EVENT_ID.fullmatch(text) is not None
 

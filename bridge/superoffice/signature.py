@@ -1,8 +1,8 @@
-"""Who may speak: the signature of a webhook.
+"""The signature of a webhook: only requests that SuperOffice has signed are believed.
 
 SuperOffice sends ``base64(HMAC-SHA256(key, body))`` in one header. The key is the secret exactly
 as it was registered, in UTF-8: never trimmed, never base64-decoded. The message is the body's
-bytes as they were on the wire, so this comes before anything that decodes or parses them.
+bytes as they were on the wire, so it is checked before anything decodes or parses them.
 
 https://docs.superoffice.com/en/automation/webhook/dev/security.html
 """
@@ -35,7 +35,7 @@ def verify(body: bytes, *, headers: Sequence[str], secrets: Sequence[bytes]) -> 
     given = _only(headers)
     # A character outside ASCII becomes "?", which no signature contains.
     sent = given.encode("ascii", "replace")
-    # Every secret is tried: the time taken tells nobody which one is in use.
+    # Every secret is tried, so that the time taken does not tell which one is in use.
     matches = [hmac.compare_digest(sent, _signature(body, secret)) for secret in secrets]
     if not sum(matches):
         raise SignatureInvalid(_reason(given))

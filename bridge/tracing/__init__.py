@@ -1,8 +1,8 @@
-"""Traces of OpenTelemetry: what ``service.py`` puts in place of its usual parts to have them.
+"""Traces of OpenTelemetry: wrapped parts, which the service uses in place of the usual ones.
 
-A span for each request, below it one for each step, and one for each publish from the spool. The
-message carries its trace: ``traceparent`` is the context of its publish, and what happens to it
-later, on disk and in the drain, finds its trace there. So nothing is held for a message that waits.
+There is a span for each request, below it one for each step, and one for each publish from the
+spool. The message carries its trace in its header ``traceparent``: what happens to it later, on
+disk and in the drain, finds the trace there. So a message that waits needs no memory for it.
 
 Only ``[tracing] enabled`` imports this package, and with it OpenTelemetry.
 """

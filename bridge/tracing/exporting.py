@@ -1,4 +1,4 @@
-"""Where spans go: to the exporter that OpenTelemetry's own variables name, never on the loop."""
+"""The way of spans to the exporter that OpenTelemetry's own variables name, on a thread."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from bridge.core.errors import ConfigInvalid, Problem
 from bridge.tracing.parts import Traces
 
 FLUSH_SECONDS = 3.0
-"""For how long a stop waits until the last spans are sent."""
+"""How long a stop waits for the last spans to be sent."""
 
 _SERVICE = "superoffice-bridge"
 _EXPORTER = "OTEL_TRACES_EXPORTER"
@@ -30,10 +30,9 @@ log = structlog.get_logger()
 
 @asynccontextmanager
 async def opened(*, flush_seconds: float = FLUSH_SECONDS) -> AsyncIterator[Traces]:
-    """Trace for the length of the block, as the variables of OpenTelemetry say.
+    """Trace for the length of the block, as OpenTelemetry's variables say; then flush.
 
-    Then sends the last spans, for so many seconds at most. Raises ``ConfigInvalid`` when an
-    exporter that they name is not to be had.
+    Raises ``ConfigInvalid`` when an exporter that they name is not installed.
     """
     exporters = _exporters(os.environ.get(_EXPORTER) or "otlp")
     named = {"service.name": _SERVICE, "service.version": __version__}
@@ -48,7 +47,7 @@ async def opened(*, flush_seconds: float = FLUSH_SECONDS) -> AsyncIterator[Trace
 
 
 def _exporters(names: str) -> list[SpanExporter]:
-    """Return the exporters of these names, with commas between; they read their own variables."""
+    """Return the exporters of a list with commas. Each reads its own variables."""
     known = {point.name: point for point in entry_points(group="opentelemetry_traces_exporter")}
     if "otlp_proto_http" in known:
         known["otlp"] = known["otlp_proto_http"]
@@ -61,7 +60,7 @@ def _exporters(names: str) -> list[SpanExporter]:
 
 
 async def _aside(action: Callable[[], None], *, seconds: float) -> None:
-    """Do what blocks on a thread of its own; one that takes too long is left behind."""
+    """Do on a thread what blocks; do not wait for it longer than this."""
     loop, done = asyncio.get_running_loop(), asyncio.Event()
 
     def act() -> None:

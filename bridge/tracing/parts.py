@@ -80,9 +80,9 @@ class Traces:
         """Return a spool with a span around each message's way to the disk."""
         return _TracedStore(self._tracer, store)
 
-    def sender(self, sender: Publisher) -> Publisher:
-        """Return a sender for the drain, with a span around each publish."""
-        return _TracedSender(self._tracer, sender)
+    def publisher(self, publisher: Publisher) -> Publisher:
+        """Return a publisher for the drain, with a span around each publish."""
+        return _TracedPublisher(self._tracer, publisher)
 
 
 class _TracedPipeline(Pipeline):
@@ -94,6 +94,7 @@ class _TracedPipeline(Pipeline):
         try:
             receipt = await super().receive(delivery, signatures=signatures)
         except Rejected as rejected:
+            # The attribute had this form before the reasons of the metrics had their prefix.
             reason = rejected.reason.removeprefix("signature_")
             span.set_attribute("superoffice_bridge.reason", reason)
             raise
@@ -105,7 +106,7 @@ class _TracedPipeline(Pipeline):
 
 
 class _TracedOutbox:
-    """Spans the publish, which consumers find as the origin of their message."""
+    """Puts a span around a publish. Consumers find it as the origin of their message."""
 
     def __init__(self, tracer: Tracer, outbox: Outbox) -> None:
         self._tracer = tracer
@@ -126,7 +127,7 @@ class _TracedOutbox:
 
 
 class _TracedStore:
-    """Spans the way to the disk, in the trace of the message."""
+    """Puts a span around the way to the disk, in the trace of the message."""
 
     def __init__(self, tracer: Tracer, store: Store) -> None:
         self._tracer = tracer
@@ -150,35 +151,37 @@ class _TracedStore:
         on_written(row, refusal)
 
 
-class _TracedSender:
-    """Spans publishes from the spool, in the trace of the message, which leaves as it is.
+class _TracedPublisher:
+    """Puts a span around a publish from the spool, in the trace of the message.
 
-    The span is made when the outcome is there: what never went to the broker makes none.
+    The message leaves as it is. The span is made when the outcome is there, so a message that was
+    not sent has none.
     """
 
-    def __init__(self, tracer: Tracer, sender: Publisher) -> None:
+    def __init__(self, tracer: Tracer, publisher: Publisher) -> None:
         self._tracer = tracer
-        self._sender = sender
+        self._publisher = publisher
 
     @property
     def is_up(self) -> bool:
-        return self._sender.is_up
+        return self._publisher.is_up
 
     @property
     def connection(self) -> int:
-        return self._sender.connection
+        return self._publisher.connection
 
     def can_publish_to(self, exchange: str) -> bool:
-        return self._sender.can_publish_to(exchange)
+        return self._publisher.can_publish_to(exchange)
 
     def submit(self, message: Message) -> Publish:
-        return self._traced(self._sender.submit(message))
+        return self._traced(self._publisher.submit(message))
 
     def try_alone(self, message: Message, *, apart: bool = False) -> Publish:
-        return self._traced(self._sender.try_alone(message, apart=apart))
+        return self._traced(self._publisher.try_alone(message, apart=apart))
 
     def _traced(self, publish: Publish) -> Publish:
-        traced = Publish(publish.message)  # one of its own, because a publish calls only one back
+        # A publish has only one callback, and the drain needs that: so it gets a second publish.
+        traced = Publish(publish.message)
         publish.on_settled(partial(self._settled, time_ns(), traced))
         return traced
 
@@ -195,5 +198,6 @@ class _TracedSender:
             )
             spans.conclude(span, outcome)
             span.end()
-        traced.suspect = publish.suspect
+        traced.suspect, traced.culprit = publish.suspect, publish.culprit
+        traced.straggler = publish.straggler
         traced.settle(outcome)

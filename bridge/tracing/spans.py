@@ -1,8 +1,8 @@
 """What a span says, and which context it belongs to.
 
-Names are those of the semantic conventions (https://opentelemetry.io/docs/specs/semconv/, HTTP
-server and RabbitMQ), and ``superoffice_bridge`` for what they have none for. No attribute holds a
-secret, a header, or of a body more than the event's id and what its routing key is made of.
+The names are those of the semantic conventions (https://opentelemetry.io/docs/specs/semconv/, HTTP
+server and RabbitMQ); where these have none, they begin with ``superoffice_bridge``. No attribute
+holds a secret or a header. Of a body they have the event's id and the parts of its routing key.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from bridge.core.publish import Outcome
 
 TRACEPARENT = "traceparent"
 
-_TAKEN = (Outcome.CONFIRMED, Outcome.UNROUTED, Outcome.SPOOLED)
+_EARN_A_200 = (Outcome.CONFIRMED, Outcome.UNROUTED, Outcome.SPOOLED)
 _W3C = TraceContextTextMapPropagator()
 
 
 def request_context(request: web.BaseRequest) -> Context:
-    """Return the context that the request came with; of several nobody knows which is right."""
+    """Return the context that the request came with; none if there are several."""
     found = request.headers.getall(TRACEPARENT, ())
     return _context(found[0] if len(found) == 1 else "")
 
@@ -51,14 +51,14 @@ def request_name(request: web.BaseRequest, route: str | None) -> str:
 
 
 def request_attributes(request: web.BaseRequest, route: str | None) -> dict[str, str]:
-    """Return what is known before the answer. Other paths than ours may hold anything."""
+    """Return what is known before the answer. Other paths than ours may hold secrets."""
     method = request.method if request.method in hdrs.METH_ALL else "_OTHER"
     attributes = {"http.request.method": method, "url.scheme": request.scheme}
     return attributes if route is None else {**attributes, "http.route": route, "url.path": route}
 
 
 def publish_name(message: Message) -> str:
-    """Return the name of a publish, without the routing key: it may be of one record only."""
+    """Return the name of a publish. The routing key is left out: it may name a single record."""
     return f"publish {message.exchange}"
 
 
@@ -76,7 +76,7 @@ def publish_attributes(message: Message) -> dict[str, str | int]:
 
 
 def answered(span: Span, status: int) -> None:
-    """Say what a request was answered; only a 5xx is a failure of the bridge."""
+    """Say how a request was answered; only a 5xx is a failure of the bridge."""
     span.set_attribute("http.response.status_code", status)
     if status >= 500:
         fail(span, str(status))
@@ -85,11 +85,11 @@ def answered(span: Span, status: int) -> None:
 def conclude(span: Span, outcome: Outcome) -> None:
     """Say what became of a publish."""
     span.set_attribute("superoffice_bridge.outcome", outcome.value)
-    if outcome not in _TAKEN:
+    if outcome not in _EARN_A_200:
         fail(span, outcome.value)
 
 
 def fail(span: Span, kind: str) -> None:
-    """Mark a span as failed; ``kind`` is one of few, and no message of an exception."""
+    """Mark a span as failed. ``kind`` is one of few words, never the text of an exception."""
     span.set_attribute("error.type", kind)
     span.set_status(StatusCode.ERROR)

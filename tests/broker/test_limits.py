@@ -10,7 +10,6 @@ from structlog.testing import capture_logs
 from bridge.broker import renewal, topology_watch
 from bridge.broker.topology import Topology
 from bridge.core.publish import Outcome
-from tests.broker.peer import Peer, Published
 from tests.broker.test_publisher import outcome_of, publish_all
 from tests.helpers import amqp, consumer_queue, eventually, ids, message
 
@@ -121,23 +120,3 @@ async def test_exchange_that_comes_later(publishing, broker, as_user, monkeypatc
             channel.exchange_delete("other")
         await eventually(lambda: publisher.is_ready)
         assert await outcome_of(publisher, message(2, exchange="other")) is Outcome.UNROUTED
-
-
-async def test_trial_among_others_that_is_given_up(publishing):
-    """What is not confirmed in time says so, and its copy on the wire can be heard of later."""
-    held_back: list[Published] = []
-    async with (
-        Peer(on_publish=held_back.append) as peer,
-        publishing(urls=(peer.url,), confirm_deadline=0.2) as publisher,
-    ):
-        publisher._limits.allows_channel = False
-        publisher._limits._connection_at = float("inf")
-        trial = publisher.try_alone(message(1))
-        await eventually(lambda: trial.outcome)
-        late = trial.straggler
-        assert late is not None
-        assert (Outcome.UNKNOWN, None) == (trial.outcome, late.outcome)
-        held_back[0].ack()
-        await eventually(lambda: late.outcome)
-
-    assert Outcome.CONFIRMED == late.outcome

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from bridge.broker import connection, session, topology_check
-from bridge.broker.connection import ANSWER_SECONDS
-from bridge.broker.topology import Topology
+from bridge.broker.errors import ANSWER_SECONDS
 from bridge.core.message import UNROUTED
 from bridge.core.publish import Outcome, Publish
 from bridge.dev.rabbitmq import free_port
+from tests.broker.peer import Peer
 from tests.helpers import amqp, consumer_queue, drain, eventually, ids, message
 from tests.system.faults.proxy import Proxy
 
@@ -80,53 +80,6 @@ async def test_same_event_id_on_two_endpoints(publishing, broker):
     assert {"bergen": 100} == Counter(endpoints)
 
 
-async def test_returned_messages_that_are_equal_but_for_one_part(publishing, broker):
-    """Headers, bodies and exchanges tell returned messages apart, not the id alone."""
-    consumer_queue(broker, "all", "#")
-    consumer_queue(broker, "contacts", "nothing", exchange="other")
-    wanted = Topology.of(["superoffice", "other"])
-    variants = [
-        message(1),
-        message(1, exchange="other"),
-        message(1, body=b"{}", exchange="other"),
-        message(1, headers={"endpoint": "x"}, exchange="other"),
-    ]
-    async with publishing(wanted=wanted) as publisher:
-        outcomes = await publish_all(publisher, variants)
-
-    assert outcomes == [Outcome.CONFIRMED, *[Outcome.UNROUTED] * 3]
-    found = {(p.headers["endpoint"], body) for _, p, body in drain(broker, UNROUTED)}
-    assert {
-        ("superoffice", b'{"number":1}'),
-        ("superoffice", b"{}"),
-        ("x", b'{"number":1}'),
-    } == found
-
-
-async def test_unrouted_copy_names_its_origin(publishing, broker):
-    """The copy in superoffice.unrouted is the message, plus where it was meant to go."""
-    async with publishing() as publisher:
-        outcome = await outcome_of(publisher, message(1, key="sale.sold"))
-
-    [(method, properties, body)] = drain(broker, UNROUTED)
-    assert outcome is Outcome.UNROUTED
-    assert ("sale.sold", b'{"number":1}') == (method.routing_key, body)
-    assert "event-1" == properties.message_id
-    assert "superoffice" == properties.headers["original_exchange"]
-    assert "sale.sold" == properties.headers["original_routing_key"]
-    assert "contact" == properties.headers["entity"]
-
-
-async def test_unrouted_without_its_queue_is_refused(publishing, broker):
-    """When even the quarantine takes nothing, nobody has the event, and the outcome says so."""
-    async with publishing() as publisher:
-        with amqp(broker) as channel:
-            channel.queue_delete(UNROUTED)
-        outcome = await outcome_of(publisher, message(1))
-
-    assert outcome is Outcome.REFUSED
-
-
 async def test_unverified_exchange_is_never_published_to(publishing, broker):
     """A message for an exchange that was not verified does not cost the others their channel."""
     consumer_queue(broker, "all", "#")
@@ -178,7 +131,7 @@ async def test_second_url_is_used_when_the_first_is_dead(publishing, broker):
 
 async def test_lost_node_is_not_asked_first(publishing, node, broker, monkeypatch):
     """After a loss it is the next URL's turn: the lost node may be one that takes long to fail."""
-    monkeypatch.setattr(session, "_DEAF_SECONDS", 1.0)
+    monkeypatch.setattr(session, "_SILENT_SECONDS", 1.0)
     async with (
         Proxy(node.port) as proxy,
         publishing(urls=(proxy.url, broker), confirm_deadline=0.3) as publisher,
@@ -248,7 +201,7 @@ async def test_blocked_broker_is_away(publishing, node, broker):
 
 async def test_frozen_broker_is_noticed(publishing, node, broker, monkeypatch):
     """Nothing confirmed within the deadline: unknown, then away, then the connection is cut."""
-    monkeypatch.setattr(session, "_DEAF_SECONDS", 1.0)
+    monkeypatch.setattr(session, "_SILENT_SECONDS", 1.0)
     async with publishing(confirm_deadline=0.3) as publisher:
         first = publisher._session.channel
         await asyncio.to_thread(node.freeze)
@@ -320,17 +273,6 @@ async def test_single_message_at_the_close_of_a_channel_is_refused(publishing, b
     assert outcome is Outcome.REFUSED
 
 
-async def test_return_matches_only_what_is_equal(publishing, broker):
-    """A message equal in all but its headers' values is another message."""
-    consumer_queue(broker, "all", "#")
-    async with publishing() as publisher:
-        one = message(1, key="x.y")
-        other = one._replace(headers={**one.headers, "primary_key": 2})
-        outcomes = await publish_all(publisher, [one, other])
-
-    assert [Outcome.CONFIRMED, Outcome.CONFIRMED] == outcomes
-
-
 async def test_write_that_fails(publishing, monkeypatch):
     """A part of a frame may be on the wire: that connection is over, and the next one is sound."""
 
@@ -346,3 +288,36 @@ async def test_write_that_fails(publishing, monkeypatch):
         outcome = await outcome_of(publisher, message(2))
 
     assert (Outcome.UNKNOWN, Outcome.UNROUTED) == (lost.outcome, outcome)
+
+
+def ack_too_much(published):
+    """Confirm a tag that nobody will ever publish, once; then as it should be."""
+    first = published.method.routing_key == "first.sent"
+    published.ack(2**62 if first else None, multiple=first)
+
+
+async def test_ack_far_ahead(publishing):
+    """The connection is thrown away at once, and the next one is used."""
+    async with Peer(on_publish=ack_too_much) as peer, publishing(urls=(peer.url,)) as publisher:
+        both = [message(1, key="first.sent"), message(2)]
+        assert [Outcome.UNKNOWN] * 2 == await publish_all(publisher, both)
+        await eventually(lambda: publisher.connection == 2 and publisher.is_up)
+        assert await outcome_of(publisher, message(3)) is Outcome.CONFIRMED
+
+
+async def test_urls_go_on_when_the_task_starts_again(publishing, broker, monkeypatch):
+    """An error that nobody expects must not lead back to the first URL for ever."""
+    dead = f"amqp://127.0.0.1:{free_port()}/"
+    async with publishing(urls=(dead, broker), wait=False) as publisher:
+        pass
+    asked = []
+
+    async def fail(url):
+        asked.append(url)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(publisher, "_serve", fail)
+    for _ in range(3):
+        with pytest.raises(ZeroDivisionError):
+            await publisher.run()
+    assert {dead, broker} == set(asked)

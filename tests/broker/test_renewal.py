@@ -8,7 +8,7 @@ import pytest
 from bridge.broker import refusals, renewal
 from bridge.broker.connection import Connection
 from bridge.core.publish import Outcome
-from tests.broker.peer import Peer
+from tests.broker.peer import SILENCE, Peer
 from tests.broker.test_publisher import outcome_of, publish_all
 from tests.helpers import consumer_queue, eventually, message
 
@@ -143,3 +143,25 @@ async def test_stop_in_a_renewal(publishing, node, broker, monkeypatch):
 
     assert asyncio.get_running_loop().time() - stopped < 10
     assert unsettled.outcome is Outcome.UNKNOWN
+
+
+async def test_broker_that_goes_on_after_a_pause(publishing):
+    """While it confirms what is overdue, one after the other, its connection is not left."""
+    pausing = False
+
+    def refuse(frame):
+        return SILENCE if pausing and frame.name == "Channel.Open" else None
+
+    async with (
+        Peer(on_publish=lambda _: None, refuse=refuse) as peer,
+        publishing(urls=(peer.url,), confirm_deadline=0.3) as publisher,
+    ):
+        pausing = True
+        publishes = [publisher.submit(message(n)) for n in range(20)]
+        await eventually(lambda: len(peer.published) == 20 and not publisher.is_up)
+        for published in list(peer.published):
+            published.ack()
+            await asyncio.sleep(0.05)
+        await eventually(lambda: {Outcome.CONFIRMED} == {each.outcome for each in publishes})
+
+        assert 1 == publisher.connection

@@ -2,8 +2,8 @@
 
 import pytest
 
-from bridge.broker.window import WINDOW, WINDOW_BYTES, Window
-from bridge.core.publish import Outcome, Publish
+from bridge.broker.window import Window
+from bridge.core.publish import WINDOW, WINDOW_BYTES, Outcome, Publish
 from tests.helpers import consumer_queue, eventually, ids, message
 
 

@@ -10,7 +10,7 @@ from pika import BasicProperties
 from yarl import URL
 
 from bridge.core.message import PARKED
-from bridge.dev.samples import sign
+from bridge.superoffice.signature import sign
 from tests.cli.conftest import invoke, running
 from tests.helpers import amqp
 

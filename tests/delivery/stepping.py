@@ -101,7 +101,7 @@ class SteppedSpool:
         prepare(path)
         self.spool = loop.run_until_complete(_spool(path, max_bytes))
         self._writer = self.spool._writer
-        self._writer._reserve = SimpleNamespace(allocate=lambda: None, release=lambda *_: None)
+        self._writer._reserve = SimpleNamespace(take=lambda: None, release=lambda *_: None)
         self._database = commits.connect(path)
 
     def work(self):

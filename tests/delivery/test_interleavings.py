@@ -4,8 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from bridge.core.publish import Outcome, Publish
-from bridge.delivery.wire import WINDOW
+from bridge.core.publish import WINDOW, Outcome, Publish
 from tests.delivery.bridge_under_test import DEADLINE, REFUSED_TRIES, Bridge
 
 RECORD = ("superoffice", "Cust1", "contact", 1)

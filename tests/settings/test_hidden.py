@@ -14,14 +14,6 @@ from tests.settings.support import table
 HIDDEN = "hunter2"
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """Return the path of a file that a test may write."""
-    file = tmp_path / "bridge.toml"
-    file.touch()
-    return file
-
-
 def test_no_secret_shows_in_what_was_loaded(path: Path) -> None:
     """Not in any rendering of the settings or of a part, though all of them are there."""
     environ = {

@@ -95,14 +95,6 @@ EVERY_VARIABLE = {
 """Of each variable: its text, and what the settings then show, which never is the default."""
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """Return the path of a file that a test may write."""
-    file = tmp_path / "bridge.toml"
-    file.touch()
-    return file
-
-
 def test_every_key_can_be_set_by_a_variable() -> None:
     """The table above leaves out no key of the model, and holds no other."""
     keys = {"BRIDGE_" + "__".join(path).upper() for path in settable()}

@@ -10,14 +10,6 @@ from bridge.settings import load
 from tests.settings.support import SECRET, places, problems_of, settings_of, table
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """Return the path of a file that a test may write."""
-    file = tmp_path / "bridge.toml"
-    file.touch()
-    return file
-
-
 @pytest.mark.parametrize(
     ("text", "key", "hint"),
     [

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import SecretBytes, ValidationError
 from yarl import URL
 
-from bridge.broker.connection import safe_url
+from bridge.broker.errors import safe_url
 from bridge.settings import BrokerSettings
 from bridge.settings.urls import BrokerUrl
 from tests.settings.support import SECRET, problems_of

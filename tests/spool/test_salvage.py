@@ -18,7 +18,7 @@ from bridge.spool import SpoolUnavailable, SpoolUnusable, opening
 from bridge.spool.commits import connect, insert
 from bridge.spool.files import suspicion
 from bridge.spool.opening import prepare
-from bridge.spool.salvage import wal
+from bridge.spool.salvage import walframes
 from bridge.spool.salvage.pages import Pages
 from bridge.spool.schema import INDEX
 from tests.system.faults import damage
@@ -374,13 +374,13 @@ def test_a_large_wal_is_summed_by_sqlite(logged_only, monkeypatch):
     """A start sums in Python what is behind the last commit that SQLite reads, and no more."""
     path, file = logged_only([b"x" * 3000] * 1000)
     content, summed = file.read_bytes(), []
-    checksum = wal._checksum
+    checksum = walframes.checksum
 
     def counted(data, *arguments):
         summed.append(len(data))
         return checksum(data, *arguments)
 
-    monkeypatch.setattr(wal, "_checksum", counted)
+    monkeypatch.setattr(walframes, "checksum", counted)
     place = 32 + (len(content) // 4120 - 20) * 4120 + 1000
     file.write_bytes(flipped(content, place))
     with capture_logs() as logged:

@@ -7,8 +7,8 @@ import time
 from bridge.delivery.dedup import Dedup
 from bridge.dev.rabbitmq import free_port
 from bridge.metrics import Metrics
+from bridge.parts import pipeline_of
 from bridge.pipeline import Pipeline
-from bridge.service import pipeline_of
 from bridge.settings import load
 
 RUN = """

@@ -11,7 +11,7 @@ const FORBIDDEN = /[\p{Cc}\p{Noncharacter_Code_Point}]/gu;
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[1-8][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/i;
 const MISTYPED = ['ContextIdentifier', 'WebhookName', 'Entity', 'PrimaryKey'];
 
-// What tells one event from all others: a port of bridge/core/identity.py. Returns { key, id }.
+// What tells one event from all others: a port of bridge/superoffice/identity.py. Returns { key, id }.
 export function identify(payload, body) {
   const { contextIdentifier, webhookName, event, primaryKey, properties } = payload;
   const bodyId = () => `sha256-${createHash('sha256').update(body).digest('hex')}`;

@@ -13,8 +13,8 @@ from bridge.core.message import Message
 from bridge.core.publish import Outcome, Publisher
 from bridge.delivery.dedup import Claim, Dedup, Key
 from bridge.metrics import Metrics
+from bridge.parts import pipeline_of, topology_of
 from bridge.pipeline import Pipeline
-from bridge.service import pipeline_of, topology_of
 from bridge.settings import Settings
 
 _CONNECT_SECONDS = 10.0

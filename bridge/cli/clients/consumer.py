@@ -9,7 +9,8 @@ from contextlib import aclosing, asynccontextmanager
 from aio_pika.abc import AbstractIncomingMessage, AbstractQueue
 from aio_pika.exceptions import ChannelNotFoundEntity
 
-from bridge.broker.connection import Connection, broker_errors, connect, safe_url
+from bridge.broker.connection import Connection, connect
+from bridge.broker.errors import broker_errors, safe_url
 from bridge.cli.errors import CommandFailed
 from bridge.core.errors import BrokerUnreachable
 

@@ -19,7 +19,8 @@ from typing import Generic, TypeVar
 from aio_pika.abc import AbstractIncomingMessage, AbstractQueue
 from aio_pika.exceptions import ChannelNotFoundEntity
 
-from bridge.broker.connection import ANSWER_SECONDS, connected, safe_url
+from bridge.broker.connection import connected
+from bridge.broker.errors import ANSWER_SECONDS, safe_url
 from bridge.cli.clients.consumer import first_reachable
 from bridge.cli.errors import CommandFailed
 from bridge.core.errors import BrokerUnreachable

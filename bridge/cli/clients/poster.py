@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import aiohttp
 import orjson
 
-from bridge.broker.connection import safe_url
+from bridge.broker.errors import safe_url
 from bridge.cli.errors import Unavailable
 from bridge.dev.samples import encode, request_headers
 from bridge.settings import EndpointSettings

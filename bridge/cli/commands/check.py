@@ -16,7 +16,7 @@ from bridge.cli.context import ConfigOption, JsonOption, client_settings, load_s
 from bridge.cli.errors import mismatched
 from bridge.cli.runtime import run
 from bridge.core.errors import BrokerUnreachable, ConfigInvalid
-from bridge.service import topology_of
+from bridge.parts import topology_of
 from bridge.settings import EndpointSettings, Settings
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bridge.broker.connection import safe_url
+from bridge.broker.errors import safe_url
 from bridge.cli import messages, output
 from bridge.cli.clients.consumer import Binding, first_reachable, open_subscription
 from bridge.cli.context import ConfigOption, JsonOption, client_settings

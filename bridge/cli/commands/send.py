@@ -18,7 +18,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from yarl import URL
 
-from bridge.broker.connection import safe_url
+from bridge.broker.errors import safe_url
 from bridge.cli import output
 from bridge.cli.clients.direct import open_direct
 from bridge.cli.clients.load import IN_FLIGHT, LoadGenerator

@@ -15,7 +15,7 @@ from bridge.cli.clients.consumer import first_reachable
 from bridge.cli.context import ConfigOption, JsonOption, client_settings
 from bridge.cli.errors import mismatched
 from bridge.cli.runtime import run
-from bridge.service import topology_of
+from bridge.parts import topology_of
 from bridge.settings import Settings
 
 app = typer.Typer(

@@ -1,9 +1,11 @@
-"""Which bit of a frame was flipped: its checksum says so, because it is linear.
+"""Which bit of a frame was flipped. The frame's checksum tells, because it is linear.
 
-Each pair of words (a, b) makes the sums (s, t) to (s + t + a, s + 2t + a + b), modulo 2**32: so
-what a change of one word has become at the end can be followed backwards. Of the upper eight bits
-of a word the checksum does not tell one place from some others. A frame that was not written to its
-end looks by chance like one with a flipped bit once in 2**48 times.
+A checksum is two sums (s, t). Each pair of words (a, b) makes them (s + t + a, s + 2t + a + b),
+modulo 2**32. So the difference that one wrong word makes at the end can be followed backwards, pair
+by pair, until it is the difference of a single bit of the word that is there.
+
+A wrong bit among the upper eight of a word can fit several places. A frame that was not written to
+its end looks like one with a wrong bit by chance once in 2**48 times.
 """
 
 from __future__ import annotations
@@ -18,22 +20,24 @@ Sums = tuple[int, int]
 
 
 class Flip(NamedTuple):
-    """One bit, by the place of its byte and the mask in it; a mask of 0 is one of the checksum."""
+    """One wrong bit: the offset of its byte, and its mask. A mask of 0 is a bit of the checksum."""
 
     byte: int
     mask: int
 
 
 def flips(data: bytes, wrong: Sums, right: Sums, words: str) -> Iterator[Flip]:
-    """Yield every bit that can be all that is wrong with data, or with what should be their sums.
+    """Yield every single bit that explains why data have wrong sums.
 
-    ``wrong`` are the sums that the data have, ``right`` those that they should have; ``words`` is
-    the byte order of the words that are summed, as ``struct`` names it.
+    ``wrong`` are the sums of the data as they are, ``right`` those that are stored for them.
+    ``words`` is the byte order of the words, as ``struct`` has it.
     """
     if _is_one((wrong[0] ^ right[0]) << 32 | wrong[1] ^ right[1]):
         yield Flip(0, 0)
     numbers = struct.unpack(f"{words}{len(data) // 4}I", data)
     first, second = (right[0] - wrong[0]) & MASK, (right[1] - wrong[1]) & MASK
+    # (first, second) is the difference that a wrong word must have made right behind this pair. The
+    # first word of a pair adds its difference to both sums, the second word to the second sum only.
     for index in range(len(numbers) - 2, -2, -2):
         if first in (0, second):
             at = index if first else index + 1

@@ -1,6 +1,8 @@
 """What is on a page of a database: its cells, and the values of a row.
 
-The format is that of https://www.sqlite.org/fileformat.html; its numbers are big-endian.
+A page of a b-tree begins with a header: the kind of page, how many cells it has, and where each of
+them is (section 1.6 of https://www.sqlite.org/fileformat.html). The payload of a cell is a record
+(section 2.1): first the types of its values, then the values. All numbers are big-endian.
 """
 
 from __future__ import annotations
@@ -11,15 +13,15 @@ from typing import Any, NamedTuple
 TABLE_LEAF, INDEX_LEAF, INDEX_INTERIOR = 13, 10, 2
 
 HEADER_BYTES = 100
-"""Size of the database's header, which the first page begins with."""
+"""Size of the database's header, with which page 1 begins."""
 
 
 class Damaged(ValueError):
-    """A page, or something on it, is not what it must be."""
+    """A page, or something on it, cannot be what SQLite wrote."""
 
 
 class Cells(NamedTuple):
-    """What a b-tree page holds: its kind, its cells, and the page to the right of the last one."""
+    """A b-tree page: its kind, the offsets of its cells, and the page right of the last cell."""
 
     kind: int
     offsets: tuple[int, ...]
@@ -27,7 +29,7 @@ class Cells(NamedTuple):
 
 
 def cells_on(page: bytes, number: int) -> Cells:
-    """Return what a page says of its cells; raises ``Damaged`` if they cannot be there."""
+    """Return the cells of a page; raises ``Damaged`` if they cannot be there."""
     start = HEADER_BYTES if number == 1 else 0
     if len(page) < start + 12:
         raise Damaged("no page")
@@ -42,10 +44,12 @@ def cells_on(page: bytes, number: int) -> Cells:
 
 
 def number_at(page: bytes, offset: int) -> int:
+    """Return a number of four bytes."""
     return int.from_bytes(cut(page, offset, 4), "big")
 
 
 def cut(page: bytes, offset: int, length: int) -> bytes:
+    """Return a part of a page; raises ``Damaged`` if the page is too short."""
     part = page[offset : offset + length]
     if len(part) < length:
         raise Damaged("something reaches over the end of its page")
@@ -53,7 +57,11 @@ def cut(page: bytes, offset: int, length: int) -> bytes:
 
 
 def varint(data: bytes, offset: int) -> tuple[int, int]:
-    """Return a number of one to nine bytes, and the offset behind it."""
+    """Return a number of one to nine bytes, and the offset behind it.
+
+    Each byte holds seven bits of the number, and its highest bit tells that another byte follows.
+    The ninth byte, if there is one, holds eight bits. So only such a number can be negative.
+    """
     value = 0
     for index, byte in enumerate(data[offset : offset + 9]):
         if index == 8:
@@ -66,6 +74,10 @@ def varint(data: bytes, offset: int) -> tuple[int, int]:
 
 
 _INTEGER_BYTES = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8}
+"""Size of an integer by its type; 0 is NULL, 7 a float, 8 and 9 the integers 0 and 1 themselves.
+
+A type from 12 on is a text if odd, else a blob, and also says how long that is.
+"""
 
 
 def values(record: bytes) -> list[Any]:
@@ -84,6 +96,7 @@ def values(record: bytes) -> list[Any]:
 
 
 def _value(record: bytes, at: int, kind: int) -> tuple[Any, int]:
+    """Return a value of this type, and the offset behind it."""
     if kind in (0, 8, 9):
         return {0: None, 8: 0, 9: 1}[kind], at
     if kind == 7:
@@ -102,4 +115,5 @@ def _value(record: bytes, at: int, kind: int) -> tuple[Any, int]:
 
 
 def fits(value: Any, wanted: type) -> bool:
+    """Return whether a value has its column's type; SQLite stores a whole float as an integer."""
     return isinstance(value, wanted) or (wanted is float and isinstance(value, int))

@@ -1,9 +1,9 @@
-"""What can be read of a damaged database goes into a new one, which then takes its place.
+"""A copy of what can be read of a damaged database, which then takes the database's place.
 
-The damaged one stays where it is until the new one is complete and on the disk: whoever is killed
-before, or finds no room, has lost nothing, and the next start begins anew. Nothing is written to
-it. Once there is a file ``.salvaged``, only names are left to be changed, which every start goes on
-with.
+The damaged file stays where it is, and nothing is written to it, until the copy is complete and on
+the disk. A process that is killed before, or finds no room, has lost nothing: the next start begins
+again. A complete copy is called ``.salvaged``. From then on only names have to be changed, and the
+next start goes on with that.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from bridge.spool.salvage.pages import Columns, Pages
 from bridge.spool.schema import INDEX, SHRINKS, complete
 
 _KEEP = insert(1, "INSERT OR IGNORE")
-"""Statement that leaves out a row without one of its values, and one that is there already."""
+"""Statement that skips a row with a missing value, and a row that is there already."""
 
 log = structlog.get_logger()
 
 
 def salvage(path: Path, damage: sqlite3.Error) -> None:
-    """Replace a damaged database by what can be read of it.
+    """Replace a damaged database by a copy of what can be read of it.
 
     Raises ``SpoolUnavailable``, with nothing lost, when that cannot be done, and OSError.
     """
     log.error("spool_corrupt", error=str(damage))
     copy = _copy_of(path)
     try:
-        suspect(path)  # a start that is killed leaves it to the next one
+        suspect(path)  # so that the next start checks all of it, if this one is killed
         salvaged, unreadable, uncounted = _copy(path, copy)
         sync(copy)
     except (sqlite3.Error, OSError, MemoryError) as error:
@@ -59,9 +59,9 @@ def salvage(path: Path, damage: sqlite3.Error) -> None:
 
 
 def rescue(path: Path, rows: Iterable[Columns]) -> int:
-    """Copy the rows of an open database whose files are gone; the next start goes on with them.
+    """Copy the rows of an open database whose files were removed; the next start finds the copy.
 
-    Return how many there are. When they cannot be copied they are lost, which the log says.
+    Return how many rows there are. If they cannot be copied they are lost, and the log says so.
     """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # it may be gone with the file
@@ -82,10 +82,11 @@ def rescue(path: Path, rows: Iterable[Columns]) -> int:
 
 
 def put_in_place(path: Path) -> None:
-    """Let what was salvaged take the place of the damaged database, if that is still to be done.
+    """Let a complete copy take the place of the damaged database, if there is one.
 
-    The WAL of the old one must be gone, for good, before the new one has its name. All of it ends
-    under the same name, however often this is begun.
+    The log of the old database must be gone, and that must be on the disk, before the copy gets the
+    name: SQLite would apply an old log to it. However often this is interrupted, the old files end
+    under the same name.
     """
     salvaged = _salvaged(path)
     if not salvaged.exists():
@@ -104,7 +105,7 @@ def _salvaged(path: Path) -> Path:
 
 
 def _aside(path: Path, salvaged: Path) -> Path:
-    """Return the name to keep a damaged database under: when its salvage was complete (UTC)."""
+    """Return the name under which to keep a damaged database, with the time of its copy (UTC)."""
     complete_at = datetime.fromtimestamp(salvaged.stat().st_mtime, UTC)
     return path.with_name(f"{path.name}.corrupt-{complete_at:%Y%m%dT%H%M%S.%f}")
 
@@ -125,8 +126,7 @@ def _why_not(path: Path, error: Exception) -> str:
 def _copy(path: Path, copy: Path) -> tuple[int, int, bool]:
     """Copy every row that can be read.
 
-    Return how many these are, how many are missing, and whether there may be more of those than
-    anything in the file tells.
+    Return how many there are, how many are missing, and whether more may be missing than we know.
     """
     kept: set[int] = set()
     with _filling(copy) as target, closing(Pages(path, index=INDEX)) as pages:
@@ -139,9 +139,9 @@ def _copy(path: Path, copy: Path) -> tuple[int, int, bool]:
 
 
 def _rows_before(path: Path, pages: Pages) -> Iterator[Columns]:
-    """Yield the rows that were there before the damage in a WAL, and were not deleted behind it.
+    """Yield the rows as they were before the damage in a log, unless they were deleted behind it.
 
-    They may be on pages whose latest version cannot be read.
+    The latest version of their page may be one that cannot be read.
     """
     if pages.newer.broken_at:
         with closing(Pages(path, index=INDEX, beyond=False)) as before:
@@ -156,9 +156,9 @@ def _copy_of(path: Path) -> Path:
 
 @contextmanager
 def _filling(copy: Path) -> Iterator[sqlite3.Connection]:
-    """Make a database without a journal, which would take as much room again.
+    """Make a new database for the copy, in the place of an incomplete one.
 
-    An incomplete copy is thrown away.
+    It has no journal, which would take as much room again: an incomplete copy is never used.
     """
     copy.unlink(missing_ok=True)
     private(copy, "xb").close()

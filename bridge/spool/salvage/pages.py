@@ -1,10 +1,14 @@
 """The rows on the pages of a damaged database, read without SQLite and without writing to it.
 
-SQLite finds a row by the pages above its own, and so loses whole branches with one of them. Here
-every page that holds rows is read for itself. The index knows which rows there were: where it is
-whole, what was deleted stays deleted, and what is missing is counted.
+SQLite finds a row through the pages above it in a b-tree, and loses a whole branch when one of them
+is damaged. We read every page of the file, and take the rows of each page that is a leaf of a
+table: there is only one table with such rows.
 
-The format is that of https://www.sqlite.org/fileformat.html; its numbers are big-endian.
+A page of deleted rows may still be full of them. The index ``event_totals`` knows every row, so
+where all of the index can be read, rows that are not in it stay deleted, and rows that are on no
+page are counted as missing. Where it cannot, only the list of free pages tells what was deleted.
+
+The format is https://www.sqlite.org/fileformat.html; its numbers are big-endian.
 """
 
 from __future__ import annotations
@@ -37,31 +41,32 @@ from bridge.spool.salvage.walindex import accepted
 DEFAULT_PAGE_BYTES = 4096
 
 _MAX_DEPTH = 20
-"""Maximum number of levels of an index, as in SQLite: a damaged one may go down for ever."""
+"""Maximum depth of a b-tree, as in SQLite: a damaged one could go down for ever."""
 
 _COLUMNS = (type(None), float, int, int, str, str, str, bytes, bytes)
-"""Types of a row's values as they are stored: its number is its key, and not among them."""
+"""Types of a row's stored values. ``seq`` is the row's key, and NULL among them (section 2.3)."""
 
 Columns = tuple[Any, ...]
 
 
 class Pages:
-    """The pages of one database, those of its WAL before those of its file.
+    """The pages of one database: the version in its log if there is one, else that in its file.
 
-    ``numbers`` are those of the rows that the index named ``index`` knows; ``is_whole`` tells
-    whether all of it could be read. What the WAL has behind damage in it counts if ``beyond``.
-    Raises OSError when a file cannot be read, but for bad sectors.
+    ``numbers`` are the rows that the index named ``index`` knows, and ``is_whole`` tells whether
+    all of the index could be read. ``beyond`` includes what the log has behind damage. Raises
+    OSError when a file cannot be read; a bad sector is only a page that cannot be read.
     """
 
     def __init__(self, path: Path, *, index: str, beyond: bool = True) -> None:
         self.error: OSError | None = None
-        """Latest error of a disk that could not read a place in a file."""
+        """Latest error of a bad sector."""
         self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         wal = Path(f"{path}-wal")
         self._wal = os.open(wal, os.O_RDONLY | os.O_CLOEXEC) if wal.exists() else None
         header = self._read(self._file, 0, HEADER_BYTES)
         sound = header.startswith(MAGIC)
         self.size = page_bytes(header) or page_size_of(self._wal) or DEFAULT_PAGE_BYTES
+        # Byte 20 of the header is the space that SQLite leaves unused at the end of each page.
         self._usable = self.size - (header[20] if sound else 0)
         pages = os.fstat(self._file).st_size // self.size
         sure = accepted(path)
@@ -70,6 +75,8 @@ class Pages:
         self._free = set(self._free_pages())
         self.numbers, self.is_whole = self._numbers(index)
         if not _is_sure(self.newer):
+            # The index may be older or newer than the rows. And a page that the log holds may be in
+            # use again, whatever an older list of free pages says.
             self.is_whole = False
             self._free.difference_update(self.newer.places)
 
@@ -80,7 +87,7 @@ class Pages:
             os.close(self._wal)
 
     def rows(self) -> Iterator[Columns]:
-        """Yield every row that can be read, in the order of the file; leaves out deleted ones."""
+        """Yield every row that can be read and was not deleted, in the order of the file."""
         for number in range(1, self._count + 1):
             if number not in self._free:
                 yield from self._rows_on(number)
@@ -98,6 +105,7 @@ class Pages:
                         yield row
 
     def _row(self, page: bytes, offset: int) -> Columns:
+        """Return the row in a cell: its payload's size, its key, its payload (section 1.6)."""
         length, offset = varint(page, offset)
         key, offset = varint(page, offset)
         found = values(self._payload(page, offset, length, most=self._usable - 35))
@@ -107,14 +115,14 @@ class Pages:
         return (key, *found[1:])
 
     def _numbers(self, index: str) -> tuple[set[int], bool]:
-        """Return the rows that the index knows, and whether it is whole."""
+        """Return the rows that the index knows, and whether all of it could be read."""
         try:
             return set(self._below(self._root(index), set())), True
         except Damaged:
             return set(self._on_index_leaves()), False
 
     def _below(self, number: int, seen: set[int], depth: int = 1) -> Iterator[int]:
-        """Yield the rows that an index knows below a page; raises ``Damaged``."""
+        """Yield the rows that an index knows on a page and below it; raises ``Damaged``."""
         if number in seen or depth > _MAX_DEPTH:
             raise Damaged("a page is below itself, or too far down")
         seen.add(number)
@@ -124,6 +132,7 @@ class Pages:
             raise Damaged("no page of an index")
         for offset in cells.offsets:
             if cells.kind == INDEX_INTERIOR:
+                # Such a cell begins with the page to its left. It is an entry itself, too.
                 yield from self._below(number_at(page, offset), seen, depth + 1)
                 offset += 4
             yield self._indexed(page, offset)
@@ -131,7 +140,7 @@ class Pages:
             yield from self._below(cells.right, seen, depth + 1)
 
     def _on_index_leaves(self) -> Iterator[int]:
-        """Yield the rows that what is left of an index knows."""
+        """Yield the rows on all leaves of an index that can be read."""
         for number in range(1, self._count + 1):
             with suppress(Damaged):
                 page = self._page(number) if number not in self._free else b""
@@ -141,6 +150,7 @@ class Pages:
                         yield self._indexed(page, offset)
 
     def _indexed(self, page: bytes, offset: int) -> int:
+        """Return the row of an entry: the last value of an entry is the key of its row."""
         length, offset = varint(page, offset)
         most = (self._usable - 12) * 64 // 255 - 23
         found = values(self._payload(page, offset, length, most=most))
@@ -149,7 +159,11 @@ class Pages:
         return found[-1]
 
     def _root(self, name: str) -> int:
-        """Return the first page of an index; the schema is the table on page 1."""
+        """Return the root page of an index.
+
+        The schema is a table with the columns type, name, tbl_name, rootpage and sql (section 2.6).
+        It begins on page 1, and ours is so small that it ends there too.
+        """
         page = self._page(1)
         for offset in cells_on(page, 1).offsets:
             length, offset = varint(page, offset)
@@ -160,7 +174,11 @@ class Pages:
         raise Damaged("the schema does not name the index")
 
     def _payload(self, page: bytes, offset: int, length: int, *, most: int) -> bytes:
-        """Return the content of a cell, of which so much at the most is on its own page."""
+        """Return the payload of a cell, of which at most ``most`` bytes are on the cell's own page.
+
+        The rest is in a chain of overflow pages; each begins with the number of the next (section
+        1.7). The formulas for how much stays on the page are those of section 1.6.
+        """
         if length <= most:
             return cut(page, offset, length)
         if length > self._count * self.size:
@@ -185,7 +203,10 @@ class Pages:
         return b"".join(parts)
 
     def _free_pages(self) -> Iterator[int]:
-        """Yield the pages that hold what was deleted, as far as their list can be read."""
+        """Yield the pages that are free, as far as their list can be read (section 1.5).
+
+        The list is a chain of trunk pages: the next trunk, a count, and so many free pages.
+        """
         seen: set[int] = set()
         with suppress(Damaged):
             first = self._page(1)
@@ -199,6 +220,7 @@ class Pages:
                 trunk = number_at(page, 0)
 
     def _page(self, number: int) -> bytes:
+        """Return the latest version of a page; raises ``Damaged`` if it cannot be read."""
         if not 0 < number <= self._count:
             raise Damaged("there is no such page")
         if number not in self.newer.places:
@@ -212,20 +234,20 @@ class Pages:
         return page
 
     def _mended(self, page: bytes, place: int) -> bytes:
-        """Return a page of the log with the bit flipped back that was flipped, if one was."""
+        """Return a page of the log, with its one wrong bit put right if we know it."""
         if place not in self.newer.flips or len(page) < self.size:
             return page
         byte, mask = self.newer.flips[place]
         return page[:byte] + bytes([page[byte] ^ mask]) + page[byte + 1 :]
 
     def _continued(self, number: int) -> bytes:
-        """Return a page that a row goes on with, if it is sure to be of the same time."""
+        """Return an overflow page; raises ``Damaged`` if it may be older than its row."""
         if (self.newer.places.get(number) or 0) < self.newer.unsure_until:
             raise Damaged("a page may be older than the row that goes on with it")
         return self._page(number)
 
     def _read(self, file: int, offset: int, length: int) -> bytes:
-        """Return what is at a place of a file, nothing of a bad sector."""
+        """Return what is at a place in a file, or nothing if that is a bad sector."""
         try:
             return os.pread(file, length, offset)
         except OSError as error:
@@ -244,5 +266,5 @@ def page_bytes(header: bytes) -> int:
     if not header.startswith(MAGIC):
         return 0
     size = int.from_bytes(header[16:18], "big")
-    size = 65536 if size == 1 else size
+    size = 65536 if size == 1 else size  # which two bytes cannot hold
     return size if size >= 512 and not size & (size - 1) else 0

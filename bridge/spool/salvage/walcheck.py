@@ -1,4 +1,4 @@
-"""Whether SQLite would drop commits of a write-ahead log, which it does without a word."""
+"""Would SQLite drop commits of a write-ahead log? It does so without an error."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bridge.spool.schema import INDEX
 
 
 def what_is_wrong(path: Path) -> str:
-    """Return what is wrong with the log of a database, "" if nothing is."""
+    """Return what is wrong with the log of a database, or ""."""
     wal = Path(f"{path}-wal")
     if not wal.is_file() or not wal.stat().st_size:
         return ""
@@ -32,7 +32,7 @@ def what_is_wrong(path: Path) -> str:
 
 
 def _has_rows(path: Path) -> bool:
-    """Return whether there are rows in the log of an empty database, or were."""
+    """Return whether the log of an empty database has rows, or had some."""
     with closing(Pages(path, index=INDEX)) as pages:
         return bool(pages.numbers) or any(True for _ in pages.rows())
 

@@ -43,3 +43,23 @@ def test_oddities_are_shown_by_samples() -> None:
 
     assert len(rows) > 40
     assert set() == {name for name in named if not (ROOT / "tests" / "samples" / name).is_dir()}
+
+
+def modules(page: Path) -> list[str]:
+    """Return the Python files that a page names by folder and file."""
+    text = page.read_text(encoding="utf-8")
+    return [name for name in spans(text) if re.fullmatch(r"(\w+/)+\w+\.py", name)]
+
+
+@pytest.mark.parametrize(
+    "page", [*DOCS.glob("*.md"), *DOCS.glob("decisions/*.md")], ids=lambda page: page.name
+)
+def test_modules_that_are_named_exist(page: Path) -> None:
+    """A file that was moved or renamed is found under its new name."""
+    for name in modules(page):
+        assert any((folder / name).is_file() for folder in (ROOT, ROOT / "bridge")), name
+
+
+def test_the_glossary_names_modules() -> None:
+    """The test above has something to look at."""
+    assert "core/publish.py" in modules(DOCS / "glossary.md")

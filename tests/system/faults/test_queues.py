@@ -218,7 +218,7 @@ async def test_connection_closed_by_one_message(world, node):
         assert 4 >= row.bridge.log.counts["broker_connected"]
 
 
-@pytest.mark.skipif(not FULL, reason="tests/broker/test_room.py is quicker: FAULTS=full")
+@pytest.mark.skipif(not FULL, reason="tests/broker/test_limits.py is quicker: FAULTS=full")
 async def test_one_channel(world, node):
     """A user that may have one channel: while a queue refuses, all else goes on directly."""
     await asyncio.to_thread(add_user, node, "one", '{"max-channels": 1}')

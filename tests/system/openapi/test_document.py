@@ -12,7 +12,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from pydantic import SecretBytes
 
 from bridge.contract import payload
-from bridge.contract.documents import document
+from bridge.contract.documents import document, encode
 from bridge.core.errors import PayloadInvalid
 from bridge.settings import EndpointSettings, ServerSettings, Settings
 from bridge.superoffice.payload import parse
@@ -36,7 +36,7 @@ CROWDED = Settings(
 
 def made(settings: Settings) -> dict[str, Any]:
     """Return the document for these settings, as who reads its file has it."""
-    return dict(orjson.loads(orjson.dumps(document("openapi.json", settings, examples()))))
+    return dict(orjson.loads(encode(document("openapi.json", settings, examples()))))
 
 
 def operations(document: dict[str, Any]) -> list[dict[str, Any]]:

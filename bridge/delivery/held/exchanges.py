@@ -9,7 +9,7 @@ import structlog
 from bridge.core.message import Message
 from bridge.core.publish import Publisher
 from bridge.core.reasons import Undelivered
-from bridge.delivery.places import HeldPlaces
+from bridge.delivery.held.places import HeldPlaces
 
 GONE_SECONDS = 600.0
 """How long events wait for a missing exchange until they are parked."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from bridge.core.publish import WINDOW
 from bridge.delivery.records import Records
-
-_WINDOW = 256
 
 
 class Sweep:
@@ -30,4 +29,4 @@ class Sweep:
     def landed(self, *, confirmed: bool) -> None:
         """Take note that a row has an outcome: a confirm doubles the window, all else closes it."""
         self.in_flight -= 1
-        self.window = min(self.window * 2, _WINDOW) if confirmed else 1
+        self.window = min(self.window * 2, WINDOW) if confirmed else 1

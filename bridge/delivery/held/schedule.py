@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from bridge.delivery.due import Due
-from bridge.delivery.held import HeldRow
-from bridge.delivery.places import HeldPlace
-from bridge.delivery.suspects import Suspects
+from bridge.delivery.held.due import Due
+from bridge.delivery.held.held_rows import HeldRow
+from bridge.delivery.held.places import HeldPlace
+from bridge.delivery.held.suspects import Suspects
 
 
 class Schedule:

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from bridge.core.backoff import delay
 from bridge.core.message import PARKED
 from bridge.core.publish import Outcome
-from bridge.delivery import held, places, records, sweeping, waiting
+from bridge.delivery import records, sweeping, waiting
+from bridge.delivery.held import held_rows, places
 from bridge.delivery.rows import ON_TRIAL, PASSED_OVER, SILENT
 from tests.delivery.bridge_under_test import DEADLINE, EXCHANGES, Bridge
 from tests.delivery.scripted import ScriptedBroker
@@ -253,9 +254,9 @@ class Village:
         """However much goes wrong, so many rows are held, and each place counts its own."""
         rows = self.bridge.drain._holding.held
         guilty = Counter(each.place for each in rows if each.charge == "guilty")
-        assert len(rows) <= held.HELD
-        assert sum(each.charge == "suspected" for each in rows) <= held.SUSPECTS
-        assert max(guilty.values(), default=0) <= held.HELD_OF_A_PLACE
+        assert len(rows) <= held_rows.HELD
+        assert sum(each.charge == "suspected" for each in rows) <= held_rows.SUSPECTS
+        assert max(guilty.values(), default=0) <= held_rows.HELD_OF_A_PLACE
         counted: Counter[places.Place] = Counter()
         for each in rows:
             for level in places.levels(each.place):
@@ -420,9 +421,9 @@ def make_room(patch, *, narrow):
     patch.setattr(sweeping, "AT_LEAST_EVERY_SECONDS", float("inf"))
     patch.setattr(waiting, "_AT_ONCE", 2)
     if narrow:
-        patch.setattr(held, "HELD", 6)
-        patch.setattr(held, "HELD_OF_A_PLACE", 3)
-        patch.setattr(held, "SUSPECTS", 3)
+        patch.setattr(held_rows, "HELD", 6)
+        patch.setattr(held_rows, "HELD_OF_A_PLACE", 3)
+        patch.setattr(held_rows, "SUSPECTS", 3)
         patch.setattr(places, "KEYS_OF_A_KIND", 1)
         patch.setattr(records, "EXACT", 2)
         patch.setattr(records, "FEW", 2)

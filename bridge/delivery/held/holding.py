@@ -16,15 +16,14 @@ from bridge.core.backoff import refusal_pause, silence_pause
 from bridge.core.message import PARKED, Message
 from bridge.core.publish import Outcome, Publish, Publisher
 from bridge.core.reasons import Undelivered
-from bridge.delivery.blame import Blame
-from bridge.delivery.exchanges import Exchanges
-from bridge.delivery.held import Charge, HeldKey, HeldRow, HeldRows, RowKey
-from bridge.delivery.passed import PassedOver
-from bridge.delivery.places import HeldPlaces, place_of
+from bridge.delivery.held.blame import Blame
+from bridge.delivery.held.exchanges import Exchanges
+from bridge.delivery.held.held_rows import Charge, HeldKey, HeldRow, HeldRows, RowKey
+from bridge.delivery.held.passed import PassedOver
+from bridge.delivery.held.places import HeldPlaces, place_of
+from bridge.delivery.held.schedule import Schedule
+from bridge.delivery.held.suspects import Suspects
 from bridge.delivery.rows import GONE, HELD, PARKING, PASSED_OVER, SILENT, Rows
-from bridge.delivery.schedule import Schedule
-from bridge.delivery.suspects import Suspects
-from bridge.delivery.sweep import Sweep
 from bridge.spool import Row, Spool
 
 log = structlog.get_logger()
@@ -68,8 +67,6 @@ class Holding:
         self.exchanges = Exchanges(self.places, sender)
         self.schedule = Schedule(self.suspects)
         self.blame = Blame(self.places, self.passed, self.suspects.closers, self.schedule, lets)
-        self._unparked = False
-        """Whether rows were passed over because nothing more could be parked."""
 
     def __repr__(self) -> str:
         """Show how much is held."""
@@ -131,30 +128,6 @@ class Holding:
             self.rows.move(row.seq, PASSED_OVER)
         self.passed.add(row, behind=behind)
 
-    def note_unparked(self, message: Message) -> None:
-        """Take note that a row was passed over because nothing more can be parked."""
-        self._unparked = True
-        if (place := self.places.of(message)) is not None:
-            place.swept = False
-
-    def begin_sweep(self) -> None:
-        """Note which places recover from the beginning of a sweep to its end."""
-        self.passed.wants_sweep = False
-        for place in self.places:
-            place.swept = place.recovering
-
-    def end_sweep(self, sweep: Sweep) -> None:
-        """Trust the places again that recovered, and those with no row that waits."""
-        self.passed.end_sweep(sweep)
-        shares = self.passed.shares
-        for place in self.places:
-            is_missing = place.why == "gone" and not place.recovering
-            is_empty = shares.is_empty(place) and not is_missing
-            if (place.swept and place.recovering) or is_empty:
-                shares.forget(place)
-            unswept = place.recovering and not place.swept and not self._unparked
-            self.passed.wants_sweep = self.passed.wants_sweep or unswept
-
     # Holding by number
 
     def hold(self, row: Row, publish: Publish, *, park_as: str | None = None) -> None:
@@ -181,7 +154,7 @@ class Holding:
     def _hold_for_parking(self, row: Row, reason: str) -> None:
         if self.held.is_full:
             self.pass_over(row)
-            self.note_unparked(row.message)
+            self.passed.note_unparked(row.message)
             return
         self.schedule.add(self._add(row, "to be parked", park_as=reason), 0)
 
@@ -313,8 +286,8 @@ class Holding:
 
     def look_again(self) -> None:
         """Ask for a sweep if what was missing is there now: an exchange, or room to hold rows."""
-        if self._unparked and self.can_park:
-            self._unparked, self.passed.wants_sweep = False, True
+        if self.passed.any_unparked and self.can_park:
+            self.passed.any_unparked, self.passed.wants_sweep = False, True
         if self.suspects.any_waiting and self.held.takes_suspects:
             self.suspects.any_waiting, self.passed.wants_sweep = False, True
         if self.exchanges.look():

@@ -14,7 +14,7 @@ from typing import Literal
 
 from bridge.core.backoff import silence_pause
 from bridge.core.message import Message
-from bridge.delivery.share import Share
+from bridge.delivery.held.share import Share
 
 Why = Literal["refused", "silent", "closes", "gone"]
 

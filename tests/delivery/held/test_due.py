@@ -1,8 +1,8 @@
 """The lines of what is to be tried: by time, and at a bounded rate whatever was tried before."""
 
-from bridge.delivery.due import TRIALS_A_SECOND, Due
-from bridge.delivery.held import HeldRow, RowKey
-from bridge.delivery.places import HeldPlace
+from bridge.delivery.held.due import TRIALS_A_SECOND, Due
+from bridge.delivery.held.held_rows import HeldRow, RowKey
+from bridge.delivery.held.places import HeldPlace
 
 
 def held(seq, **what):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import heapq
 from itertools import count
 
-from bridge.delivery.held import HeldRow
-from bridge.delivery.places import HeldPlace
+from bridge.delivery.held.held_rows import HeldRow
+from bridge.delivery.held.places import HeldPlace
 
 TRIALS_A_SECOND = 20
 """Maximum number of trials of places in a second, and of rows that were tried before: each is a

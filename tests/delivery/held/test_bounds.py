@@ -3,10 +3,10 @@
 import pytest
 
 from bridge.core.publish import Outcome
-from bridge.delivery import held, places
-from bridge.delivery.due import TRIALS_A_SECOND
+from bridge.delivery.held import held_rows, places
+from bridge.delivery.held.due import TRIALS_A_SECOND
 from tests.delivery.bridge_under_test import DEADLINE
-from tests.delivery.test_places import KEYS, Village
+from tests.delivery.held.test_places import KEYS, Village
 
 SALES = ("superoffice", "sale.sold")
 PERSONS = ("superoffice", "person.changed")
@@ -44,7 +44,7 @@ def on_the_disk(village):
 
 def test_many_suspects_blame_no_place(village):
     """A channel with many events is closed, and one more is refused: its place is well."""
-    for number in range(held.HELD_OF_A_PLACE + 20):
+    for number in range(held_rows.HELD_OF_A_PLACE + 20):
         village.send([record(number)], SALES)
     village.bridge.loop.settle()
     village.broker.close_channel()
@@ -64,8 +64,8 @@ def test_many_suspects_blame_no_place(village):
 @pytest.mark.parametrize("trouble", ["close_channel", "lose"])
 def test_more_suspects_than_may_be_held(village, monkeypatch, trouble):
     """The others wait on the disk until they, too, are tried alone; all arrive."""
-    monkeypatch.setattr(held, "HELD", 30)
-    monkeypatch.setattr(held, "SUSPECTS", 20)
+    monkeypatch.setattr(held_rows, "HELD", 30)
+    monkeypatch.setattr(held_rows, "SUSPECTS", 20)
     for number in range(100):
         village.send([record(number)], SALES)
     for _ in range(1 if trouble == "close_channel" else 3):
@@ -83,7 +83,7 @@ def test_more_suspects_than_may_be_held(village, monkeypatch, trouble):
 def test_rows_are_tried_again_at_a_bounded_rate(village):
     """Very many refused rows that are due at once cost so many channels in a second."""
     village.mood(SALES, "full")
-    for number in range(held.HELD_OF_A_PLACE - 5):
+    for number in range(held_rows.HELD_OF_A_PLACE - 5):
         village.send([record(number)], SALES)
     village.live(0.3)
     before = village.broker.copies.total()
@@ -117,7 +117,7 @@ def test_first_trials_wait_for_no_retries(village):
 def test_share_of_any_key_and_of_a_kind(village, monkeypatch, keys):
     """What is held counts for its place, whatever the key is, and for the kind."""
     monkeypatch.setattr(places, "KEYS_OF_A_KIND", 1)
-    monkeypatch.setattr(held, "HELD_OF_A_PLACE", 10)
+    monkeypatch.setattr(held_rows, "HELD_OF_A_PLACE", 10)
     for key in keys:
         village.mood((SALES[0], key), "full")
     for number in range(300):
@@ -180,7 +180,7 @@ def test_exchange_that_is_gone_again_during_a_sweep(village):
 
 def test_what_is_to_be_parked_blames_no_place(village, monkeypatch):
     """However many rows of a place wait to be parked, no other one of it counts for that."""
-    monkeypatch.setattr(held, "HELD_OF_A_PLACE", 3)
+    monkeypatch.setattr(held_rows, "HELD_OF_A_PLACE", 3)
     village.mood(SALES, "silent")
     village.send([None] * 8, SALES)
     village.live(DEADLINE + 0.5)

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 from bridge.core.event import Record
 from bridge.core.message import PARKED
-from bridge.delivery.places import Place, levels
+from bridge.delivery.held.places import Place, levels
 from bridge.delivery.records import Records
 
 HELD_OF_A_PLACE = 100

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bridge.core.message import Message
-from bridge.delivery.closers import Closers
+from bridge.delivery.held.closers import Closers
 from bridge.spool import Row
 
 _REMEMBERED = 10_000

@@ -1,12 +1,35 @@
-"""A publisher that is told to end does so, whatever it is at."""
+"""The errors of the libraries in words, and a cancellation among them."""
 
 import asyncio
 
 import pytest
 from aio_pika.channel import Channel
+from aiormq.exceptions import ConnectionClosed, ConnectionNotAllowed, InvalidFrameError
+from pamqp import commands
 
+from bridge.broker.errors import describe
 from bridge.broker.publisher import RabbitPublisher
 from bridge.broker.topology import Topology
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (InvalidFrameError(commands.Confirm.SelectOk()), "Confirm.SelectOk"),
+        (RuntimeError('<Channel: "1" at 0x7f12> closed'), "Channel closed"),
+        (
+            RuntimeError("not on <TCPTransport closed=True 0x55>; closed"),
+            "not on TCPTransport; closed",
+        ),
+        (ConnectionClosed(541, "INTERNAL_ERROR"), "541 INTERNAL_ERROR"),
+        (ConnectionNotAllowed("NOT_ALLOWED - no"), "NOT_ALLOWED - no"),
+        (asyncio.CancelledError(), "the connection was lost"),
+        (EOFError(), "EOFError"),
+    ],
+)
+def test_errors_in_words(error, said):
+    """No text shows the address of an object."""
+    assert said == describe(error)
 
 
 @pytest.mark.parametrize("turns", range(1, 9))

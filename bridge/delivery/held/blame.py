@@ -8,10 +8,10 @@ from collections.abc import Callable
 import structlog
 
 from bridge.core.message import Message
-from bridge.delivery.closers import Closers
-from bridge.delivery.passed import PassedOver
-from bridge.delivery.places import HeldPlaces, Why
-from bridge.delivery.schedule import Schedule
+from bridge.delivery.held.closers import Closers
+from bridge.delivery.held.passed import PassedOver
+from bridge.delivery.held.places import HeldPlaces, Why
+from bridge.delivery.held.schedule import Schedule
 
 _STRIKES = 4
 """How many rows in a run, nacked or silent, end the recovery of a place."""

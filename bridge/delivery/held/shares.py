@@ -9,9 +9,9 @@ until the next sweep has met it.
 from __future__ import annotations
 
 from bridge.core.message import Message
-from bridge.delivery.held import HeldRows
-from bridge.delivery.places import HeldPlace, HeldPlaces
-from bridge.delivery.share import Share
+from bridge.delivery.held.held_rows import HeldRows
+from bridge.delivery.held.places import HeldPlace, HeldPlaces
+from bridge.delivery.held.share import Share
 
 
 class Shares:

@@ -9,10 +9,10 @@ from structlog.testing import capture_logs
 from bridge import log
 from bridge.core.message import PARKED
 from bridge.core.publish import Outcome
-from bridge.delivery import held
-from bridge.delivery.due import TRIALS_A_SECOND
+from bridge.delivery.held import held_rows
+from bridge.delivery.held.due import TRIALS_A_SECOND
 from tests.delivery.bridge_under_test import DEADLINE
-from tests.delivery.test_places import KEYS, PLACES, RECORDS, WELL, Village
+from tests.delivery.held.test_places import KEYS, PLACES, RECORDS, WELL, Village
 
 SALES = ("superoffice", "sale.sold")
 PERSONS = ("superoffice", "person.changed")
@@ -117,7 +117,7 @@ async def failing(_):
 @pytest.mark.parametrize("trouble", ["gone", "full"])
 def test_what_cannot_be_parked_is_held_in_bounded_memory(village, monkeypatch, trouble):
     """While nothing can be parked, a few rows are held for it and the others lie on the disk."""
-    monkeypatch.setattr(held, "HELD", 5)
+    monkeypatch.setattr(held_rows, "HELD", 5)
     village.gone("other")
     if trouble == "gone":
         village.gone(PARKED)

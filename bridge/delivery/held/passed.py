@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from bridge.core.event import Record
 from bridge.core.message import Message
-from bridge.delivery.held import HeldRows
-from bridge.delivery.places import HeldPlaces
+from bridge.delivery.held.held_rows import HeldRows
+from bridge.delivery.held.places import HeldPlaces
+from bridge.delivery.held.shares import Shares
+from bridge.delivery.held.sweep import Sweep
 from bridge.delivery.records import Records
-from bridge.delivery.shares import Shares
-from bridge.delivery.sweep import Sweep
 from bridge.spool import Row
 
 
@@ -21,7 +21,8 @@ class PassedOver:
     """The books on these rows.
 
     ``records`` has the record of each. ``wants_sweep`` is set when a row that was passed over may
-    go on. ``sweep`` is the sweep that is under way, if one is.
+    go on. ``any_unparked`` is whether rows were passed over because no more could be parked.
+    ``sweep`` is the sweep that is under way, if one is.
     """
 
     def __init__(self, places: HeldPlaces, held: HeldRows) -> None:
@@ -30,6 +31,7 @@ class PassedOver:
         self.records = Records()
         self.shares = Shares(places, held)
         self.wants_sweep = False
+        self.any_unparked = False
         self.sweep: Sweep | None = None
 
     def has(self, message: Message) -> bool:
@@ -61,11 +63,34 @@ class PassedOver:
         if (place := self._places.of(row.message)) is not None:
             place.drop(row.seq)
 
+    def note_unparked(self, message: Message) -> None:
+        """Take note that a row was passed over because nothing more can be parked."""
+        self.any_unparked = True
+        if (place := self._places.of(message)) is not None:
+            place.swept = False  # so that the end of this sweep does not trust the place
+
+    def begin_sweep(self) -> Sweep:
+        """Return a new sweep, and note which places recover from its beginning."""
+        self.wants_sweep = False
+        for place in self._places:
+            place.swept = place.recovering
+        return Sweep()
+
     def end_sweep(self, sweep: Sweep) -> None:
-        """Take what the sweep has passed over again for all that is passed over."""
+        """Take what a sweep has passed over again for all that is passed over.
+
+        Places are trusted again if they recovered from its beginning to its end, or if no row waits
+        for them.
+        """
         self.records = sweep.passed
         self.shares.end_sweep()
-        self.sweep = None
+        for place in self._places:
+            is_missing = place.why == "gone" and not place.recovering
+            is_empty = self.shares.is_empty(place) and not is_missing
+            if (place.swept and place.recovering) or is_empty:
+                self.shares.forget(place)
+            unswept = place.recovering and not place.swept and not self.any_unparked
+            self.wants_sweep = self.wants_sweep or unswept
 
     def _note(self, row: Row, books: list[Records], *, behind: bool) -> None:
         message, record = row.message, row.message.record

@@ -1,0 +1,22 @@
+"""docs/life-of-an-event.md shows the states and moves that the code has."""
+
+from __future__ import annotations
+
+import re
+
+from bridge.delivery.rows import MOVES
+from tests.project.docs.life import PAGE, diagram, redrawn
+
+
+def test_page_is_drawn_from_the_table() -> None:
+    """If it is not: ``python -m tests.project.docs.life`` draws it anew."""
+    page = PAGE.read_text(encoding="utf-8")
+
+    assert redrawn(page) == page
+
+
+def test_every_move_is_an_arrow() -> None:
+    """The diagram has each move once, from its beginning to its end."""
+    arrows = re.findall(r"^  ([A-Z_]+) --> ([A-Z_]+)$", diagram(), re.MULTILINE)
+
+    assert [(was.name, to.name) for was, moves in MOVES.items() for to in moves] == arrows
