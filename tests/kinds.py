@@ -28,11 +28,12 @@ PROCESSES = (
     "tests/cli/test_runtime.py",
     "tests/cli/test_send_direct.py",
     "tests/cli/test_serve.py",
-    "tests/dev/test_keeper.py",
+    "tests/dev/test_supervisor.py",
     "tests/dev/test_start.py",
     "tests/project/ci/",
     "tests/spool/test_salvage.py::test_killed",
     "tests/test_imports.py::test_nothing_happens_at_import",
+    "tests/test_imports.py::test_the_service_loads_only_what_it_needs",
     "tests/tracing/test_tracing_off.py",
     "tests/web/test_limits.py::test_connections_that_there_are_descriptors_for",
 )
