@@ -28,7 +28,7 @@ PROCESSES = (
     "tests/cli/test_runtime.py",
     "tests/cli/test_send_direct.py",
     "tests/cli/test_serve.py",
-    "tests/dev/test_keeper.py",
+    "tests/dev/test_supervisor.py",
     "tests/dev/test_start.py",
     "tests/project/ci/",
     "tests/spool/test_salvage.py::test_killed",
