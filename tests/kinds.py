@@ -33,6 +33,7 @@ PROCESSES = (
     "tests/project/ci/",
     "tests/spool/test_salvage.py::test_killed",
     "tests/test_imports.py::test_nothing_happens_at_import",
+    "tests/test_imports.py::test_the_service_loads_only_what_it_needs",
     "tests/tracing/test_tracing_off.py",
     "tests/web/test_limits.py::test_connections_that_there_are_descriptors_for",
 )
