@@ -41,9 +41,9 @@ PROCESSES = (
 """Beginnings of the names of tests that start processes by themselves."""
 
 LONG = (
-    "tests/delivery/test_aside.py::test_thousands_of_sick_places",
+    "tests/delivery/held/test_holding.py::test_thousands_of_sick_places",
     "tests/delivery/test_model.py",
-    "tests/delivery/test_places.py",
+    "tests/delivery/held/test_places.py",
     "tests/superoffice/test_linear.py",
 )
 """The same for tests that play thousands of histories, or measure time and memory."""
