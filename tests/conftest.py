@@ -33,7 +33,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _default_signals():
-    """Let programs that tests start see HUP, also when the tests were started with ``nohup``."""
+    """Let the programs that tests start get HUP, even if the tests were started with ``nohup``."""
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
     signal.signal(signal.SIGHUP, before)
@@ -41,12 +41,12 @@ def _default_signals():
 
 @pytest.fixture(scope="session", autouse=True)
 def _clean_environment():
-    """Keep a developer's own configuration out of the tests, and whom the machine trusts."""
+    """Keep a developer's own configuration and the machine's certificates out of the tests."""
     with pytest.MonkeyPatch.context() as patch:
         for name in list(os.environ):
             if name.startswith(("BRIDGE_", "SUPEROFFICE_", "BROKER_", "RABBITMQ_")):
                 patch.delenv(name)
-        patch.setenv("SSL_CERT_FILE", os.devnull)  # each program reads that for 60 ms at its start
+        patch.setenv("SSL_CERT_FILE", os.devnull)  # which takes a program 60 ms
         yield
 
 

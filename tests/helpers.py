@@ -54,23 +54,23 @@ def amqp(*urls: str) -> Iterator[BlockingChannel]:
 
 @contextmanager
 def private_node(**settings: str) -> Iterator[RabbitMQNode]:
-    """Run a RabbitMQ for the length of the block, in which nobody uses what is deprecated."""
+    """Run a RabbitMQ for the length of the block; fail if a deprecated feature was used."""
     with RabbitMQNode.start(config=settings) as node, nothing_deprecated(node):
         yield node
 
 
 @contextmanager
 def nothing_deprecated(node: RabbitMQNode) -> Iterator[None]:
-    """Fail in the end if anybody used what RabbitMQ calls deprecated (as of 4.0)."""
+    """Fail at the end if a feature was used that RabbitMQ calls deprecated (as of 4.0)."""
     yield
     assert set() == deprecated(node)
 
 
 def deprecated(node: RabbitMQNode) -> set[str]:
-    """Return the deprecated features that somebody used or tried to use, by the node's log.
+    """Return the deprecated features that a client used or tried to use, by the node's log.
 
-    ``list_deprecated_features --used`` forgets those that leave nothing behind, and to refuse them
-    is not enough: ``global_qos`` then quietly becomes a prefetch of each consumer.
+    ``list_deprecated_features --used`` does not list those that leave nothing behind. And it is not
+    enough to deny them: ``global_qos`` then silently becomes a prefetch of each consumer.
     """
     log = (node.directory / "server.log").read_text(errors="replace")
     return set(re.findall(r"\] <[\d.]+> Deprecated features: `(\w+)`", log))
@@ -89,7 +89,7 @@ def delete_vhost(node: RabbitMQNode, name: str) -> None:
 
 
 def id_of(body: bytes, *, endpoint: str = "superoffice") -> str:
-    """Return the id of a plain event's message, worked out in other words than the bridge's."""
+    """Return the id of a plain event's message, calculated by other code than the bridge's."""
     event = json.loads(body)
     names = ("ContextIdentifier", "WebhookName", "Event", "EventId", "PrimaryKey")
     entity = event.get("Entity")

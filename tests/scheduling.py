@@ -27,11 +27,11 @@ TOGETHER = {
     "tests/web/test_tls": "tls",
     "tests/web/": "broker",
 }
-"""By how their names begin, the first that fits. Two groups of faults take equally long."""
+"""Group by the beginning of a test's name; the first one that fits counts."""
 
 
 class BrokerScheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
-    """Gives whole groups to a worker, the largest first, and all else to whoever is free."""
+    """Gives each group to one worker, the largest first, and other tests to any worker."""
 
     def _split_scope(self, nodeid: str) -> str:
         groups = (group for start, group in TOGETHER.items() if nodeid.startswith(start))

@@ -1,8 +1,8 @@
 """The queue superoffice.parked, read without taking anything out of it.
 
 We receive messages and acknowledge none, so the broker requeues them when the channel closes. It
-puts them at the front of the queue, but after thousands of messages not in their old order. So
-whoever wants the oldest messages must sort them by their times.
+puts them at the front of the queue, but after thousands of messages not in their old order. So a
+list of the oldest messages has to be sorted by their times.
 """
 
 from __future__ import annotations
