@@ -120,7 +120,7 @@ async def test_missing_exchange_holds_only_its_own_events(serving, broker):
         with amqp(broker) as channel:
             channel.exchange_delete("crm.contacts")
         consumer_queue(broker, "contacts", "#", exchange="crm.contacts")
-        client.service.publisher._checked_at = 0.0
+        client.service.publisher._topology._due_at = 0.0
         await eventually(lambda: client.service.spool.events == 0)
 
     assert "spooled" == held[1]["status"]

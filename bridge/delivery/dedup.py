@@ -1,8 +1,8 @@
 """Which events were accepted lately, and which are being accepted now.
 
-SuperOffice sends an event up to three times. The first delivery does the work; one that comes while
-it is under way waits for its result; one that comes after its success is a duplicate. A failure is
-forgotten at once, so that the next attempt is a first one again.
+SuperOffice sends an event up to three times. The first delivery does the work. One that comes
+meanwhile waits for the result of the first. One that comes after a success is a duplicate. A
+failure is forgotten at once, so the next attempt is a first one again.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from types import TracebackType
 
 Key = bytes
-"""Of an ``Identity``: of one size, whatever the event holds."""
+"""The key of an ``Identity``, which has the same size whatever the event holds."""
 
 
 class Claim:
@@ -37,7 +37,7 @@ class Claim:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End it: remembered if it succeeded, forgotten if not."""
+        """End the delivery: a success is remembered, a failure forgotten."""
         self._dedup.conclude(self)
         for waiter in self._waiters:
             if not waiter.done():
@@ -74,12 +74,12 @@ class Dedup:
         return self._under_way.get(key)
 
     def claim(self, key: Key) -> Claim:
-        """Return the right and duty to deliver; only for an event that is not under way."""
+        """Begin the first delivery of an event that is not under way."""
         claim = self._under_way[key] = Claim(self, key)
         return claim
 
     def conclude(self, claim: Claim) -> None:
-        """Take a delivery's result; called by the claim itself."""
+        """Remember or forget a delivery; called by the claim itself."""
         del self._under_way[claim.key]
         if claim.succeeded and self._window > 0:
             self._accepted[claim.key] = self._clock()
@@ -87,7 +87,7 @@ class Dedup:
             self._forget()
 
     def _forget(self) -> None:
-        """Drop what is too old or too many, oldest first."""
+        """Forget events that are too old or too many, oldest first."""
         horizon = self._clock() - self._window
         while self._accepted:
             oldest = next(iter(self._accepted))

@@ -44,6 +44,7 @@ class Publishing:
         self._turns = turns
         self._rows = turns.rows
         self._wire = wire
+        self._probe = wire.probe
         self._settling = settling
         self._arrivals = arrivals
         self._loop = asyncio.get_running_loop()
@@ -60,25 +61,29 @@ class Publishing:
         On a new connection one may be, when no other row can be the first on it: all that were in
         the backlog when it was new have been read and passed over.
         """
-        if not self._wire.probe.is_open:
+        if not self._probe.is_open:
             return TRIALS - self._wire.trials
-        others = self._rows.backlog > 0 and self._rows.cursor < self._wire.probe.up_to
+        others = self._rows.backlog > 0 and self._rows.cursor < self._probe.up_to
         return 0 if others or self._rows.due else self._wire.room
 
     def probe_first(self) -> None:
         """Publish a single row first when the broker is up again."""
-        self._wire.probe.begin()
+        self._probe.is_open = True
 
     def note_connection(self) -> bool:
         """Return whether the connection is another one, which is tried with one row at first."""
-        return self._wire.probe.notices(self._sender.connection, last_seq=self._spool.last_seq)
+        connection = self._sender.connection
+        if connection == self._probe.connection:
+            return False
+        self._probe.renew(connection, up_to=self._spool.last_seq)
+        return True
 
-    def enter(self, row: Row, *, park_as: str | None = None) -> None:
+    def enter(self, row: Row, *, park_as: str | None = None, attached: bool = False) -> None:
         """Let a row that was read have its turn, and publish it if that has come."""
         if row.unreadable:
             self._tally.unreadable(row)
         turn = Turn(row.seq, row.size, row.message.record, park_as)
-        if self._turns.enter(turn):
+        if self._turns.enter(turn, attached=attached):
             self._publish(row, turn)
 
     async def publish_due(self) -> bool:
@@ -97,7 +102,7 @@ class Publishing:
         return True
 
     def _publish_or_pass_over(self, row: Row) -> None:
-        turn = self._turns[row.seq]
+        turn = self._turns.by_seq[row.seq]
         if turn.park_as is None and self._holding.holds_place_of(row.message):
             self._settling.pass_over(row)
         else:
@@ -112,7 +117,7 @@ class Publishing:
         missing = {seq for seq in seqs if seq <= end}.difference(row.seq for row in rows)
         for seq in self._rows.all_in(sorted(missing), DUE):
             self._tally.rows_gone(1)
-            self._settling.delete(self._turns[seq])
+            self._settling.delete(self._turns.by_seq[seq])
 
     def _publish(self, row: Row, turn: Turn) -> None:
         if turn.park_as is None and row in self._holding.suspects:
@@ -120,7 +125,7 @@ class Publishing:
             return
         message = parked(row.message, turn.park_as) if turn.park_as else row.message
         publish = self._submit(message)
-        sweep = self._holding.passed.sweep if self._rows.is_swept(row.seq) else None
+        sweep = self._holding.passed.sweep if row.seq in self._rows.swept else None
         self._rows.move(row.seq, ON_WIRE)  # after an error before this it is DUE still
         self._wire.fly(Flight(row, self._loop.time(), sweep))
         publish.on_settled(partial(self._settling.settled, row))

@@ -52,7 +52,7 @@ class ReadAhead:
         limit = WINDOW if self._wire.probe.is_open else room  # a row passed over takes no room
         rows = await self._spool.read(after=self._rows.cursor, limit=limit)
         for row in rows:
-            if self._publishing.note_connection() or self._publishing.room <= 0:
+            if self._publishing.note_connection() or self._wire.room <= len(self._rows.due):
                 break
             if row.seq > self._rows.cursor:
                 self._dispatch(row)
@@ -79,5 +79,5 @@ class ReadAhead:
             self._holding.passed.note_unparked(row.message)
         elif state in (UNREAD, ATTACHED):
             park_as = Undelivered.SPOOL_UNREADABLE if row.unreadable else None
-            self._publishing.enter(row, park_as=park_as)
+            self._publishing.enter(row, park_as=park_as, attached=state is ATTACHED)
         # Any other row was held or passed over before it was read.

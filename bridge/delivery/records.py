@@ -1,4 +1,4 @@
-"""Very many records, of which only one thing is asked: is this one among them?"""
+"""Sets of very many records, which answer only one question: is this record among them?"""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ _HASHES = 6
 
 
 class Sketch:
-    """Records that were added, in 4 MiB at the most: one that is not found is surely none of them.
+    """A set in at most 4 MiB. A record that was added is always found.
 
-    Few are kept as they are, which takes less. Of a million one in some three hundred others is
-    found, too. Adding costs a third of what it costs with ``Records``.
+    A few records are kept as they are, which takes less memory. With a million of them, one in
+    about three hundred other records seems to be found as well. Adding costs a third of what it
+    costs with ``Records``.
     """
 
     def __init__(self) -> None:
@@ -39,7 +40,7 @@ class Sketch:
             self._exact.clear()
 
     def __contains__(self, record: Hashable) -> bool:
-        """Return whether a record was added, or only seems so."""
+        """Return whether a record was added, or seems to have been."""
         bits = self._bits
         if bits is None:
             return record in self._exact
@@ -56,11 +57,12 @@ def _mark(bits: bytearray, records: Iterable[Hashable]) -> None:
 
 
 class Records:
-    """A set without removal, in 4 MiB at the most.
+    """A set without removal, in at most 4 MiB.
 
-    The first 10,000 are kept as they are. With more it is a Bloom filter: what was added is always
-    found; of a million records one in some fifty thousand others is found, too. Who takes a record
-    for one of these lets it wait, which is safe, until the set is made anew.
+    The first 10,000 records are kept as they are; with more it is a Bloom filter. A record that was
+    added is always found. With a million records, one in about fifty thousand others seems to be
+    found as well. A record that only seems to be in the set waits, which is safe, until the set is
+    made anew.
     """
 
     def __init__(self) -> None:
@@ -69,11 +71,11 @@ class Records:
         self._count = 0
 
     def __len__(self) -> int:
-        """Return how many there are, about, when they are very many."""
+        """Return how many records there are; about, when there are very many."""
         return self._count
 
     def __contains__(self, record: Hashable) -> bool:
-        """Return whether a record was added (or, very seldom, only seems so)."""
+        """Return whether a record was added, or (very seldom) seems to have been."""
         bits = self._bits
         if bits is None:
             return record in self._exact
@@ -115,5 +117,5 @@ class Records:
         return is_new
 
     def _hashes(self, record: Hashable) -> tuple[int, int]:
-        # The salt makes another set take other records for its own: nobody waits twice for that.
+        # The salt: in another set other records seem to be found, so none waits twice for that.
         return hash((id(self), record)), hash((record, id(self))) | 1

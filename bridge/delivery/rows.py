@@ -168,7 +168,11 @@ class Rows:
 
     All others lie on the disk. One that lies beyond ``cursor`` is UNREAD, any other PASSED_OVER:
     so a million held rows take no memory. ``backlog`` counts the rows that wait for nothing but
-    their turn; ``due`` are those that are DUE, in the order in which they became so.
+    their turn. ``due`` are those that are DUE, in the order in which they became so. ``swept`` are
+    those in turn that were passed over before, and so are not part of the backlog.
+
+    ``in_memory`` has the states that are remembered; it is public because asking a dict costs less
+    than a call, and every row is asked for several times. Only ``move`` and ``reach`` change it.
     """
 
     def __init__(self, *, backlog: int) -> None:
@@ -176,25 +180,24 @@ class Rows:
         self.cursor = 0
         self.backlog = backlog
         self.due: dict[int, None] = {}
-        self._states: dict[int, State] = {}
+        self.swept: set[int] = set()
+        self.in_memory: dict[int, State] = {}
         self._ahead: set[int] = set()
         """Rows beyond the cursor that are UNREAD no longer."""
-        self._swept: set[int] = set()
-        """Rows in turn that were passed over before: these are not part of the backlog."""
 
     def __repr__(self) -> str:
         """Show how many rows are in which state."""
-        states = list(self._states.values())
+        states = list(self.in_memory.values())
         counts = (f"{state.name} {states.count(state)}" for state in MOVES if state in states)
         return f"<Rows backlog {self.backlog}, {', '.join(counts) or 'none in memory'}>"
 
     def __len__(self) -> int:
         """Return how many are in memory."""
-        return len(self._states)
+        return len(self.in_memory)
 
     def __getitem__(self, seq: int) -> State:
         """Return the state of a row."""
-        return self._states.get(seq) or self._state_on_disk(seq)
+        return self.in_memory.get(seq) or self._state_on_disk(seq)
 
     def _state_on_disk(self, seq: int) -> State:
         return UNREAD if seq > self.cursor and seq not in self._ahead else PASSED_OVER
@@ -204,13 +207,9 @@ class Rows:
         """Return whether rows beyond the cursor are UNREAD no longer."""
         return bool(self._ahead)
 
-    def is_swept(self, seq: int) -> bool:
-        """Return whether a row in turn was passed over before."""
-        return seq in self._swept
-
     def is_in_backlog(self, seq: int) -> bool:
         """Return whether a row waits for nothing but its turn, and was never passed over."""
-        return self[seq].backlog and seq not in self._swept
+        return self[seq].backlog and seq not in self.swept
 
     def add(self) -> None:
         """Count one more row, which is UNREAD."""
@@ -222,29 +221,23 @@ class Rows:
         No event is lost by that. The row stays on the disk, for it is deleted only after its move
         to GONE; whatever was moving it stops there, and the next start reads the row again.
         """
-        was = self._states.get(seq) or self._state_on_disk(seq)
+        was = self.in_memory.get(seq) or self._state_on_disk(seq)
         if to not in MOVES[was]:
             raise IllegalMove(seq, was, to)
         if was is DUE:
             del self.due[seq]
         elif to is DUE:
             self.due[seq] = None
-        if was.backlog is not to.backlog:
-            self._count(seq, to)
+        if was.backlog and not to.backlog and seq not in self.swept:
+            self.backlog -= 1
+        elif was.backlog is not to.backlog:
+            (self.swept.add if to.backlog else self.swept.discard)(seq)
         if to.in_memory:
-            self._states[seq] = to
+            self.in_memory[seq] = to
         else:
-            self._states.pop(seq, None)
+            self.in_memory.pop(seq, None)
         if seq > self.cursor:
             self._note_ahead(seq, to)
-
-    def _count(self, seq: int, to: State) -> None:
-        if to.backlog:
-            self._swept.add(seq)
-        elif seq in self._swept:
-            self._swept.discard(seq)
-        else:
-            self.backlog -= 1
 
     def _note_ahead(self, seq: int, to: State) -> None:
         if to is UNREAD or to is ATTACHED or to is GONE:
@@ -253,10 +246,13 @@ class Rows:
             self._ahead.add(seq)
 
     def reach(self, seq: int) -> State:
-        """Move the cursor to a row that was read; return its state."""
-        state = self._states.get(seq) or self._state_on_disk(seq)
-        if state is UNREAD:
-            self._states[seq] = state  # else the cursor would make it PASSED_OVER
+        """Move the cursor on to a row that was read; return the state of the row."""
+        state = self.in_memory.get(seq)
+        if state is None:
+            if seq in self._ahead:
+                state = PASSED_OVER
+            else:  # to be remembered, for beyond the cursor it would be PASSED_OVER
+                state = self.in_memory[seq] = UNREAD
         self.cursor = seq
         self._ahead.discard(seq)
         return state

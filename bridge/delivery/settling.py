@@ -58,16 +58,16 @@ class Settling:
         outcome = publish.outcome
         confirmed = outcome is not None and outcome.is_with_broker
         self._wire.land(row.seq, confirmed=confirmed)
-        turn = self._turns.get(row.seq)
+        turn = self._turns.by_seq.get(row.seq)
         park_as = turn.park_as if turn else None
-        if self._rows[row.seq] is SILENT:
+        if self._rows.in_memory.get(row.seq) is SILENT:
             self._holding.settle_late(row, publish)
             self._tally.note(row, outcome, late=True)
         elif outcome is not None and confirmed:
             self._finish(row, outcome, park_as, late=late)
         elif outcome is Outcome.REFUSED or publish.suspect or park_as:
             if outcome is Outcome.REFUSED:
-                self._wire.probe.end()
+                self._wire.probe.is_open = False
             self._break_off(row)
             self._holding.hold(row, publish, park_as=park_as)
         else:
@@ -75,8 +75,8 @@ class Settling:
         self._wake()
 
     def _finish(self, row: Row, outcome: Outcome, park_as: str | None, *, late: bool) -> None:
-        self._wire.probe.end()
-        was_in_backlog = not self._rows.is_swept(row.seq)
+        self._wire.probe.is_open = False
+        was_in_backlog = row.seq not in self._rows.swept
         self.delete(row)
         if park_as is None:
             self._holding.blame.confirmed(row.message)
@@ -94,13 +94,13 @@ class Settling:
 
     def lose(self, row: Row, *, published: bool) -> None:
         """Let a row be published again, as its connection is lost; alone if it may be the cause."""
-        self._wire.probe.begin()
+        self._wire.probe.is_open = True
         self._losses[row.seq] += published
         if self._losses[row.seq] >= _LOSSES:
             self._break_off(row)
             self._holding.hold_apart(row)
         else:
-            has_turn = self._turns.get(row.seq) is not None
+            has_turn = self._turns.by_seq.get(row.seq) is not None
             self._rows.move(row.seq, DUE if has_turn else UNREAD)
 
     def note_loss(self, seq: int) -> None:
@@ -117,7 +117,7 @@ class Settling:
         since = self._loop.time() - self._patience
         while (row := self._wire.overdue(since)) is not None:
             self._wire.land(row.seq, confirmed=False)
-            self._wire.probe.end()
+            self._wire.probe.is_open = False
             self.give_up(row)
 
     def give_up(self, row: Row) -> None:
@@ -129,7 +129,7 @@ class Settling:
 
     def pass_over(self, row: Row) -> None:
         """Leave a row on the disk, and all that wait in line behind it."""
-        has_turn = self._turns.get(row.seq) is not None
+        has_turn = self._turns.by_seq.get(row.seq) is not None
         behind = not has_turn and self._turns.has(row.message.record)
         self._holding.pass_over(row, behind=behind)
         self._break_off(row)

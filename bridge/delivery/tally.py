@@ -1,4 +1,4 @@
-"""What became of spooled events: counted each, and in the log as far as that has room."""
+"""What became of rows: each is counted, and logged as far as the log has room."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ log = structlog.get_logger()
 
 
 class Tally:
-    """Takes note of the rows that the broker has taken."""
+    """Counts the rows that the broker has confirmed."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
@@ -22,7 +22,7 @@ class Tally:
     def note(
         self, row: Row, outcome: Outcome | None, *, park_as: str | None = None, late: bool = False
     ) -> None:
-        """Count a row that was taken: where its route leads, or as parked; or after its time."""
+        """Count a row that was confirmed, as drained or as parked; ``late``: after its deadline."""
         if outcome is None or not outcome.is_with_broker:
             return
         event_id = row.message.message_id
@@ -38,15 +38,15 @@ class Tally:
                 log.info("event_confirmed_late", event_id=event_id)
 
     def lets(self, action: str) -> bool:
-        """Count a line of the log; return whether there is room for it."""
+        """Return whether the log has room for one more line of an action, and count it."""
         return self._lines.lets(action)
 
     def rows_gone(self, events: int) -> None:
-        """Say that another program has deleted rows."""
+        """Log that another program has deleted rows."""
         if self._lines.lets("spool_rows_gone"):
             log.error("spool_rows_gone", events=events)
 
     def unreadable(self, row: Row) -> None:
-        """Say what is wrong with a row."""
+        """Log what is wrong with a row."""
         if self._lines.lets("spool_row_unreadable"):
             log.error("spool_row_unreadable", seq=row.seq, error=row.unreadable)

@@ -70,7 +70,7 @@ class Trials:
         outcome = publish.outcome
         confirmed = outcome is not None and outcome.is_with_broker
         if (confirmed or outcome is Outcome.REFUSED or self.is_silent(outcome)) and not apart:
-            self._wire.probe.end()
+            self._wire.probe.is_open = False
             self._wake()
         if publish.straggler is not None:
             self._follow(row, publish.straggler, park_as)

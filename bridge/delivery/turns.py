@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from bridge.core.event import Record
 from bridge.delivery.fifo import FifoPerKey
-from bridge.delivery.rows import ATTACHED, DUE, IN_LINE, Rows
+from bridge.delivery.rows import DUE, IN_LINE, Rows
 
 
 @dataclass(slots=True)
@@ -24,44 +24,36 @@ class Turn:
 
 
 class Turns:
-    """The rows that were read and are to be published."""
+    """The rows that were read and are to be published; ``by_seq`` has the turn of each."""
 
     def __init__(self, rows: Rows) -> None:
         self.rows = rows
-        self._turns: dict[int, Turn] = {}
+        self.by_seq: dict[int, Turn] = {}
         self._fifo: FifoPerKey[Record, int] = FifoPerKey()
 
     def __len__(self) -> int:
         """Return how many rows were read and are to be published."""
-        return len(self._turns)
-
-    def __getitem__(self, seq: int) -> Turn:
-        """Return the turn of a row."""
-        return self._turns[seq]
-
-    def get(self, seq: int) -> Turn | None:
-        """Return the turn of a row, if it has one."""
-        return self._turns.get(seq)
+        return len(self.by_seq)
 
     def has(self, record: Record | None) -> bool:
         """Return whether a row of this record is being published."""
         return record in self._fifo
 
-    def enter(self, turn: Turn) -> bool:
-        """Let a row wait for its turn; return whether that has come."""
+    def enter(self, turn: Turn, *, attached: bool) -> bool:
+        """Let a row wait for its turn; return whether that has come.
+
+        A row that is ``attached`` has its turn, but is published already.
+        """
         seq, record = turn.seq, turn.record
-        is_attached = self.rows[seq] is ATTACHED  # then it is published already
-        is_first = record is None or record not in self._fifo
-        if not is_attached:
+        is_first = record is None or self._fifo.enter(record, seq)
+        if not attached:
             self.rows.move(seq, DUE if is_first else IN_LINE)
-        if record is not None:
-            self._fifo.enter(record, seq)
-        self._turns[seq] = turn
-        return is_first and not is_attached
+        self.by_seq[seq] = turn
+        return is_first and not attached
 
     def end(self, seq: int) -> None:
         """End the turn of a row that is gone: the next one of its record is due."""
-        turn = self._turns.pop(seq, None)
+        turn = self.by_seq.pop(seq, None)
         if turn is None or turn.record is None:
             return
         if (following := self._fifo.next(turn.record)) is not None:
@@ -69,7 +61,7 @@ class Turns:
 
     def break_off(self, seq: int) -> list[Turn]:
         """End the turn of a row that is not gone; return the turns of all in line behind it."""
-        turn = self._turns.pop(seq, None)
+        turn = self.by_seq.pop(seq, None)
         if turn is None or turn.record is None:
             return []
-        return [self._turns.pop(behind) for behind in self._fifo.close(turn.record)]
+        return [self.by_seq.pop(behind) for behind in self._fifo.close(turn.record)]

@@ -1,8 +1,8 @@
-"""Of which records something waits: new events of all others are published directly.
+"""Which records have rows that wait. New events of all other records are published directly.
 
-The records of events that are on their way to the disk are counted. Those of events that are on it
-go into a sketch, which is emptied when nothing waits any more. A start finds events whose records
-it does not know yet: it looks them up, which is ten times as fast as reading the events.
+The records of rows on their way to the disk are counted. Those of rows on the disk go into a
+sketch, which is emptied when nothing waits any more. At a start the records on the disk are not
+known yet: they are looked up, which is ten times as fast as reading the rows.
 """
 
 from __future__ import annotations
@@ -14,34 +14,34 @@ from bridge.delivery.records import Sketch
 from bridge.spool import Spool, record_key
 
 _AT_ONCE = 1024
-"""Rows whose records are looked up at a time: some milliseconds of work."""
+"""Number of rows whose records are looked up at a time: some milliseconds of work."""
 
 _IN_A_ROW = 8
-"""How often that is done until the drain may go on: to have it behind us is worth more."""
+"""Number of lookups until the drain may go on: to know all records soon is worth more."""
 
 log = structlog.get_logger()
 
 
 class Waiting:
-    """The records of the backlog, and perhaps a few more."""
+    """The records of the backlog, and sometimes a few more."""
 
     def __init__(self, spool: Spool) -> None:
-        """Take a spool to which nothing was handed over yet."""
+        """Take a spool before any row is handed to it."""
         self._spool = spool
         self._end = spool.last_seq
         self._cursor = 0
         self._gave_up = False
         self._handed: dict[Record, int] = {}
-        """How many rows of a record were handed to the disk, which has not answered."""
+        """Number of rows of a record on their way to the disk."""
         self._on_disk = Sketch()
 
     @property
     def is_known(self) -> bool:
-        """Return whether the records of all that a start has found are known."""
+        """Return whether the records of all rows that the start has found are known."""
         return self._cursor >= self._end
 
     def may_have(self, record: Record | None) -> bool:
-        """Return whether an event of this record may wait."""
+        """Return whether a row of this record may wait."""
         if not self.is_known:
             return True
         return record is not None and (
@@ -49,12 +49,12 @@ class Waiting:
         )
 
     def hand(self, record: Record | None) -> None:
-        """Take note of an event that is handed to the disk."""
+        """Take note of a row that is handed to the disk."""
         if record is not None:
             self._handed[record] = self._handed.get(record, 0) + 1
 
     def answered(self, record: Record | None, *, waits: bool) -> None:
-        """Take note that the disk has taken an event, which ``waits``, or has refused it."""
+        """Take note that the disk has answered: a row ``waits`` there, or does not."""
         if record is None:
             return
         left = self._handed.pop(record, 0) - 1
@@ -64,7 +64,7 @@ class Waiting:
             self._on_disk.add(record_key(record))
 
     def clear(self) -> None:
-        """Take note that nothing on the disk waits."""
+        """Take note that no row waits on the disk."""
         self._cursor = self._end
         self._on_disk = Sketch()
 
@@ -81,7 +81,7 @@ class Waiting:
     async def _look_up(self) -> None:
         try:
             last, found = await self._spool.record_keys(after=self._cursor, limit=_AT_ONCE)
-        except Exception as error:  # whatever it is: the drain goes on
+        except Exception as error:  # whatever the error is, the drain goes on
             log.warning("spool_records_unknown", error=f"{type(error).__name__}: {error}")
             self._gave_up = True  # new events wait until nothing waits any more
             return

@@ -24,30 +24,19 @@ class Flight:
 class Probe:
     """The first row on a new connection, which goes alone: it may be what ended the last one.
 
-    While the probe ``is_open`` only one row is in flight. ``up_to`` is the latest row at the time
-    at which the connection was new.
+    While the probe ``is_open`` only one row is in flight; any answer of the broker ends it.
+    ``up_to`` is the latest row at the time at which the ``connection`` was new.
     """
 
     def __init__(self, up_to: int) -> None:
         self.is_open = True
         self.up_to = up_to
-        self._connection = 0
+        self.connection = 0
 
-    def begin(self) -> None:
-        """Publish one row at a time from now on."""
+    def renew(self, connection: int, *, up_to: int) -> None:
+        """Begin again on a new connection."""
+        self.connection, self.up_to = connection, up_to
         self.is_open = True
-
-    def end(self) -> None:
-        """Take note that the broker answers: the window is open."""
-        self.is_open = False
-
-    def notices(self, connection: int, *, last_seq: int) -> bool:
-        """Return whether the connection is another one than before, and begin again if it is."""
-        if connection == self._connection:
-            return False
-        self._connection = connection
-        self.is_open, self.up_to = True, last_seq
-        return True
 
 
 class Wire:

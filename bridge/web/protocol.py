@@ -138,7 +138,6 @@ class HttpProtocol(web.RequestHandler):
                 self._waiter = None
         self.head_began = None
         request = self._messages.popleft()
-        _forget_frames(request[0])
         if self._parser is not None:
             self._parser.message_consumed()
         if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
@@ -149,6 +148,7 @@ class HttpProtocol(web.RequestHandler):
         """Answer a request; return the response, and whether the client has gone meanwhile."""
         handler = self.server.request_handler
         if not isinstance(message, RawRequestMessage):
+            _forget_frames(message)
             message, handler = _MALFORMED, self._make_error_handler(message)
         writer, limit = StreamWriter(self, self._loop), self.server.max_body
         request = _Request(

@@ -1,6 +1,6 @@
 """``make contract``: write every generated file anew, and take away what is not generated.
 
-With ``--released`` the contract as it is becomes the one that later ones are compared with.
+With ``--released``, later contracts are compared with the present one.
 """
 
 import sys

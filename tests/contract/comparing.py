@@ -34,7 +34,7 @@ def surface(document: Mapping[str, Any], *, version: int) -> dict[str, Any]:
 
 
 def breaking(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Return what of the new surface breaks those who rely on the old one."""
+    """Return the changes of the surface that break consumers of the old one."""
     found = []
     for name, channel in old["channels"].items():
         after = new["channels"].get(name)

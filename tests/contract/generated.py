@@ -60,7 +60,7 @@ def files() -> Mapping[Path, bytes]:
 
 
 def current() -> dict[str, Any]:
-    """Return what consumers can rely on in the contract as it is now."""
+    """Return the surface of the present contract: what consumers can rely on."""
     asyncapi = document("asyncapi.json", default_settings(), examples())
     made: dict[str, Any] = orjson.loads(encode(surface(asyncapi, version=SCHEMA_VERSION)))
     return made

@@ -42,7 +42,7 @@ def check_received(properties: Any, body: bytes) -> None:
         names = amqp.PROPERTIES["properties"]
         given = {name: getattr(properties, name) for name in names}
         present = {name: value for name, value in given.items() if value is not None}
-        # Of 64-bit integers pika makes a kind of its own; a quorum queue adds x-delivery-count.
+        # pika has a type of its own for 64-bit integers, and a quorum queue adds x-delivery-count.
         headers = {
             name: int(value) if isinstance(value, int) else value
             for name, value in properties.headers.items()

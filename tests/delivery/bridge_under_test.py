@@ -119,7 +119,7 @@ class Bridge:
     def drain_is_empty(self):
         """Check that the drain has nothing in memory any more."""
         rows, step = self.drain._rows, self.drain._step
-        assert 0 == len(rows) == len(rows.due) == len(rows._ahead) == len(rows._swept), rows
+        assert 0 == len(rows) == len(rows.due) == len(rows._ahead) == len(rows.swept), rows
         wire, turns = step._publishing._wire, step._publishing._turns
         assert 0 == len(wire) == wire.trials == wire._bytes
         assert 0 == len(turns) == len(turns._fifo)

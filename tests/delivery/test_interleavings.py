@@ -1,4 +1,12 @@
-"""Interleavings that once went wrong, each as short as it can be told."""
+"""Interleavings that once went wrong, each as short as it can be told.
+
+The numbers in the timelines are those of the events. The verbs that move a bridge on:
+
+- ``loop.settle()``: everything happens that can happen now; ``loop.advance(seconds)``: time passes,
+  and every timer has its turn; ``loop.jump(seconds)``: so much time passes at once;
+- ``live()``: the broker is connected and settles what it has, and a moment passes;
+- ``heal()``: disk and broker are well again; ``finish()``: ``live()`` until nothing waits.
+"""
 
 from types import SimpleNamespace
 
@@ -34,6 +42,10 @@ def finish(bridge, **options):
     assert (0, 0) == (bridge.drain.backlog, bridge.spool.events)
 
 
+# 1. the exchange of 1 is missing: 1 is passed over, and 2 behind it
+# 2. the queues of their record begin to nack; 3 comes behind
+# 3. the exchange returns: 1 is nacked and held
+# 4. the queues are well again: 1 is published once
 def test_held_record_with_rows_of_a_lost_exchange(bridge):
     """When an exchange returns, its rows wait behind those of their record that are held."""
     bridge.broker.gone("other")
@@ -54,6 +66,9 @@ def test_held_record_with_rows_of_a_lost_exchange(bridge):
     assert [1] == routed(bridge, "other")
 
 
+# 1. 1 is passed over, because its exchange is missing
+# 2. the exchange returns; in the same instant 2 of the same record comes
+# 3. 2 goes behind 1
 def test_new_event_behind_those_of_a_returned_exchange(bridge):
     """In the instant in which an exchange returns, new events still wait for the old ones."""
     bridge.broker.gone("other")
@@ -67,6 +82,9 @@ def test_new_event_behind_those_of_a_returned_exchange(bridge):
     assert [1, 2] == routed(bridge, "other")
 
 
+# 1. 1 is passed over; ten minutes later its exchange is still missing, so 1 is parked
+# 2. the connection is lost while 1 and 2 are on the wire
+# 3. on the next connection 1 is parked, once
 def test_given_up_rows_are_read_again(bridge):
     """Rows that are being parked are neither published nor counted again after an interruption."""
     bridge.broker.gone("other")
@@ -85,6 +103,9 @@ def test_given_up_rows_are_read_again(bridge):
     assert [] == routed(bridge, "other")
 
 
+# 1. 1 is not confirmed in time and spooled
+# 2. the reader has looked at the disk; its answer is still on the way
+# 3. 1 is confirmed and deleted; then the answer arrives, with the row in it
 def test_late_confirm_while_its_row_is_read(bridge):
     """A row that is deleted between the reader's look and its answer is not published again."""
     disk = bridge.disk
@@ -103,6 +124,9 @@ def test_late_confirm_while_its_row_is_read(bridge):
     assert [1] == routed(bridge)
 
 
+# 1. 1 is not confirmed in time; the disk is slow to take it
+# 2. the broker confirms 1
+# 3. the disk refuses 1: the confirm counts, and nothing is left of the row
 def test_late_confirm_of_a_row_that_the_disk_does_not_take(bridge):
     """Confirmed while the disk is still busy, and then refused by it: counted once, and a 200."""
     bridge.disk.flows = False
@@ -117,6 +141,9 @@ def test_late_confirm_of_a_row_that_the_disk_does_not_take(bridge):
     assert (0, 0, 0) == (bridge.drain.backlog, bridge.spool.events, bridge.spool.bytes)
 
 
+# 1. 1 is nacked and held; then the disk refuses it, and its retry is still scheduled
+# 2. 2 and 3 of the same record are nacked, or wait behind
+# 3. when the pause is over only one of them is tried
 def test_refused_row_that_the_disk_does_not_take(bridge):
     """What is left of its place in the line of retries does not count for the record's next."""
     bridge.broker.full.add(RECORD)
@@ -136,6 +163,9 @@ def test_refused_row_that_the_disk_does_not_take(bridge):
     assert [2, 3] == routed(bridge)
 
 
+# 1. the drain has proven its connection
+# 2. 2, 3 and 4 go directly to the broker; the connection is lost under them
+# 3. on the next connection the drain publishes one row, and waits
 def test_first_batch_after_a_loss_of_direct_publishes(bridge):
     """The first batch on a new connection is one message, whoever lost the others."""
     bridge.broker.blocked = True
@@ -153,6 +183,9 @@ def test_first_batch_after_a_loss_of_direct_publishes(bridge):
     assert 1 == len(bridge.broker.in_flight)
 
 
+# 1. four events are nacked and held
+# 2. the connection is lost; all four retries become due
+# 3. on the next connection one of them is tried first
 def test_retries_after_a_reconnect(bridge):
     """Retries of refused rows are part of the first batch, and that is one message."""
     for number in range(4):
@@ -170,6 +203,9 @@ def test_retries_after_a_reconnect(bridge):
     finish(bridge, jump=1.1)
 
 
+# 1. 1 is never confirmed; 2, of another record, is
+# 2. 3 and 4 of the first record wait behind 1
+# 3. 13 and 14 of the other record go on meanwhile
 def test_unresolved_row_does_not_stop_the_others(bridge):
     """A row that a queue without a majority never confirms holds up its own record only."""
     bridge.send(1, record=RECORD)
@@ -190,6 +226,8 @@ def test_unresolved_row_does_not_stop_the_others(bridge):
     finish(bridge)
 
 
+# 1. five events fill the spool, so that answers are slowed
+# 2. none of these answers takes longer than the deadline
 def test_slowed_answer_is_given_by_the_deadline(tmp_path, without_threads):
     """Under pressure answers are slowed, but not beyond the deadline."""
     bridge = Bridge(tmp_path, max_bytes=4000)
@@ -202,6 +240,8 @@ def test_slowed_answer_is_given_by_the_deadline(tmp_path, without_threads):
     bridge.kill()
 
 
+# 1. 1 is nacked and held
+# 2. its exchange is deleted, and does not come back for ten minutes: 1 is parked
 def test_held_record_whose_exchange_is_gone(bridge):
     """A refused event whose exchange does not come back is parked after ten minutes, too."""
     bridge.send(1, record=RECORD, exchange="other")
@@ -217,6 +257,9 @@ def test_held_record_whose_exchange_is_gone(bridge):
     assert 0 == bridge.spool.events
 
 
+# 1. 1 is nacked until its tries are used up, but cannot be parked
+# 2. the process is killed and started again; parking is possible now
+# 3. 1 is published once more, nacked, and parked
 def test_tries_that_were_used_up_before_a_restart(bridge):
     """A row that was to be parked is, after the next refusal."""
     bridge.broker.full.add(RECORD)
@@ -236,6 +279,9 @@ def test_tries_that_were_used_up_before_a_restart(bridge):
     assert 0 == bridge.spool.events
 
 
+# 1. 0 is nacked and held; 1 to 4 are passed over behind it
+# 2. the retry of 0 is confirmed
+# 3. the others follow without any further pause
 def test_followers_of_a_held_row_do_not_wait_for_a_tick(bridge):
     """When the first row of a held record is taken, the next goes out at once."""
     bridge.broker.full.add(RECORD)
@@ -253,6 +299,9 @@ def test_followers_of_a_held_row_do_not_wait_for_a_tick(bridge):
     finish(bridge)
 
 
+# 1. five rows are spooled; their first is confirmed
+# 2. the broker blocks while the next one is on the wire, which is confirmed all the same
+# 3. the broker goes on: every row is published once
 def test_waiting_rows_after_an_interruption(bridge):
     """Rows in line behind one that is still in flight are taken up again, each once."""
     bridge.broker.blocked = True
@@ -272,6 +321,9 @@ def test_waiting_rows_after_an_interruption(bridge):
     assert [0, 1, 2, 3, 4] == sorted(routed(bridge))
 
 
+# 1. 1 is nacked and held; from now on it closes any channel that it is on
+# 2. other events keep coming, minute by minute, while 1 is tried alone
+# 3. its tries are used up: 1 is parked
 def test_poison_among_retries_and_direct_events(bridge):
     """A retry that closes the channel is found, whatever is sent meanwhile; its tries count."""
     bridge.send(1, record=RECORD)
@@ -292,6 +344,10 @@ def test_poison_among_retries_and_direct_events(bridge):
     assert 8 == bridge.broker.refusals["event-1"]
 
 
+# 1. 0, 1 and 2 of one record are spooled, and 0 is on the wire
+# 2. their exchange goes missing: 3 of another record is passed over first
+# 3. the connection is lost, and 0 to 2 are passed over as well
+# 4. the exchange returns: 0, 1 and 2 arrive in their order
 def test_rows_of_a_lost_exchange_that_come_out_of_order(bridge):
     """An exchange returns with rows of which a later one had been set aside first."""
     bridge.broker.blocked = True
@@ -315,6 +371,9 @@ def test_rows_of_a_lost_exchange_that_come_out_of_order(bridge):
     assert [0, 1, 2] == arrived
 
 
+# 1. 1 is not confirmed in time; then its exchange is deleted
+# 2. 2 waits behind it
+# 3. 1 is confirmed late, the exchange returns: 2 follows
 def test_unresolved_row_of_a_record_that_is_set_aside(bridge):
     """A publish on a live channel keeps its place although its exchange is gone meanwhile."""
     bridge.send(1, record=RECORD, exchange="other")
@@ -330,6 +389,8 @@ def test_unresolved_row_of_a_record_that_is_set_aside(bridge):
     assert [1, 2] == routed(bridge, "other")
 
 
+# 1. more rows of one record than the window has room for are spooled, then some others
+# 2. the first of that record and all others are published together
 def test_hot_record_leaves_the_others_their_places(bridge):
     """However many rows of one record wait, those of others are published beside its first."""
     bridge.broker.blocked = True
@@ -348,6 +409,9 @@ def test_hot_record_leaves_the_others_their_places(bridge):
     assert [*range(WINDOW + 100)] == [number for number in routed(bridge) if number < 1000]
 
 
+# 1. more records than the window has room for have two rows each
+# 2. each confirm makes the second row of its record due
+# 3. the rows that are due fill the window before any further read does
 def test_places_are_taken_by_those_whose_turn_has_come(bridge):
     """Rows that are called up are published within the window, and count before further reads."""
     bridge.broker.blocked = True
@@ -366,6 +430,8 @@ def test_places_are_taken_by_those_whose_turn_has_come(bridge):
     assert 2 * len(records) == len(set(routed(bridge)))
 
 
+# 1. three rows of one record are spooled; the second is damaged on the disk
+# 2. the drain parks the second and publishes the others
 def test_unreadable_row(bridge):
     """A row whose properties are damaged is parked with its body; its neighbours are published."""
     bridge.broker.blocked = True
@@ -380,6 +446,9 @@ def test_unreadable_row(bridge):
     assert {"event-1": "spool_unreadable"} == bridge.broker.parked
 
 
+# 1. 1 is nacked until its tries are used up
+# 2. superoffice.parked does not take it either, again and again
+# 3. the pauses double up to an hour; in the end it is parked
 def test_too_large_even_to_be_parked(bridge):
     """What the broker does not take even as parked stays on disk, with ever longer pauses."""
     bridge.send(1, record=RECORD)
@@ -393,6 +462,9 @@ def test_too_large_even_to_be_parked(bridge):
     assert {"event-1": "refused"} == bridge.broker.parked
 
 
+# 1. 0 has proven the connection; 1 to 3 are passed over, as their exchange is missing
+# 2. connection lost, made anew, and the exchange back, all in one instant
+# 3. one row is published first
 def test_new_connection_between_two_looks(bridge):
     """A connection that was lost and made anew in one instant is tried with one message, too."""
     bridge.broker.blocked = True
@@ -416,6 +488,8 @@ SALE = {"key": "sale.sold"}
 PATIENCE = 2.0
 
 
+# 1. 1 is not confirmed in time: its place is held
+# 2. 10 to 19 of that place are spooled; 20 to 29 of another one go directly
 def test_silent_place_stops_nobody_else(bridge):
     """What is never confirmed goes aside after its deadline; the others are published directly."""
     first = bridge.send(1, record=RECORD, **SALE)
@@ -436,6 +510,9 @@ def test_silent_place_stops_nobody_else(bridge):
     finish(bridge, jump=20.0)
 
 
+# 1. 1 is never confirmed, and the connection is lost every minute
+# 2. its place is tried with it again and again, at growing pauses
+# 3. 20 copies in a day at the most
 def test_copies_of_a_silent_event_in_a_day(bridge):
     """The only event of a place that is never confirmed is published at most 20 times a day."""
     bridge.send(1, record=RECORD, **SALE)
@@ -454,6 +531,9 @@ def test_copies_of_a_silent_event_in_a_day(bridge):
     finish(bridge, jump=7200.0)
 
 
+# 1. 1 and 2 of one record go to two exchanges; that of 1 is missing
+# 2. 2 waits behind 1; 3 of another record is published
+# 3. the exchange returns: 1, then 2
 def test_order_over_two_exchanges(bridge):
     """A later event of a record does not overtake one that waits for a missing exchange."""
     bridge.broker.blocked = True
@@ -474,6 +554,9 @@ def test_order_over_two_exchanges(bridge):
     assert ("other", "event-1") in bridge.broker.routed[:2]
 
 
+# 1. 400 rows of one place are nacked, each of another record
+# 2. a hundred are held by number; then their place is held, and the others are passed over
+# 3. an event of another place goes directly
 def test_many_refused_records_are_set_aside_by_place(bridge):
     """Of a place that refuses all, a hundred rows are held and the others lie on the disk."""
     records = [("superoffice", "Cust1", "sale", key) for key in range(400)]
@@ -497,6 +580,9 @@ def test_many_refused_records_are_set_aside_by_place(bridge):
     assert 401 == len(set(routed(bridge)))
 
 
+# 1. 1 is nacked and held; 2 is passed over behind it
+# 2. 3 is not confirmed in time, and confirmed before the drain has read its row
+# 3. the sweep ends all the same, and 1 and 2 arrive
 def test_late_confirm_of_a_row_that_was_never_read(bridge):
     """A row that is confirmed late, before the drain reads it, keeps no sweep from its end."""
     bridge.broker.full.add(RECORD)
@@ -538,6 +624,8 @@ def refuse_again(bridge):
     raise AssertionError("it was never tried again")
 
 
+# 1. 1 and 2 of one record must be spooled
+# 2. the spool raises an error for 1: it is answered 503, and 2 is spooled
 def test_an_error_of_the_spool_is_of_one_event(bridge, monkeypatch):
     """An event that cannot even be written down is refused, and those behind it have answers."""
     bridge.broker.gone("other")
@@ -560,6 +648,9 @@ def test_an_error_of_the_spool_is_of_one_event(bridge, monkeypatch):
     finish(bridge)
 
 
+# 1. 1 and 2 are not confirmed in time
+# 2. spooling 1 raises an error
+# 3. the timer goes on: both are spooled
 def test_an_error_ends_no_deadline_but_its_own(bridge, monkeypatch):
     """Whatever goes wrong with one event that is due, the next ones are due as well."""
 
@@ -577,6 +668,9 @@ def test_an_error_ends_no_deadline_but_its_own(bridge, monkeypatch):
     bridge.loop.failures.clear()
 
 
+# 1. 1, 2 and 3 of one record come
+# 2. 1 fails before it is published: it is answered 503
+# 3. 2 and 3 have their turn
 def test_an_error_before_the_wire_is_of_one_event(bridge, monkeypatch):
     """Its sender is told to try again, and those that wait for it have their turn."""
     ask = bridge.drain.comes_first
@@ -597,6 +691,9 @@ def test_an_error_before_the_wire_is_of_one_event(bridge, monkeypatch):
     assert [2, 3] == routed(bridge)
 
 
+# 1. 1 is on the disk
+# 2. the drain fails when it is told so
+# 3. the answer is 200 all the same
 def test_an_error_of_the_drain_keeps_nobody_from_an_answer(bridge, monkeypatch):
     """What is on the disk is answered 200, whatever the drain makes of it."""
     bridge.broker.gone("other")
@@ -613,6 +710,8 @@ def test_an_error_of_the_drain_keeps_nobody_from_an_answer(bridge, monkeypatch):
     bridge.loop.failures.clear()
 
 
+# 1. there is no memory to publish 1: it is spooled
+# 2. 2 of the same record follows it
 def test_memory_that_ends_before_a_publish(bridge, monkeypatch):
     """What there was no memory to send is spooled, and its record goes on."""
 
@@ -630,6 +729,9 @@ def test_memory_that_ends_before_a_publish(bridge, monkeypatch):
     assert [1, 2] == routed(bridge)
 
 
+# 1. an older version has spooled 1 with a record in capitals; its exchange is missing
+# 2. after a restart 2 comes, of the same record in lower case
+# 3. 2 waits behind 1
 def test_row_of_an_older_version_with_capitals(bridge):
     """A row whose record was stored with the case of its entity holds up the later ones."""
     bridge.broker.gone("other")
@@ -687,6 +789,9 @@ def have_a_trial_due(bridge, trouble):
         bridge.broker.connect()
 
 
+# 1. 1 is held, or its place is
+# 2. there is no memory for the trial, so the drain ends, and is run again
+# 3. the trial is made, and counted once
 @pytest.mark.parametrize("trouble", ["refused", "silent"])
 def test_memory_that_ends_before_a_trial(bridge, monkeypatch, trouble):
     """It is made again, of a row that is held as of a place, and takes no other's turn for ever."""
@@ -704,6 +809,9 @@ def test_memory_that_ends_before_a_trial(bridge, monkeypatch, trouble):
     assert [1] == routed(bridge)
 
 
+# 1. 1 is spooled while the broker is blocked
+# 2. there is no memory to publish it, so the drain ends, and is run again
+# 3. 1 is still due, and published
 def test_memory_that_ends_before_a_row_is_published(bridge, monkeypatch):
     """A row that is read and not on the wire yet is read again."""
     bridge.broker.blocked = True
@@ -719,6 +827,8 @@ def test_memory_that_ends_before_a_row_is_published(bridge, monkeypatch):
     assert [1] == routed(bridge)
 
 
+# 1. there is no memory for the timer of 1's deadline: the caller has the error
+# 2. the next attempt with 1 succeeds
 def test_memory_that_ends_before_the_timer(bridge, monkeypatch):
     """An event whose deadline cannot be watched is not taken, and no trace of it is left."""
     monkeypatch.setattr(bridge.loop, "call_at", failing_once(bridge.loop.call_at))
@@ -748,6 +858,10 @@ def among_others(bridge, monkeypatch):
     monkeypatch.setattr(bridge.broker, "try_alone", try_alone)
 
 
+# 1. 1 is held, or its place is
+# 2. its trial goes on the common channel, and is given up
+# 3. no other trial is made while that copy may be confirmed
+# 4. it is confirmed late, or its connection is lost: then 1 is published again
 @pytest.mark.parametrize("end", ["confirm_all", "lose"])
 @pytest.mark.parametrize("trouble", ["refused", "silent"])
 def test_trial_that_is_given_up_among_others(bridge, monkeypatch, trouble, end):
@@ -778,6 +892,9 @@ def test_trial_that_is_given_up_among_others(bridge, monkeypatch, trouble, end):
     assert 0 == len(bridge.drain._rows)
 
 
+# 1. 1 is damaged on the disk; its copy for parking is nacked once
+# 2. the next one goes on the common channel, and is given up
+# 3. it is confirmed late: 1 is parked, once
 def test_parking_that_is_given_up_among_others(bridge, monkeypatch):
     """A late confirm of what was to be parked is one of the copy, and of no other place."""
     bridge.broker.gone("other")
@@ -815,6 +932,9 @@ def _refusing_once(submit):
     return call
 
 
+# 1. 1 is held, or its place is; its trial is nacked
+# 2. there is no memory to count that
+# 3. another trial is made
 @pytest.mark.parametrize("trouble", ["refused", "silent"])
 def test_memory_that_ends_after_a_trial(bridge, monkeypatch, trouble):
     """A row that is held, or a place, is tried again, whatever became of the outcome."""
@@ -830,6 +950,8 @@ def test_memory_that_ends_after_a_trial(bridge, monkeypatch, trouble):
     assert [1] == routed(bridge)
 
 
+# 1. the broker is blocked; there is no memory to hand 1 to the disk: it is answered 503
+# 2. 2 is written, and counted alone
 def test_memory_that_ends_before_the_disk(bridge, monkeypatch):
     """What could not be handed to the disk is counted nowhere, and the next event is written."""
     loop = SimpleNamespace(

@@ -93,9 +93,9 @@ def test_row_of_a_sweep_does_not_count_for_the_backlog():
     for state in (PASSED_OVER, IN_LINE, DUE, ON_WIRE):
         rows.move(1, state)
 
-    assert (0, True) == (rows.backlog, rows.is_swept(1))
+    assert (0, True) == (rows.backlog, 1 in rows.swept)
     rows.move(1, GONE)
-    assert (0, False, 0) == (rows.backlog, rows.is_swept(1), len(rows))
+    assert (0, False, 0) == (rows.backlog, 1 in rows.swept, len(rows))
 
 
 # Stories for moves that no other story needs

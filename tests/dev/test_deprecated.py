@@ -49,7 +49,7 @@ def strict():
 
 
 def test_a_use_is_seen(node):
-    """A queue that dies with the node but belongs to nobody, and a prefetch of a channel."""
+    """A transient queue that is not exclusive, and a prefetch of a whole channel."""
     with amqp(node.url) as channel:
         channel.queue_declare("own", exclusive=True)
         channel.basic_qos(prefetch_count=1)

@@ -108,7 +108,7 @@ def test_failed_evaluation_shows_the_cause(node):
 
 
 def test_killed_and_restarted_node_keeps_messages(node):
-    """After kill nobody answers; after restart confirmed messages are there, at the same URL."""
+    """After kill nothing answers; after restart confirmed messages are there, at the same URL."""
     with amqp(node.url) as channel:
         channel.confirm_delivery()
         for kind in ("classic", "quorum"):

@@ -38,5 +38,5 @@ def problems_of(path: Path | None, environ: Mapping[str, str] = SECRET) -> tuple
 
 
 def places(problems: tuple[Problem, ...]) -> list[tuple[str, str]]:
-    """Return who is to blame for which key."""
+    """Return source and key of each problem."""
     return [(problem.source, problem.key) for problem in problems]

@@ -125,14 +125,14 @@ def test_a_pair_that_cannot_be_used_is_refused(
 
 @pytest.mark.parametrize("name", ["absent", "nonsense", "key"])
 def test_a_ca_that_is_none_is_refused(path: Path, pems: Path, name: str) -> None:
-    """Else no broker would ever be trusted, and nobody knew why."""
+    """Otherwise no broker would be trusted, and it would be hard to see why."""
     path.write_text(table("broker", **named(pems, ca_file=name)))
 
     assert [(str(path), "broker.ca_file")] == places(problems_of(path))
 
 
 def test_all_mistakes_are_in_one_report(path: Path, pems: Path) -> None:
-    """Those of files beside those of values, each blamed on who set it."""
+    """Problems of files and of values together, each with what set the value."""
     server = named(pems, tls_certificate="absent") | {"port": "-1"}
     broker = named(pems, ca_file="nonsense") | {"auth": '"external"'}
     path.write_text(table("server", **server) + table("broker", **broker))

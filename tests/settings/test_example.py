@@ -1,4 +1,4 @@
-"""config/bridge.toml is complete, true to the defaults, and runs as it is."""
+"""config/bridge.toml is complete, shows the defaults, and runs unchanged."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ EXAMPLE = Path(__file__).parents[2] / "config" / "bridge.toml"
 
 @pytest.fixture(scope="module")
 def text() -> str:
-    """Return the example as it is."""
+    """Return the unchanged example."""
     return EXAMPLE.read_text(encoding="utf-8")
 
 
@@ -61,7 +61,7 @@ def test_the_example_has_every_key(everything: str) -> None:
 
 
 def test_the_example_shows_the_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As it is, it changes nothing."""
+    """Unchanged, it sets nothing but defaults."""
     monkeypatch.chdir(tmp_path)
 
     assert load(None, SECRET) == load(EXAMPLE, SECRET)

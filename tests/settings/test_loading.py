@@ -267,7 +267,7 @@ def test_all_problems_are_reported_at_once(path: Path) -> None:
 
 
 def test_the_error_shows_each_problem_on_a_line(path: Path) -> None:
-    """What is raised can be printed as it is: who, which key, what is allowed."""
+    """The error can be printed unchanged: source, key, what is allowed."""
     path.write_text("[server]\nport = 1_000_000\n")
     with pytest.raises(ConfigInvalid) as caught:
         load(path, SECRET)

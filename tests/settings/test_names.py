@@ -1,4 +1,4 @@
-"""Names that nobody knows, and rules that bind several keys."""
+"""Unknown names, and rules that involve several keys."""
 
 from __future__ import annotations
 

@@ -142,7 +142,7 @@ def test_a_reference_that_leads_nowhere_is_refused(path: Path, reference: str, w
 
 
 def test_a_variable_of_the_file_convention_is_not_overlooked(path: Path) -> None:
-    """Who sets X_FILE where X is asked for is told how to have the file read."""
+    """If X is absent but X_FILE is set, the message says how to have the file read."""
     path.write_text(table("endpoints", secrets='[{ env = "X" }]'))
     (problem,) = problems_of(path, {"X_FILE": "/run/secrets/x"})
 
@@ -160,7 +160,7 @@ def test_an_empty_file_is_refused(path: Path, secret_file: Path, content: bytes)
 
 @pytest.mark.parametrize("optional", ["true", "false"])
 def test_an_empty_variable_is_refused(path: Path, optional: str) -> None:
-    """The variable is to blame, not who refers to it."""
+    """The variable is to blame, not the reference to it."""
     path.write_text(table("endpoints", secrets=f'[{{ env = "X", optional = {optional} }}]'))
 
     assert [("X", "endpoints[0].secrets[0]")] == places(problems_of(path, {"X": ""}))
@@ -213,7 +213,7 @@ def test_equal_secrets_are_equal(path: Path) -> None:
 def test_white_space_around_a_secret_is_pointed_out(
     path: Path, secret_file: Path, secret: str
 ) -> None:
-    """It counts, and is mostly a newline that nobody meant: every request would be refused."""
+    """It counts, but is mostly a newline by mistake: then every request would be rejected."""
     secret_file.write_text(f"{secret}\n", newline="")
     by_variable = load(path, {"SUPEROFFICE_SECRET": secret})
     by_file = load(path, {"SUPEROFFICE_SECRET_FILE": str(secret_file)})

@@ -54,7 +54,7 @@ SECRETS = st.sampled_from(
 ).map(json.dumps)
 
 HOLDERS = ("SUPEROFFICE_SECRET", "BROKER_PASSWORD", "SECRET_OF_TEST", "ABSENT_FILE")
-"""Variables that hold the secret; the last one nobody reads."""
+"""Variables that hold the secret. The bridge does not read the last one."""
 
 URLS = st.builds(
     "{}://{}:{}@{}{}".format,

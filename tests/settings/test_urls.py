@@ -119,7 +119,7 @@ def test_a_password_that_was_not_encoded_is_not_repeated(special: str) -> None:
 
 
 def test_a_secret_in_the_query_is_refused_and_not_repeated() -> None:
-    """A query is shown: what nobody takes from it may be anything. What may be there is said."""
+    """A query is shown, but an unknown parameter may be a secret. The known ones are listed."""
     urls = '["amqp://u:p@h/?heartbeat=5&password=hunter2"]'
     said = "\n".join(map(str, problems_of(None, {**SECRET, "BRIDGE_BROKER__URLS": urls})))
 

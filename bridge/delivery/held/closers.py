@@ -1,6 +1,6 @@
-"""Which kinds of events have rows that end a channel: those are kept off everybody else's channel.
+"""Which kinds of events have rows that close a channel: these rows are published alone.
 
-A *kind* is an exchange and an event type. Nothing here does anything: it keeps books.
+A *kind* is an exchange and an event type. This module keeps books; it does nothing itself.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 from bridge.core.message import Message
 
 CLEARED_AFTER = 32
-"""Number of rows of a kind confirmed in a run after which it is above suspicion again."""
+"""Number of rows of a kind confirmed in a run after which the kind is trusted again."""
 
 _KINDS = 1000
 _KEYS = 100
@@ -21,27 +21,27 @@ _KEYS = 100
 
 @dataclass(slots=True)
 class _Found:
-    """The latest record to end a channel by routing key; and how many rows were confirmed since."""
+    """By routing key the latest record that closed a channel; and the rows confirmed since."""
 
     records: dict[str, Hashable] = field(default_factory=dict)
     confirmed: int = 0
 
 
 class Closers:
-    """Kinds of which a row was alone on a channel when that was closed."""
+    """The kinds of rows that were alone on a channel when the broker closed it."""
 
     def __init__(self) -> None:
         self._found: dict[tuple[str, str], _Found] = {}
 
     def suspects(self, message: Message) -> bool:
-        """Return whether a message must not go with others."""
+        """Return whether a message must not be published with others."""
         return bool(self._found) and (message.exchange, message.type) in self._found
 
     def found(self, message: Message, record: Hashable) -> bool:
-        """Note that a message ended a channel alone.
+        """Note that a message closed a channel on which it was alone.
 
-        Return whether the one before it with this routing key did so too, and was of another
-        record (or had none): then it is the place.
+        Return whether the one before it with this routing key did so too and was of another record
+        (or had none). Then the place is to blame, not the record.
         """
         kind = message.exchange, message.type
         found = self._found.setdefault(kind, _Found())

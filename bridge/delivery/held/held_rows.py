@@ -1,4 +1,4 @@
-"""Rows that are held one by one: which, for what, and how many of a place."""
+"""Rows that are held by number: which, why, and how many of each place."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from bridge.delivery.held.places import Place, levels
 from bridge.delivery.records import Records
 
 HELD_OF_A_PLACE = 100
-"""Maximum number of rows of a place that are held for what they did; then the place is blamed."""
+"""Maximum number of guilty rows of a place; with more of them the place is held instead."""
 
 HELD = 1000
-"""Maximum number of rows that are held, of all places and for whatever reason."""
+"""Maximum number of rows that are held by number, of all places and for whatever reason."""
 
 SUSPECTS = 500
-"""Maximum number of those that are only suspected; further ones wait on the disk, blaming nobody.
-"""
+"""Maximum number of those that are only suspected. Further ones wait on the disk."""
 
 
 class RowKey(NamedTuple):
@@ -33,18 +32,18 @@ HeldKey = Record | RowKey
 """What a row is held with: no other row with the same key is published before it."""
 
 Charge = Literal["suspected", "guilty", "to be parked"]
-"""Why a row is held. Nothing is known against what is suspected; only the guilty blame a place."""
+"""Why a row is held. Only guilty rows blame their place; against a suspect nothing is known."""
 
 
 @dataclass(slots=True, eq=False)
 class HeldRow:
-    """A row by number, and what it is held with: its record, or itself; ``size`` in bytes.
+    """A row by number, its key, and its ``size`` in bytes.
 
-    ``tries`` counts refusals, ``unanswered`` how often it was published alone, and nothing was
-    heard of it; ``silent`` is whether it is held for that. ``apart``: it may be why a connection
-    was closed, so it is tried on one of its own. ``park_as`` is the reason to park it, once there
-    is one, and ``parkings`` how often that was refused; ``gone_since`` is when its exchange was
-    found missing.
+    ``tries`` counts nacks. ``unanswered`` counts how often it was published alone without any
+    answer; ``silent`` is whether it is held for that. ``apart``: it may be why a connection was
+    closed, so it is tried on a connection of its own. ``park_as`` is the reason to park it, once
+    there is one, and ``parkings`` counts how often that was nacked. ``gone_since`` is when its
+    exchange was found missing.
     """
 
     seq: int
@@ -62,7 +61,7 @@ class HeldRow:
 
     @property
     def exchange(self) -> str:
-        """Return where it goes next."""
+        """Return the exchange to which it is published next."""
         return PARKED if self.park_as else self.place[0]
 
     @property
@@ -72,7 +71,7 @@ class HeldRow:
 
 
 class HeldRows:
-    """Those that are held now."""
+    """The rows that are held now."""
 
     def __init__(self) -> None:
         self._by_key: dict[HeldKey, HeldRow] = {}
@@ -83,11 +82,11 @@ class HeldRows:
         self._suspects = 0
 
     def __len__(self) -> int:
-        """Return how many are held."""
+        """Return how many rows are held."""
         return len(self._by_seq)
 
     def __iter__(self) -> Iterator[HeldRow]:
-        """Yield those that are held."""
+        """Yield the rows that are held."""
         return iter(self._by_seq.values())
 
     def __contains__(self, key: object) -> bool:
@@ -96,24 +95,24 @@ class HeldRows:
 
     @property
     def is_full(self) -> bool:
-        """Return whether there is no room for one more."""
+        """Return whether no more rows can be held."""
         return len(self._by_seq) >= HELD
 
     @property
     def takes_suspects(self) -> bool:
-        """Return whether there is room for one more that is only suspected."""
+        """Return whether one more suspect can be held."""
         return not self.is_full and self._suspects < SUSPECTS
 
     def get(self, seq: int) -> HeldRow | None:
-        """Return what is held of a row."""
+        """Return a row by its number, if it is held."""
         return self._by_seq.get(seq)
 
     def count_besides(self, keys: Records) -> int:
-        """Return how many are held that are not among these."""
+        """Return how many rows are held whose keys are not among these."""
         return sum(key not in keys for key in self._by_key)
 
     def has_room_for(self, place: Place) -> bool:
-        """Return whether there is room for one more of a place that is held for what it did."""
+        """Return whether one more guilty row of a place can be held."""
         return not self.is_full and self._guilty[place] < HELD_OF_A_PLACE
 
     def bytes_of(self, place: Place) -> int:
@@ -121,7 +120,7 @@ class HeldRows:
         return self._bytes[place]
 
     def guilty_bytes_of(self, place: Place) -> int:
-        """Return how many of them are held for what they did, of a key."""
+        """Return how many bytes the guilty rows of a key have."""
         return self._guilty_bytes[place]
 
     def add(self, held: HeldRow) -> None:
@@ -130,12 +129,12 @@ class HeldRows:
         self._count(held, 1)
 
     def remove(self, held: HeldRow) -> None:
-        """Hold it no longer."""
+        """Hold a row no longer."""
         del self._by_key[held.key], self._by_seq[held.seq]
         self._count(held, -1)
 
     def condemn(self, held: HeldRow) -> bool:
-        """Hold a row for what it did from now on; return whether its place has room for it."""
+        """Make a suspect guilty; return whether its place has room for one more guilty row."""
         if held.charge != "suspected":
             return True
         has_room = self._guilty[held.place] < HELD_OF_A_PLACE
@@ -155,7 +154,7 @@ class HeldRows:
 
 
 def _add(counts: Counter[Place], place: Place, number: int) -> None:
-    """Add to one of the counts, and keep none that is 0."""
+    """Add to one of the counts, and forget it when it is 0."""
     counts[place] += number
     if not counts[place]:
         del counts[place]

@@ -84,7 +84,9 @@ class Holding:
     def holds_up(self, message: Message) -> bool:
         """Return whether a message must wait behind its place or its record."""
         return (
-            self.places.of(message) is not None or self.holds(message) or self.passed.has(message)
+            self.places.of(message) is not None
+            or self.holds(message)
+            or message.record in self.passed.records
         )
 
     def holds(self, message: Message) -> bool:

@@ -105,12 +105,12 @@ def test_a_vulnerability_is_1():
     assert all(part in said for part in ("orjson", "PYSEC-2026-1", "99.0", "make lock"))
 
 
-@pytest.mark.parametrize("how", ["nobody listens", "refused by a proxy"])
+@pytest.mark.parametrize("how", ["nothing listens", "refused by a proxy"])
 def test_a_database_that_cannot_be_reached_is_0(how):
     """One line says that nothing was audited."""
     with database(status=403) as (url, _):
-        nobody = f"http://127.0.0.1:{free_port()}/"
-        code, said = audited(nobody if how == "nobody listens" else url)
+        closed = f"http://127.0.0.1:{free_port()}/"
+        code, said = audited(closed if how == "nothing listens" else url)
 
     assert (0, 1) == (code, said.count("\n"))
     assert said.startswith("audit: skipped, ")

@@ -22,7 +22,7 @@ def test_there_is_a_lock_for_each_kind_of_environment():
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.stem)
 def test_a_lock_is_hashed_and_holds_no_address(lock):
-    """Whoever installs gets the same files, from where their machine gets them."""
+    """Every machine installs the same files, from its own package index."""
     found = requirements(lock)
 
     assert len(found) > 25

@@ -81,13 +81,13 @@ class Consumer:
     def _consume(self, channel: BlockingChannel) -> None:
         ack_every, ahead = (1, 1) if self._may_take else (_ACK_EVERY, 4 * _ACK_EVERY)
         channel.basic_qos(prefetch_count=ahead)
-        unacked = empty = 0
+        unacked = empty = tag = 0
         for method, properties, body in channel.consume(self._queue, inactivity_timeout=0.1):
             if method is not None and body is not None:
                 self._take(method, properties, body)
-                unacked += 1
+                unacked, tag = unacked + 1, method.delivery_tag or 0
             if unacked and (method is None or unacked >= ack_every):
-                channel.basic_ack(0, multiple=True)
+                channel.basic_ack(tag, multiple=True)  # 0 would stand for what pika only keeps, too
                 unacked = 0
             # What left the queue before the first time was here before the second answer.
             empty = empty + 1 if method is None and self._is_empty(channel) else 0
