@@ -56,15 +56,16 @@ class Settling:
     def settled(self, row: Row, publish: Publish, *, late: bool = False) -> None:
         """Give a row its outcome; ``late``: it was published before it was spooled."""
         outcome = publish.outcome
-        confirmed = outcome is not None and outcome.is_with_broker
-        self._wire.land(row.seq, confirmed=confirmed)
+        confirmed = outcome if outcome is not None and outcome.is_with_broker else None
+        self._wire.land(row.seq, confirmed=confirmed is not None)
         turn = self._turns.by_seq.get(row.seq)
         park_as = turn.park_as if turn else None
         if self._rows.in_memory.get(row.seq) is SILENT:
             self._holding.settle_late(row, publish)
-            self._tally.note(row, outcome, late=True)
-        elif outcome is not None and confirmed:
-            self._finish(row, outcome, park_as, late=late)
+            if confirmed is not None:
+                self._tally.confirmed(row, confirmed, late=True)
+        elif confirmed is not None:
+            self._finish(row, confirmed, park_as, late=late)
         elif outcome is Outcome.REFUSED or publish.suspect or park_as:
             if outcome is Outcome.REFUSED:
                 self._wire.probe.is_open = False
@@ -80,7 +81,7 @@ class Settling:
         self.delete(row)
         if park_as is None:
             self._holding.blame.confirmed(row.message)
-        self._tally.note(row, outcome, park_as=park_as, late=late)
+        self._tally.confirmed(row, outcome, park_as=park_as, late=late)
         is_empty = self._rows.backlog == 0 and (was_in_backlog or self._spool.events == 0)
         if is_empty and self._tally.lets("spool_drained"):
             log.info("spool_drained", held_records=self._holding.records)

@@ -19,12 +19,10 @@ class Tally:
         self._metrics = metrics
         self._lines = Sampled(note_events)
 
-    def note(
-        self, row: Row, outcome: Outcome | None, *, park_as: str | None = None, late: bool = False
+    def confirmed(
+        self, row: Row, outcome: Outcome, *, park_as: str | None = None, late: bool = False
     ) -> None:
         """Count a row that was confirmed, as drained or as parked; ``late``: after its deadline."""
-        if outcome is None or not outcome.is_with_broker:
-            return
         event_id = row.message.message_id
         if park_as is None:
             self._metrics.count_drained(row.endpoint, unrouted=outcome is Outcome.UNROUTED)

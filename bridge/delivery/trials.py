@@ -83,7 +83,8 @@ class Trials:
 
         def settled(late: Publish) -> None:
             self._holding.settle_late(row, late, park_as=park_as)
-            self._tally.note(row, late.outcome, park_as=park_as, late=True)
+            if late.outcome is not None and late.outcome.is_with_broker:
+                self._tally.confirmed(row, late.outcome, park_as=park_as, late=True)
 
         self._holding.rows.move(row.seq, SILENT)
         straggler.on_settled(settled)
@@ -92,7 +93,7 @@ class Trials:
         """Delete a row that the broker has confirmed."""
         self._holding.rows.move(row.seq, GONE)
         self._spool.delete(row)
-        self._tally.note(row, outcome, park_as=park_as)
+        self._tally.confirmed(row, outcome, park_as=park_as)
         if park_as is None:
             self._holding.blame.confirmed(row.message)
 

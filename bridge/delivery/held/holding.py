@@ -83,11 +83,10 @@ class Holding:
 
     def holds_up(self, message: Message) -> bool:
         """Return whether a message must wait behind its place or its record."""
-        return (
-            self.places.of(message) is not None
-            or self.holds(message)
-            or message.record in self.passed.records
-        )
+        if self.places.of(message) is not None:
+            return True
+        record = message.record
+        return record is not None and (record in self.held or record in self.passed.records)
 
     def holds(self, message: Message) -> bool:
         """Return whether the first row of a message's record is held by number."""
