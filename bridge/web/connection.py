@@ -15,7 +15,7 @@ from aiohttp import web
 from aiohttp.streams import StreamReader
 
 from bridge.web.answers import SERVER_REJECTIONS
-from bridge.web.eviction import Phase
+from bridge.web.eviction import ANSWERING, HEAD, LEAVING, LINGERING, RESTING, Phase
 from bridge.web.intake import Intake
 from bridge.web.protocol import HttpProtocol
 from bridge.web.responses import reject, rejection_bytes
@@ -70,13 +70,11 @@ class Connection(HttpProtocol):
     @property
     def phase(self) -> Phase:
         """Return what it is doing."""
-        if self in self.server.leaving:
-            return Phase.LEAVING
-        if self.lingers:
-            return Phase.LINGERING
         if self.is_idle:
-            return Phase.RESTING if self.head_began is None else Phase.HEAD
-        return Phase.ANSWERING
+            return RESTING if self.head_began is None else HEAD
+        if self in self.server.leaving:
+            return LEAVING
+        return LINGERING if self.lingers else ANSWERING
 
     # Its beginning and its end
 

@@ -33,6 +33,10 @@ class Phase(Enum):
     LEAVING = "gives no more answers, but has not sent all of them yet"
 
 
+# Python 3.11 calls a function for each ``Phase.HEAD``, and a choice looks at thousands of clients.
+HEAD, RESTING, ANSWERING, LINGERING, LEAVING = Phase
+
+
 class Client(Protocol):
     """A connection, as far as the choice looks at it."""
 
@@ -68,10 +72,12 @@ def chosen(
     Several strangers go at a time, because to find them costs a look at all connections. Without
     ``or_proven`` strangers go, or nobody.
     """
+    some = [client for client in clients if _may_go(client)]
+    lot, number = [client for client in some if not _is_proven(client)], strangers
+    if not lot and or_proven:
+        lot, number = some, 1
     silent_since = now - _ARRIVAL_SECONDS
-    some = sorted(filter(_may_go, clients), key=lambda client: _merit(client, silent_since))
-    first = [client for client in some if not _is_proven(client)][:strangers]
-    return first or (some[:1] if or_proven else [])
+    return sorted(lot, key=lambda client: _merit(client, silent_since))[:number]
 
 
 def _may_go(client: Client) -> bool:
@@ -80,17 +86,17 @@ def _may_go(client: Client) -> bool:
     A stranger can also lose it while it owes a part of its request, or sends on and on: no
     authentic sender does that.
     """
-    if client.phase is Phase.ANSWERING:
+    if client.phase is ANSWERING:
         return not client.earned_200 and client.owes
-    return client.phase is not Phase.LEAVING
+    return client.phase is not LEAVING
 
 
 def _is_proven(client: Client) -> bool:
     """Return whether a client has earned a 200 and is not wasting our time with a dead body."""
-    return client.earned_200 and client.phase is not Phase.LINGERING
+    return client.earned_200 and client.phase is not LINGERING
 
 
-def _merit(client: Client, silent_since: float) -> tuple[bool, bool, bool, float]:
+def _merit(client: Client, silent_since: float) -> tuple[bool, bool, float]:
     """Return the order in which clients go: the smallest first.
 
     A newcomer without an answer goes after strangers that ask on and on. A client that says nothing
@@ -98,7 +104,7 @@ def _merit(client: Client, silent_since: float) -> tuple[bool, bool, bool, float
     """
     is_new = not client.answered and client.rests_since > silent_since
     since = client.rests_since if client.head_began is None else client.head_began
-    return _is_proven(client), is_new, not client.is_silent(silent_since), since
+    return is_new, not client.is_silent(silent_since), since
 
 
 def handshake_gives_way(
