@@ -46,7 +46,7 @@ class Holding:
         self,
         rows: Rows,
         spool: Spool,
-        sender: Publisher,
+        publisher: Publisher,
         *,
         refused_tries: int,
         lets: Callable[[str], bool],
@@ -57,14 +57,14 @@ class Holding:
         """
         self.rows = rows
         self._spool = spool
-        self._sender = sender
+        self._publisher = publisher
         self.refused_tries = refused_tries
         self.lets = lets
         self.held = HeldRows()
         self.places = HeldPlaces()
         self.passed = PassedOver(self.places, self.held)
         self.suspects = Suspects()
-        self.exchanges = Exchanges(self.places, sender)
+        self.exchanges = Exchanges(self.places, publisher)
         self.schedule = Schedule(self.suspects)
         self.blame = Blame(self.places, self.passed, self.suspects.closers, self.schedule, lets)
 
@@ -110,12 +110,12 @@ class Holding:
     @property
     def can_park(self) -> bool:
         """Return whether one more row may be parked: there must be room to hold it if need be."""
-        return not self.held.is_full and self._sender.can_publish_to(PARKED)
+        return not self.held.is_full and self._publisher.can_publish_to(PARKED)
 
     def park_as(self, row: Row) -> str | None:
         """Return why a row is to be parked: it is unreadable, or its place is given up."""
         place = self.places.of(row.message)
-        lost = place is not None and not self._sender.can_publish_to(row.message.exchange)
+        lost = place is not None and not self._publisher.can_publish_to(row.message.exchange)
         if row.unreadable:
             return Undelivered.SPOOL_UNREADABLE
         return place.park_as if place and lost else None
