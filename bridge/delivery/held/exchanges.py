@@ -25,14 +25,14 @@ class Exchanges:
         self._publisher = publisher
         self._loop = asyncio.get_running_loop()
 
-    def miss(self, message: Message) -> bool:
+    def hold_if_missing(self, message: Message) -> bool:
         """Return whether a message's exchange is missing, and hold it from now on if it is."""
         exchange = message.exchange
         if not self._publisher.is_up or self._publisher.can_publish_to(exchange):
             return False
         if not self._places.is_missing(exchange):
             log.warning("exchange_gone", exchange=exchange, parked_in_seconds=GONE_SECONDS)
-            self._places.miss(exchange, now=self._loop.time())
+            self._places.hold_exchange(exchange, now=self._loop.time())
         return True
 
     def look(self) -> bool:

@@ -99,13 +99,18 @@ class Holding:
         return recovers and not self.holds(message) and not self.passed.has(message)
 
     def holds_place_of(self, message: Message) -> bool:
-        """Return whether the place of a message is held and takes nothing, or its exchange."""
+        """Return whether the place of a message is held and takes nothing, or its exchange.
+
+        An exchange that is missing is held from now on.
+        """
         place = self.places.of(message)
-        return (place is not None and not place.recovering) or self.exchanges.miss(message)
+        return (place is not None and not place.recovering) or self.exchanges.hold_if_missing(
+            message
+        )
 
     def must_wait(self, message: Message) -> bool:
-        """Return whether a row must be passed over."""
-        return self.holds_up(message) or self.exchanges.miss(message)
+        """Return whether a row must be passed over; a missing exchange is held from now on."""
+        return self.holds_up(message) or self.exchanges.hold_if_missing(message)
 
     @property
     def can_park(self) -> bool:
