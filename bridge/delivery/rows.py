@@ -176,7 +176,8 @@ class Rows:
     those in turn that were passed over before, and so are not part of the backlog.
 
     ``in_memory`` has the states that are remembered; it is public because asking a dict costs less
-    than a call, and every row is asked for several times. Only ``move`` and ``reach`` change it.
+    than a call, and every row is asked for several times. Only ``move``, ``reach`` and
+    ``retreat`` change it.
     """
 
     def __init__(self, *, backlog: int) -> None:
@@ -260,6 +261,11 @@ class Rows:
         self.cursor = seq
         self._ahead.discard(seq)
         return state
+
+    def retreat(self, seq: int) -> None:
+        """Move the cursor back before the row that it has reached, which stays UNREAD."""
+        del self.in_memory[seq]
+        self.cursor = seq - 1
 
     def skip_to(self, seq: int) -> None:
         """Move the cursor on to a row, if it is not there yet; up to there nothing is UNREAD."""

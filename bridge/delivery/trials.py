@@ -42,9 +42,13 @@ class Trials:
     def publish(self, it: HeldRow | HeldPlace, row: Row, *, park_as: str | None = None) -> Publish:
         """Publish a row alone."""
         message = parked(row.message, park_as) if park_as else row.message
-        publish = self._publisher.try_alone(message, apart=it.apart)
-        self._wire.trials += 1  # not before: what raised never has an outcome
         self._holding.rows.move(row.seq, ON_TRIAL)
+        try:
+            publish = self._publisher.try_alone(message, apart=it.apart)
+        except BaseException:
+            self._holding.rest(row.seq)
+            raise
+        self._wire.trials += 1  # not before: what raised never has an outcome
         return publish
 
     def hear(self, it: HeldRow | HeldPlace, publish: Publish, conclude: Callable[[], None]) -> None:
