@@ -62,7 +62,7 @@ class Receipt(NamedTuple):
     reason: str | None = None
 
 
-class Around(Protocol):
+class Wrap(Protocol):
     """Puts something around a step of the pipeline, such as a span."""
 
     def __call__(self, name: str, step: Callable[_P, _Result], /) -> Callable[_P, _Result]:
@@ -70,8 +70,8 @@ class Around(Protocol):
         ...
 
 
-def nothing(name: str, step: Callable[_P, _Result], /) -> Callable[_P, _Result]:
-    """Return the step itself, so that nothing around it costs nothing."""
+def unwrapped(name: str, step: Callable[_P, _Result], /) -> Callable[_P, _Result]:
+    """Return the step itself: without tracing a step costs nothing more."""
     return step
 
 
@@ -86,15 +86,15 @@ class Pipeline:
         outbox: Outbox,
         dedup: Dedup,
         metrics: Metrics,
-        around: Around = nothing,
+        wrap: Wrap = unwrapped,
     ) -> None:
         self._endpoints = endpoints
         self._router = router
         self._outbox = outbox
         self._dedup = dedup
         self._metrics = metrics
-        self._verify = around("verify", verify)
-        self._message = around("normalize", self._build)
+        self._verify = wrap("verify", verify)
+        self._message_for = wrap("normalize", self._build)
 
     def use(self, endpoints: Mapping[str, Endpoint]) -> None:
         """Go by these endpoints from the next delivery on; they have the same names."""
@@ -143,7 +143,9 @@ class Pipeline:
                 return Receipt(Status.DUPLICATE, event_id)
             raise Rejected(RejectReason.EARLIER_ATTEMPT_FAILED, event_id)
         with self._dedup.claim(key) as claim:
-            outcome = await self._hand_over(self._message(endpoint, delivery, payload, identity))
+            outcome = await self._hand_over(
+                self._message_for(endpoint, delivery, payload, identity)
+            )
             claim.succeeded = True
             return Receipt(_STATUS[outcome], event_id)
 

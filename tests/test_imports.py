@@ -20,7 +20,7 @@ ONLY_PURE = (
     "core", "superoffice", "contract",
     "web/answers.py",
     "delivery/fifo.py", "delivery/records.py", "delivery/rows.py", "delivery/turns.py",
-    "delivery/held/closers.py", "delivery/held/due.py", "delivery/held/held_rows.py",
+    "delivery/held/closers.py", "delivery/held/timetable.py", "delivery/held/held_rows.py",
     "delivery/held/places.py", "delivery/held/share.py", "delivery/held/shares.py",
     "delivery/held/sweep.py",
     "broker/frames.py", "broker/refusals.py", "broker/renewal.py", "broker/topology.py",

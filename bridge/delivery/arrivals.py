@@ -31,14 +31,14 @@ class Arrivals:
 
     def __init__(
         self,
-        sender: Publisher,
+        publisher: Publisher,
         holding: Holding,
         turns: Turns,
         wire: Wire,
         settling: Settling,
         waiting: Waiting,
     ) -> None:
-        self._sender = sender
+        self._publisher = publisher
         self._holding = holding
         self._turns = turns
         self._rows = turns.rows
@@ -90,7 +90,7 @@ class Arrivals:
     def _attach(self, row: Row) -> None:
         """Wait for the outcome of a row that was published, but not for long."""
         self._rows.move(row.seq, ATTACHED)
-        if self._sender.is_up:  # its deadline is over, for else it would not be spooled
+        if self._publisher.is_up:  # its deadline is over, for else it would not be spooled
             self._settling.give_up(row)
         else:
             self._wire.fly(Flight(row, self._loop.time()))

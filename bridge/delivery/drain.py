@@ -47,7 +47,7 @@ class Drain:
     def __init__(
         self,
         spool: Spool,
-        sender: Publisher,
+        publisher: Publisher,
         metrics: Metrics,
         *,
         refused_tries: int,
@@ -62,26 +62,28 @@ class Drain:
         turns = Turns(Rows(backlog=spool.events))
         wire = Wire(Probe(spool.last_seq))
         waiting = Waiting(spool)
-        holding = Holding(turns.rows, spool, sender, refused_tries=refused_tries, lets=tally.lets)
+        holding = Holding(
+            turns.rows, spool, publisher, refused_tries=refused_tries, lets=tally.lets
+        )
         settling = Settling(spool, tally, holding, turns, wire, patience=patience, wake=wake.set)
-        arrivals = Arrivals(sender, holding, turns, wire, settling, waiting)
-        publishing = Publishing(spool, sender, tally, holding, turns, wire, settling, arrivals)
-        trials = Trials(spool, sender, tally, holding, wire, wake=wake.set)
+        arrivals = Arrivals(publisher, holding, turns, wire, settling, waiting)
+        publishing = Publishing(spool, publisher, tally, holding, turns, wire, settling, arrivals)
+        trials = Trials(spool, publisher, tally, holding, wire, wake=wake.set)
         retries = Retries(
-            sender,
+            publisher,
             holding.schedule,
-            RowTrials(spool, sender, holding, trials, arrivals),
-            PlaceTrials(spool, sender, holding, trials),
+            RowTrials(spool, publisher, holding, trials, arrivals),
+            PlaceTrials(spool, publisher, holding, trials),
         )
         sweeping = Sweeping(spool, holding, turns, wire, publishing, arrivals)
         reading = ReadAhead(spool, tally, holding, turns, wire, settling, publishing, arrivals)
-        self._sender = sender
+        self._publisher = publisher
         self._wake = wake
         self._rows = turns.rows
         self._holding = holding
         self._waiting = waiting
         self._arrivals = arrivals
-        self._gate = Gate(spool, sender, holding, turns, waiting)
+        self._gate = Gate(spool, publisher, holding, turns, waiting)
         self._step = Step(holding, settling, publishing, retries, sweeping, reading)
         self._age = OldestAge(spool)
 
@@ -172,7 +174,7 @@ class Drain:
                 self._waiting.clear()
             await self._age.look()
             looked = await self._waiting.look_on()
-            if not self._sender.is_up:
+            if not self._publisher.is_up:
                 self._step.probe_first()
             elif await self._step.make():
                 continue

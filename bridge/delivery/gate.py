@@ -15,10 +15,10 @@ class Gate:
     """Lets a new message go directly to the broker, or sends it behind the rows on the disk."""
 
     def __init__(
-        self, spool: Spool, sender: Publisher, holding: Holding, turns: Turns, waiting: Waiting
+        self, spool: Spool, publisher: Publisher, holding: Holding, turns: Turns, waiting: Waiting
     ) -> None:
         self._spool = spool
-        self._sender = sender
+        self._publisher = publisher
         self._holding = holding
         self._turns = turns
         self._rows = turns.rows
@@ -34,11 +34,11 @@ class Gate:
         """Return whether a new message must go through the spool."""
         return (
             (self._rows.backlog > 0 and self._waiting.may_have(message.record))
-            or not self._sender.is_up
+            or not self._publisher.is_up
             or self._turns.has(message.record)
             or (self._holding.holds_up(message) and not self._goes_ahead(message))
             or self._holding.suspects.suspects(message)
-            or not self._sender.can_publish_to(message.exchange)
+            or not self._publisher.can_publish_to(message.exchange)
         )
 
     def _goes_ahead(self, message: Message) -> bool:

@@ -82,9 +82,11 @@ class _Handover:
 class Outbox:
     """Makes the broker or the disk responsible for each message."""
 
-    def __init__(self, sender: Publisher, spool: Store, drain: Drain, *, deadline: float) -> None:
+    def __init__(
+        self, publisher: Publisher, spool: Store, drain: Drain, *, deadline: float
+    ) -> None:
         """Take the time in seconds that the broker has to confirm a message."""
-        self._sender = sender
+        self._publisher = publisher
         self._spool = spool
         self._drain = drain
         self._deadline = deadline
@@ -129,7 +131,7 @@ class Outbox:
             self._spill(handover)
             return
         try:
-            handover.publish = self._sender.submit(handover.message)
+            handover.publish = self._publisher.submit(handover.message)
         except MemoryError:  # it is not on the wire: the disk may take it, which needs less
             self._spill(handover)
             return
@@ -231,7 +233,7 @@ class Outbox:
 
     def _pause(self, handover: _Handover) -> float:
         """Return by how many seconds to slow an answer: the drain must win over new events."""
-        if not self._sender.is_up:
+        if not self._publisher.is_up:
             return 0.0
         pressure = (self._spool.fullness - _PRESSURE_FROM) / (_PRESSURE_FULL - _PRESSURE_FROM)
         longest = min((handover.due - self._loop.time()) * 0.9, _PAUSE_SECONDS)

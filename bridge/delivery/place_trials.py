@@ -22,9 +22,11 @@ log = structlog.get_logger()
 class PlaceTrials:
     """Tries held places again until they recover."""
 
-    def __init__(self, spool: Spool, sender: Publisher, holding: Holding, trials: Trials) -> None:
+    def __init__(
+        self, spool: Spool, publisher: Publisher, holding: Holding, trials: Trials
+    ) -> None:
         self._spool = spool
-        self._sender = sender
+        self._publisher = publisher
         self._holding = holding
         self._rows = holding.rows
         self._trials = trials
@@ -37,13 +39,13 @@ class PlaceTrials:
             return
         place.heads.rotate(-1)
         waiting = self._rows.all_in(place.heads, PASSED_OVER)
-        connection = self._sender.connection
+        connection = self._publisher.connection
         row = await self._spool.get(waiting[-1]) if waiting else None
         if not place.is_at_rest():
             return
         if row is not None and self._rows[row.seq] is not PASSED_OVER:
             row = None
-        if row is None or connection != self._sender.connection:
+        if row is None or connection != self._publisher.connection:
             if waiting and row is None:  # confirmed late, or not on disk yet: a sweep will tell
                 place.drop(waiting[-1])
             self._holding.schedule.add(place, self._look_for_heads(place))

@@ -29,7 +29,7 @@ class Publishing:
     def __init__(
         self,
         spool: Spool,
-        sender: Publisher,
+        publisher: Publisher,
         tally: Tally,
         holding: Holding,
         turns: Turns,
@@ -38,7 +38,7 @@ class Publishing:
         arrivals: Arrivals,
     ) -> None:
         self._spool = spool
-        self._sender = sender
+        self._publisher = publisher
         self._tally = tally
         self._holding = holding
         self._turns = turns
@@ -72,7 +72,7 @@ class Publishing:
 
     def note_connection(self) -> bool:
         """Return whether the connection is another one, which is tried with one row at first."""
-        connection = self._sender.connection
+        connection = self._publisher.connection
         if connection == self._probe.connection:
             return False
         self._probe.renew(connection, up_to=self._spool.last_seq)
@@ -133,7 +133,7 @@ class Publishing:
     def _submit(self, message: Message) -> Publish:
         """Put a message on the wire; one that cannot be encoded is nacked, and stops no other."""
         try:
-            return self._sender.submit(message)
+            return self._publisher.submit(message)
         except Exception as error:
             log.error("message_invalid", event_id=message.message_id, error=repr(error))
             publish = Publish(message)

@@ -7,7 +7,7 @@ from bridge.core.reasons import Undelivered
 from bridge.delivery.arrivals import Arrivals
 from bridge.delivery.held.holding import Holding
 from bridge.delivery.publishing import Publishing
-from bridge.delivery.rows import ATTACHED, UNREAD
+from bridge.delivery.rows import ATTACHED, UNREAD, State
 from bridge.delivery.settling import Settling
 from bridge.delivery.tally import Tally
 from bridge.delivery.turns import Turns
@@ -41,6 +41,8 @@ class ReadAhead:
         self._settling = settling
         self._publishing = publishing
         self._arrivals = arrivals
+        self._failed = 0
+        """The row that the latest error came from."""
 
     async def read_on(self) -> bool:
         """Read the next rows; return whether there were any."""
@@ -55,7 +57,7 @@ class ReadAhead:
             if self._publishing.note_connection() or self._wire.room <= len(self._rows.due):
                 break
             if row.seq > self._rows.cursor:
-                self._dispatch(row)
+                self._reach(row)
         self._rows.skip_to(0 if rows else last)
         return bool(rows)
 
@@ -69,9 +71,26 @@ class ReadAhead:
         if is_read and self._rows.backlog and not len(self._turns):
             self._tally.rows_gone(self._rows.none_left())
 
-    def _dispatch(self, row: Row) -> None:
-        """Give a row that is read for the first time its turn, or pass it over."""
+    def _reach(self, row: Row) -> None:
+        """Move on to a row; after an error it is read again, and after another one passed over."""
         state = self._rows.reach(row.seq)
+        try:
+            self._dispatch(row, state)
+        except BaseException:
+            if self._rows[row.seq] is UNREAD:
+                self._retreat(row)
+            raise
+
+    def _retreat(self, row: Row) -> None:
+        if self._failed == row.seq:  # it must not keep the rows behind it waiting for ever
+            self._settling.pass_over(row)
+            self._holding.passed.wants_sweep = True
+        else:
+            self._failed = row.seq
+            self._rows.retreat(row.seq)
+
+    def _dispatch(self, row: Row, state: State) -> None:
+        """Give a row that is read for the first time its turn, or pass it over."""
         if state is UNREAD and self._holding.must_wait(row.message):
             self._settling.pass_over(row)
         elif state is UNREAD and row.unreadable and not self._holding.can_park:

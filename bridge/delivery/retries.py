@@ -15,9 +15,9 @@ class Retries:
     """Makes the trials that are due."""
 
     def __init__(
-        self, sender: Publisher, schedule: Schedule, rows: RowTrials, places: PlaceTrials
+        self, publisher: Publisher, schedule: Schedule, rows: RowTrials, places: PlaceTrials
     ) -> None:
-        self._sender = sender
+        self._publisher = publisher
         self._schedule = schedule
         self._rows = rows
         self._places = places
@@ -25,7 +25,7 @@ class Retries:
     async def try_due(self, limit: int) -> bool:
         """Try what is due, up to a limit and on one connection; return whether anything was."""
         tried = False
-        connection = self._sender.connection
+        connection = self._publisher.connection
         while limit > 0 and (it := self._schedule.next()) is not None:
             try:
                 await self._try(it)
@@ -33,7 +33,7 @@ class Retries:
                 self._schedule.add(it, AGAIN_SECONDS)
                 raise
             tried = True
-            limit = limit - 1 if self._sender.connection == connection else 0
+            limit = limit - 1 if self._publisher.connection == connection else 0
         return tried
 
     async def _try(self, it: HeldRow | HeldPlace) -> None:

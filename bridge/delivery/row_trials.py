@@ -32,13 +32,13 @@ class RowTrials:
     def __init__(
         self,
         spool: Spool,
-        sender: Publisher,
+        publisher: Publisher,
         holding: Holding,
         trials: Trials,
         arrivals: Arrivals,
     ) -> None:
         self._spool = spool
-        self._sender = sender
+        self._publisher = publisher
         self._holding = holding
         self._trials = trials
         self._arrivals = arrivals
@@ -49,10 +49,10 @@ class RowTrials:
         if held.park_as is None and self._is_given_up(held):
             self._holding.park(held, Undelivered.EXCHANGE_GONE)
         is_silent = self._holding.rows[held.seq] is SILENT
-        if is_silent or not self._sender.can_publish_to(held.exchange):
+        if is_silent or not self._publisher.can_publish_to(held.exchange):
             self._holding.schedule.add(held, AGAIN_SECONDS)
             return
-        connection, was_on_disk = self._sender.connection, held.seq not in self._arrivals
+        connection, was_on_disk = self._publisher.connection, held.seq not in self._arrivals
         row = await self._spool.get(held.seq)
         if self._holding.held.get(held.seq) is not held:  # the disk did not take it in the end
             return
@@ -60,7 +60,7 @@ class RowTrials:
             self._forget_gone(held)
         elif row is None:
             self._holding.schedule.add(held, AGAIN_SECONDS)
-        elif connection != self._sender.connection:
+        elif connection != self._publisher.connection:
             # On the new connection the rows that may be in flight come first.
             self._holding.schedule.add(held, 0)
         else:
@@ -82,7 +82,7 @@ class RowTrials:
     def _is_given_up(self, held: HeldRow) -> bool:
         """Return whether a held row's exchange is missing for too long."""
         now = self._loop.time()
-        if self._sender.can_publish_to(held.exchange):
+        if self._publisher.can_publish_to(held.exchange):
             held.gone_since = None
         elif held.gone_since is None:
             held.gone_since = now
@@ -120,7 +120,7 @@ class RowTrials:
         if is_guilty and not self._holding.held.condemn(held):
             self._hold_place(held, row, "silent")
             return
-        held.apart = held.apart or not self._sender.is_up
+        held.apart = held.apart or not self._publisher.is_up
         held.unanswered += 1
         self._holding.schedule.add(held, silence_pause(held.unanswered))
 

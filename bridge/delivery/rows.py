@@ -1,4 +1,8 @@
-"""The life of a spooled row: its states, and the moves between them. The rules are all here.
+"""The life of a spooled row: its states, and the moves between them.
+
+``MOVES`` is the table of all moves. These make them: ``readahead`` and ``turns`` (a row is read,
+its turn comes), ``publishing`` (ON_WIRE), ``settling`` and ``held/holding`` (outcomes), ``trials``
+(ON_TRIAL), ``arrivals`` (new rows).
 
 A *row* is an event on disk. It begins UNREAD and ends GONE, which is when another one has taken
 responsibility: the broker has confirmed it, or its copy in ``superoffice.parked``. The drain keeps
@@ -89,8 +93,8 @@ MOVES: Mapping[State, Mapping[State, str]] = {
         ATTACHED: "it was published, without an answer so far",
         IN_LINE: "read behind another row of its record",
         DUE: "read, the first of its record",
-        HELD: "it was published and nacked before it was spooled",
-        PASSED_OVER: "its place or its record is held",
+        HELD: "published before it was spooled, and nacked or suspected",
+        PASSED_OVER: "its place or its record is held, or no more rows can be",
         GONE: "the disk did not take it",
     },
     ATTACHED: {
@@ -108,21 +112,21 @@ MOVES: Mapping[State, Mapping[State, str]] = {
     },
     DUE: {
         ON_WIRE: "published",
-        HELD: "rows of its kind have closed channels",
-        PASSED_OVER: "its place is held by now, or no more rows can be",
+        HELD: "suspected: rows of its exchange and type have closed channels",
+        PASSED_OVER: "its place is held by now, or it is suspected and no more rows can be held",
         GONE: "another program has deleted it",
     },
     ON_WIRE: {
         DUE: "the connection is lost",
         SILENT: "not confirmed in time",
         HELD: "nacked, or suspected",
-        PARKING: "its copy for parking was nacked",
+        PARKING: "its copy for parking was nacked, or the connection is lost",
         PASSED_OVER: "nacked or suspected, and no more rows can be held",
         GONE: "confirmed",
     },
     SILENT: {
-        HELD: "its connection has ended, and the row is held",
-        PARKING: "its connection has ended, and the row is to be parked",
+        HELD: "nacked late or its connection has ended, and the row is held",
+        PARKING: "nacked late or its connection has ended, and the row is to be parked",
         PASSED_OVER: "its connection has ended, or it was nacked",
         GONE: "confirmed late, or the disk did not take it",
     },
@@ -133,7 +137,7 @@ MOVES: Mapping[State, Mapping[State, str]] = {
         GONE: "another program has deleted it, or the disk did not take it",
     },
     ON_TRIAL: {
-        HELD: "nacked, or not confirmed in time",
+        HELD: "nacked, not confirmed in time, or the connection is lost",
         PARKING: "superoffice.parked does not confirm it",
         SILENT: "given up on a channel that it shares",
         PASSED_OVER: "its place, for which it was tried, is held still",
@@ -172,7 +176,8 @@ class Rows:
     those in turn that were passed over before, and so are not part of the backlog.
 
     ``in_memory`` has the states that are remembered; it is public because asking a dict costs less
-    than a call, and every row is asked for several times. Only ``move`` and ``reach`` change it.
+    than a call, and every row is asked for several times. Only ``move``, ``reach`` and
+    ``retreat`` change it.
     """
 
     def __init__(self, *, backlog: int) -> None:
@@ -256,6 +261,11 @@ class Rows:
         self.cursor = seq
         self._ahead.discard(seq)
         return state
+
+    def retreat(self, seq: int) -> None:
+        """Move the cursor back before the row that it has reached, which stays UNREAD."""
+        del self.in_memory[seq]
+        self.cursor = seq - 1
 
     def skip_to(self, seq: int) -> None:
         """Move the cursor on to a row, if it is not there yet; up to there nothing is UNREAD."""

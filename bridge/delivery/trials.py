@@ -24,7 +24,7 @@ class Trials:
     def __init__(
         self,
         spool: Spool,
-        sender: Publisher,
+        publisher: Publisher,
         tally: Tally,
         holding: Holding,
         wire: Wire,
@@ -33,7 +33,7 @@ class Trials:
     ) -> None:
         """Call ``wake`` whenever the broker has answered."""
         self._spool = spool
-        self._sender = sender
+        self._publisher = publisher
         self._tally = tally
         self._holding = holding
         self._wire = wire
@@ -42,9 +42,13 @@ class Trials:
     def publish(self, it: HeldRow | HeldPlace, row: Row, *, park_as: str | None = None) -> Publish:
         """Publish a row alone."""
         message = parked(row.message, park_as) if park_as else row.message
-        publish = self._sender.try_alone(message, apart=it.apart)
-        self._wire.trials += 1  # not before: what raised never has an outcome
         self._holding.rows.move(row.seq, ON_TRIAL)
+        try:
+            publish = self._publisher.try_alone(message, apart=it.apart)
+        except BaseException:
+            self._holding.rest(row.seq)
+            raise
+        self._wire.trials += 1  # not before: what raised never has an outcome
         return publish
 
     def hear(self, it: HeldRow | HeldPlace, publish: Publish, conclude: Callable[[], None]) -> None:
@@ -99,8 +103,8 @@ class Trials:
 
     def is_lost(self, outcome: Outcome | None) -> bool:
         """Return whether a trial ended with its connection."""
-        return outcome is Outcome.UNKNOWN and not self._sender.is_up
+        return outcome is Outcome.UNKNOWN and not self._publisher.is_up
 
     def is_silent(self, outcome: Outcome | None) -> bool:
         """Return whether a trial was not answered, although the broker is up."""
-        return outcome is Outcome.UNKNOWN and self._sender.is_up
+        return outcome is Outcome.UNKNOWN and self._publisher.is_up

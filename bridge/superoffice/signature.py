@@ -1,8 +1,9 @@
 """The signature of a webhook: only requests that SuperOffice has signed are believed.
 
-SuperOffice sends ``base64(HMAC-SHA256(key, body))`` in one header. The key is the secret exactly
-as it was registered, in UTF-8: never trimmed, never base64-decoded. The message is the body's
-bytes as they were on the wire, so it is checked before anything decodes or parses them.
+SuperOffice sends ``base64(HMAC-SHA256(key, body))`` in the header ``headers.SIGNATURE``. The key is
+the secret exactly as it was registered, in UTF-8: never trimmed, never base64-decoded. The message
+is the body's bytes as they were on the wire, so it is checked before anything decodes or parses
+them.
 
 https://docs.superoffice.com/en/automation/webhook/dev/security.html
 """

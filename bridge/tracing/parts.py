@@ -59,9 +59,9 @@ class Traces:
     ) -> Pipeline:
         """Return a pipeline whose steps are spans below the one of the request."""
         traced = _TracedOutbox(self._tracer, outbox)
-        return _TracedPipeline(endpoints, outbox=traced, around=self._around, **parts)
+        return _TracedPipeline(endpoints, outbox=traced, wrap=self._wrap, **parts)
 
-    def _around(self, name: str, step: Callable[_P, _Result], /) -> Callable[_P, _Result]:
+    def _wrap(self, name: str, step: Callable[_P, _Result], /) -> Callable[_P, _Result]:
         """Return a step of the pipeline with a span around it."""
 
         def traced(*args: _P.args, **kwargs: _P.kwargs) -> _Result:

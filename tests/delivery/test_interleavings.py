@@ -789,6 +789,14 @@ def have_a_trial_due(bridge, trouble):
         bridge.broker.connect()
 
 
+def spool_three(bridge):
+    """Have 1 and 2 of a record and 3 of another one on the disk, and the broker blocked."""
+    bridge.broker.blocked = True
+    for number, record in ((1, RECORD), (2, RECORD), (3, ANOTHER)):
+        bridge.send(number, record=record)
+    bridge.loop.advance(DEADLINE)
+
+
 # 1. 1 is held, or its place is
 # 2. there is no memory for the trial, so the drain ends, and is run again
 # 3. the trial is made, and counted once
@@ -825,6 +833,52 @@ def test_memory_that_ends_before_a_row_is_published(bridge, monkeypatch):
     finish(bridge)
 
     assert [1] == routed(bridge)
+
+
+# 1. 1 and 2 of a record, and 3 of another one, are spooled while the broker is blocked
+# 2. there is no memory when 1 is read, so the drain ends, and is run again
+# 3. 1 is read again, before the others
+def test_memory_that_ends_when_a_row_is_read(bridge, monkeypatch):
+    """A row that was reached and has no turn yet is read again, in its order."""
+    spool_three(bridge)
+    holding = bridge.drain._holding
+    monkeypatch.setattr(holding, "must_wait", failing_once(holding.must_wait))
+    bridge.broker.blocked = False
+    bridge.loop.advance(1.0)
+    run_again(bridge)
+    finish(bridge)
+
+    assert [1, 2, 3] == routed(bridge)
+
+
+# 1. 1 and 2 of a record, and 3 of another one, are spooled while the broker is blocked
+# 2. there is an error whenever 1 is read for the first time: twice
+# 3. 1 is passed over, and 2 behind it; 3 is published
+# 4. a sweep reads 1 and 2
+def test_a_row_that_cannot_be_read_for_the_first_time(bridge, monkeypatch):
+    """It keeps only its own record waiting, and a sweep finds it."""
+    spool_three(bridge)
+    reading, seen = bridge.drain._step._reading, []
+    dispatch = reading._dispatch
+
+    def failing(row, state):
+        if row.message.message_id == "event-1":
+            seen.append(row.seq)
+            raise MemoryError
+        dispatch(row, state)
+
+    monkeypatch.setattr(reading, "_dispatch", failing)
+    bridge.broker.blocked = False
+    for _ in range(2):
+        bridge.loop.advance(1.0)
+        run_again(bridge)
+    finish(bridge)
+
+    found = routed(bridge)
+
+    assert 2 == len(seen)
+    assert [1, 2, 3] == sorted(found)
+    assert found.index(1) < found.index(2)
 
 
 # 1. there is no memory for the timer of 1's deadline: the caller has the error

@@ -20,19 +20,19 @@ log = structlog.get_logger()
 class Exchanges:
     """Holds whole exchanges while they are missing."""
 
-    def __init__(self, places: HeldPlaces, sender: Publisher) -> None:
+    def __init__(self, places: HeldPlaces, publisher: Publisher) -> None:
         self._places = places
-        self._sender = sender
+        self._publisher = publisher
         self._loop = asyncio.get_running_loop()
 
-    def miss(self, message: Message) -> bool:
+    def hold_if_missing(self, message: Message) -> bool:
         """Return whether a message's exchange is missing, and hold it from now on if it is."""
         exchange = message.exchange
-        if not self._sender.is_up or self._sender.can_publish_to(exchange):
+        if not self._publisher.is_up or self._publisher.can_publish_to(exchange):
             return False
         if not self._places.is_missing(exchange):
             log.warning("exchange_gone", exchange=exchange, parked_in_seconds=GONE_SECONDS)
-            self._places.miss(exchange, now=self._loop.time())
+            self._places.hold_exchange(exchange, now=self._loop.time())
         return True
 
     def look(self) -> bool:
@@ -41,7 +41,7 @@ class Exchanges:
         for place in self._places.exchanges:
             if place.recovering:
                 continue
-            if self._sender.is_up and self._sender.can_publish_to(place.place[0]):
+            if self._publisher.is_up and self._publisher.can_publish_to(place.place[0]):
                 place.recovering = found = True
             elif now - place.since >= GONE_SECONDS:
                 place.park_as = Undelivered.EXCHANGE_GONE

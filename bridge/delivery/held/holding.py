@@ -46,7 +46,7 @@ class Holding:
         self,
         rows: Rows,
         spool: Spool,
-        sender: Publisher,
+        publisher: Publisher,
         *,
         refused_tries: int,
         lets: Callable[[str], bool],
@@ -57,14 +57,14 @@ class Holding:
         """
         self.rows = rows
         self._spool = spool
-        self._sender = sender
+        self._publisher = publisher
         self.refused_tries = refused_tries
         self.lets = lets
         self.held = HeldRows()
         self.places = HeldPlaces()
         self.passed = PassedOver(self.places, self.held)
         self.suspects = Suspects()
-        self.exchanges = Exchanges(self.places, sender)
+        self.exchanges = Exchanges(self.places, publisher)
         self.schedule = Schedule(self.suspects)
         self.blame = Blame(self.places, self.passed, self.suspects.closers, self.schedule, lets)
 
@@ -99,23 +99,28 @@ class Holding:
         return recovers and not self.holds(message) and not self.passed.has(message)
 
     def holds_place_of(self, message: Message) -> bool:
-        """Return whether the place of a message is held and takes nothing, or its exchange."""
+        """Return whether the place of a message is held and takes nothing, or its exchange.
+
+        An exchange that is missing is held from now on.
+        """
         place = self.places.of(message)
-        return (place is not None and not place.recovering) or self.exchanges.miss(message)
+        return (place is not None and not place.recovering) or self.exchanges.hold_if_missing(
+            message
+        )
 
     def must_wait(self, message: Message) -> bool:
-        """Return whether a row must be passed over."""
-        return self.holds_up(message) or self.exchanges.miss(message)
+        """Return whether a row must be passed over; a missing exchange is held from now on."""
+        return self.holds_up(message) or self.exchanges.hold_if_missing(message)
 
     @property
     def can_park(self) -> bool:
         """Return whether one more row may be parked: there must be room to hold it if need be."""
-        return not self.held.is_full and self._sender.can_publish_to(PARKED)
+        return not self.held.is_full and self._publisher.can_publish_to(PARKED)
 
     def park_as(self, row: Row) -> str | None:
         """Return why a row is to be parked: it is unreadable, or its place is given up."""
         place = self.places.of(row.message)
-        lost = place is not None and not self._sender.can_publish_to(row.message.exchange)
+        lost = place is not None and not self._publisher.can_publish_to(row.message.exchange)
         if row.unreadable:
             return Undelivered.SPOOL_UNREADABLE
         return place.park_as if place and lost else None

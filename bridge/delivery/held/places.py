@@ -142,7 +142,7 @@ class HeldPlaces:
             return exchange
         return self._judged(place) or exchange
 
-    def miss(self, exchange: str, *, now: float) -> None:
+    def hold_exchange(self, exchange: str, *, now: float) -> None:
         """Hold a whole exchange, because it is missing."""
         known = self._exchanges.get(exchange)
         held = HeldPlace((exchange, None, None), "gone", now)

@@ -4,7 +4,7 @@ import pytest
 
 from bridge.core.publish import Outcome
 from bridge.delivery.held import held_rows, places
-from bridge.delivery.held.due import TRIALS_A_SECOND
+from bridge.delivery.held.timetable import TRIALS_A_SECOND
 from tests.delivery.bridge_under_test import DEADLINE
 from tests.delivery.held.test_places import KEYS, Village
 
@@ -172,7 +172,7 @@ def test_exchange_that_is_gone_again_during_a_sweep(village):
     village.back("other")
     village.tick()
     village.gone("other")
-    village.bridge.drain._holding.exchanges.miss(village.bridge.sent[0].message)
+    village.bridge.drain._holding.exchanges.hold_if_missing(village.bridge.sent[0].message)
 
     village.shares_are_counted()
     village.all_get_well()

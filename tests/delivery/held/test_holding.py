@@ -10,7 +10,7 @@ from bridge import log
 from bridge.core.message import PARKED
 from bridge.core.publish import Outcome
 from bridge.delivery.held import held_rows
-from bridge.delivery.held.due import TRIALS_A_SECOND
+from bridge.delivery.held.timetable import TRIALS_A_SECOND
 from tests.delivery.bridge_under_test import DEADLINE
 from tests.delivery.held.test_places import KEYS, PLACES, RECORDS, WELL, Village
 

@@ -1,8 +1,8 @@
 """The lines of what is to be tried: by time, and at a bounded rate whatever was tried before."""
 
-from bridge.delivery.held.due import TRIALS_A_SECOND, Due
 from bridge.delivery.held.held_rows import HeldRow, RowKey
 from bridge.delivery.held.places import HeldPlace
+from bridge.delivery.held.timetable import TRIALS_A_SECOND, Timetable
 
 
 def held(seq, **what):
@@ -12,7 +12,7 @@ def held(seq, **what):
 
 def test_rows_and_places_come_by_time():
     """Whatever they are, and nothing before its time."""
-    due, row, later = Due(), held(1), held(2)
+    due, row, later = Timetable(), held(1), held(2)
     place = HeldPlace(("superoffice", "sale.sold", "sale.sold"), "refused", 0.0)
     for it, at in ((later, 3.0), (place, 2.0), (row, 1.0)):
         due.add(it, at)
@@ -24,7 +24,7 @@ def test_rows_and_places_come_by_time():
 
 def test_places_come_at_a_bounded_rate():
     """Thousands that are due hold up no row, and are served so many a second."""
-    due, row = Due(), held(1)
+    due, row = Timetable(), held(1)
     for number in range(3000):
         due.add(HeldPlace(("superoffice", f"{number}", "sale.sold"), "refused", 0.0), 0.0)
     due.add(row, 5.0)
@@ -40,7 +40,7 @@ def test_places_come_at_a_bounded_rate():
 
 def test_only_what_was_tried_waits_for_others():
     """A trial that was not made costs nothing, and a first trial keeps nobody back."""
-    due = Due()
+    due = Timetable()
     for seq in range(3):
         due.add(held(seq, charge="suspected"), 0.0)
         due.add(held(100 + seq), 0.0)

@@ -37,7 +37,7 @@ class _Queue:
         self._not_before = earliest + 1 / TRIALS_A_SECOND
 
 
-class Due:
+class Timetable:
     """Three queues by time: suspects, other rows, and places. Times are seconds of one clock."""
 
     def __init__(self) -> None:
