@@ -1,8 +1,8 @@
 """The types of values in the configuration.
 
-The description of a type says what is allowed. Operators read it when a value is wrong, and in
-docs/reference/config.md. A number may be a string, because environment variables are strings.
-Nothing else is converted.
+The description of a type says what is allowed, and after a semicolon why. Operators read it when a
+value is wrong. What is allowed is also in docs/reference/config.md. A number may be a string,
+because environment variables are strings. Nothing else is converted.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ _Text = StringConstraints(min_length=1, pattern=r"^\P{Cc}+$")
 Host = Annotated[
     str,
     StringConstraints(pattern=r"^[^\s/]+$"),
-    Field(description='an IP address or a host name to listen on, such as "0.0.0.0"'),
+    Field(description="an IP address or a host name"),
 ]
 Port = Annotated[
     int,
@@ -101,8 +101,8 @@ BodyBytes = Annotated[
     Field(
         gt=0,
         le=MAX_MESSAGE_BYTES,
-        description=f"a whole number of bytes from 1 to {MAX_MESSAGE_BYTES} (128 MiB, the largest"
-        " message that RabbitMQ takes)",
+        description=f"a whole number of bytes from 1 to {MAX_MESSAGE_BYTES} (128 MiB); RabbitMQ"
+        " takes no larger message",
     ),
 ]
 Timeout = Annotated[
@@ -122,7 +122,7 @@ ConfirmDeadline = Annotated[
         gt=0,
         lt=SENDER_PATIENCE_SECONDS,
         allow_inf_nan=False,
-        description=f"a number of seconds above 0 and below {SENDER_PATIENCE_SECONDS}: SuperOffice"
+        description=f"a number of seconds above 0 and below {SENDER_PATIENCE_SECONDS}; SuperOffice"
         f" gives a delivery up after about {SENDER_PATIENCE_SECONDS} seconds, and by then the event"
         " must be on disk",
     ),
@@ -144,20 +144,20 @@ Switch = Annotated[
 EndpointName = Annotated[
     str,
     StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$"),
-    Field(description="a name of a-z, 0-9, _ and -, starting with a letter or a digit"),
+    Field(description="a-z, 0-9, _ and -, beginning with a letter or digit"),
 ]
 UrlPath = Annotated[
     str,
     # The characters of a path in RFC 3986, section 3.3.
     StringConstraints(pattern=r"^/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*$"),
-    Field(description='a URL path that starts with "/", without query, fragment or braces'),
+    Field(description='a URL path from its "/", without query, fragment or braces'),
 ]
 Context = Annotated[
     str, _Text, Field(description='a ContextIdentifier in quotes, such as "Cust12345", not empty')
 ]
 Contexts = Annotated[
     tuple[Context, ...],
-    Field(description='a list of ContextIdentifier values, such as ["Cust12345"]; [] takes any'),
+    Field(description='a list of ContextIdentifiers, such as ["Cust12345"], or [] for any'),
 ]
 _PCHAR = r"(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})"
 _ABSOLUTE = rf"/(?:{_PCHAR}+(?:/{_PCHAR}*)*)?"
@@ -171,12 +171,10 @@ Source = Annotated[
     Annotated[str, _UriReference] | None,
     Field(description='a URI, or a path such as "/superoffice/oslo", percent-encoded'),
 ]
-Username = Annotated[
-    Annotated[str, _Text] | None, Field(description="a user name of the broker, not empty")
-]
+Username = Annotated[Annotated[str, _Text] | None, Field(description="a user name, not empty")]
 Reference = Annotated[
     Annotated[str, _Text] | None,
-    Field(description="the name of an environment variable, or the path of a file, not empty"),
+    Field(description="the name of a variable, or the path of a file, not empty"),
 ]
 Secret = Annotated[
     SecretBytes,
@@ -185,13 +183,13 @@ Secret = Annotated[
 Token = Annotated[
     Annotated[SecretBytes, AfterValidator(_sendable)] | None,
     Field(
-        description='{ env = "NAME" } or { file = "/path" } of a token of visible ASCII characters,'
-        " never the token itself"
+        description='{ env = "NAME" } or { file = "/path" } of visible ASCII characters, never the'
+        " token itself"
     ),
 ]
 Default = Annotated[
     Annotated[SecretBytes, Field(min_length=1)] | None,
-    Field(description="what counts when the password is absent, not empty"),
+    Field(description="a password, not empty"),
 ]
 Url = Annotated[
     InstanceOf[BrokerUrl],
@@ -206,15 +204,15 @@ Url = Annotated[
 Urls = Annotated[
     tuple[Url, ...],
     AfterValidator(_not_empty),
-    Field(description='a list of at least one URL, such as ["amqp://127.0.0.1:5672/"]'),
+    Field(description='a list of URLs, such as ["amqp://127.0.0.1:5672/"]'),
 ]
 QueueName = Annotated[
     str,
     AfterValidator(_broker_name),
     AfterValidator(_not_quarantine),
     Field(
-        description=f"a name of 1 to {SHORT_STRING_BYTES} bytes that does not start with amq. and"
-        f" is not {UNROUTED} or {PARKED}, where the bridge keeps what it could not deliver"
+        description=f"a name of 1 to {SHORT_STRING_BYTES} bytes, not amq.*, {UNROUTED} or {PARKED};"
+        " that is where the bridge keeps what it could not deliver"
     ),
 ]
 ExchangeName = QueueName
@@ -232,7 +230,7 @@ TopicPattern = Annotated[
 Bindings = Annotated[
     tuple[TopicPattern, ...],
     AfterValidator(_not_empty),
-    Field(description='a list of at least one topic pattern, such as ["contact.#"]'),
+    Field(description='a list of topic patterns, such as ["contact.#"]'),
 ]
 KeyTemplate = Annotated[
     str,
@@ -248,9 +246,9 @@ KeyTemplate = Annotated[
 SpoolPath = Annotated[
     Path,
     BeforeValidator(_file_path),
-    Field(description="a path of a file on a local disk, not empty"),
+    Field(description="a path of a file"),
 ]
 PemFile = Annotated[
     Annotated[Path, BeforeValidator(_file_path)] | None,
-    Field(description="a path of a file in PEM form, not empty"),
+    Field(description="a path of a PEM file"),
 ]

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from functools import cache, partial
-from typing import Any
+from functools import partial
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -17,20 +16,10 @@ from bridge.settings.model import PasswordRef
 from tests.project.docs.documents import DOCS, spans, tables
 
 PAGE = "reference/config.md"
-HEAD = ("Key", "Type", "Default", "Allowed", "What it does, when to change it")
+HEAD = ("Key", "Default", "Allowed", "What it does, when to change it")
 
 FOLLOWS = "that of `[broker]`"
 """The default of ``exchange`` in a route and in a queue."""
-
-WORDS = {
-    "array": "list",
-    "boolean": "boolean",
-    "integer": "integer",
-    "number": "number",
-    "string": "string",
-}
-"""The types of JSON Schema in the words of the page."""
-
 
 ESCAPED = r"\|"
 """A bar within a cell."""
@@ -71,8 +60,8 @@ def _table(name: str, model: type[BaseModel], texts: Mapping[str, str]) -> Itera
     yield _line(HEAD)
     yield "|---" * len(HEAD) + "|"
     for key, field in model.model_fields.items():
-        cells = (key_of(name, key), kind(model, key), default(name, key, field))
-        yield _line((*cells, described(field, item=False) or "", texts.get(key, "")))
+        cells = (key_of(name, key), default(name, key, field), allowed(field))
+        yield _line((*cells, texts.get(key, "")))
 
 
 def _line(cells: tuple[str, ...]) -> str:
@@ -86,19 +75,9 @@ def key_of(name: str, key: str) -> str:
     return f"`{key}`<br>`{variable}`" if is_table else f"`{key}`"
 
 
-def kind(model: type[BaseModel], key: str) -> str:
-    """Return the type of a key in the words of the page."""
-    field, shape = model.model_fields[key], _schema(model)[key]
-    if table_of(field):
-        return "list of tables" if is_list(field) else "table"
-    shapes = shape.get("anyOf", [shape])
-    return next(WORDS[one["type"]] for one in shapes if one["type"] != "null")
-
-
-@cache
-def _schema(model: type[BaseModel]) -> dict[str, Any]:
-    properties: dict[str, Any] = model.model_json_schema(mode="serialization")["properties"]
-    return properties
+def allowed(field: FieldInfo) -> str:
+    """Return what a key takes, without the reason, which stands after a semicolon."""
+    return (described(field, item=False) or "").partition("; ")[0]
 
 
 def default(name: str, key: str, field: FieldInfo) -> str:
