@@ -134,7 +134,7 @@ SpoolBytes = Annotated[
     _Number,
     Field(ge=MIB, description=f"a whole number of bytes, {MIB} (1 MiB) or more"),
 ]
-Flag = Annotated[StrictBool, Field(description="true or false, without quotes")]
+Flag = Annotated[StrictBool, Field(description="true or false; write no quotes")]
 Switch = Annotated[
     StrictBool,
     BeforeValidator(switch),
