@@ -16,7 +16,7 @@ from bridge.settings.model import PasswordRef
 from tests.project.docs.documents import DOCS, spans, tables
 
 PAGE = "reference/config.md"
-HEAD = ("Key", "Default", "Allowed", "What it does, when to change it")
+HEAD = ("Key", "Default", "Allowed", "What it does")
 
 FOLLOWS = "that of `[broker]`"
 """The default of ``exchange`` in a route and in a queue."""
