@@ -34,8 +34,9 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, align: Align 
         return ""
     widths = [max(3, *map(len, column)) for column in zip(header, *rows, strict=True)]
     end = ":" if align is str.rjust else "-"
-    rule = ["-" * widths[0], *("-" * (width - 1) + end for width in widths[1:])]
-    return "\n".join(_line(each, widths, align) for each in (header, rule, *rows))
+    rule = ["-" * (widths[0] + 2), *("-" * (width + 1) + end for width in widths[1:])]
+    head, *lines = (_line(each, widths, align) for each in (header, *rows))
+    return "\n".join((head, f"|{'|'.join(rule)}|", *lines))
 
 
 def _line(cells: Sequence[str], widths: Sequence[int], align: Align) -> str:

@@ -66,7 +66,7 @@ def test_columns_are_aligned():
     lines = table(["", "rate"], [["ours", "1"], ["a longer name", "20,000"]]).splitlines()
 
     assert 1 == len({len(line) for line in lines})
-    assert lines[1].startswith("| ------------- | -----:")
+    assert lines[1].startswith("|---------------|-------:")
 
 
 def test_chart_is_xml_with_a_bar_for_each_row():
