@@ -67,7 +67,7 @@ class Listener:
 
     async def start(self) -> None:
         """Bind and accept; raises OSError."""
-        self._sockets = await bound(self._host, self.port)
+        self._sockets = await bound(self._host, self.port, tls=self._tls is not None)
         self.port = self._sockets[0].getsockname()[1]
         self.is_open = True
         for each in self._sockets:

@@ -24,13 +24,16 @@ _BACKLOG = 4096
 _KERNEL_BYTES = 64 * 1024
 """Size of the kernel's buffers: for what a client sends, and for what it has not read yet."""
 
+_ENCRYPTED_BYTES = 16 * 1024
+"""Size of the first of them with TLS, which decrypts all of it at once: a byte may be a record."""
+
 _OWN_DESCRIPTORS = 100
 """Number of descriptors kept for all but clients: spool, broker, log, certificates, libraries."""
 
 log = structlog.get_logger()
 
 
-async def bound(host: str, port: int) -> list[socket.socket]:
+async def bound(host: str, port: int, *, tls: bool = False) -> list[socket.socket]:
     """Return a listening socket for each address of the host; ``::`` is every address, in IPv4 too.
 
     Raises OSError if there is none, or one of them is taken.
@@ -41,7 +44,7 @@ async def bound(host: str, port: int) -> list[socket.socket]:
     missing = OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
     for family, address in {(family, address): None for family, *_, address in found}:
         try:
-            sockets.append(_listening(family, address, both=host == _EVERY_ADDRESS))
+            sockets.append(_listening(family, address, both=host == _EVERY_ADDRESS, tls=tls))
         except OSError as error:
             # ``localhost`` may have an address of IPv6 though the machine has not.
             if error.errno not in _NOT_HERE:
@@ -54,12 +57,13 @@ async def bound(host: str, port: int) -> list[socket.socket]:
     return sockets
 
 
-def _listening(family: int, address: Any, *, both: bool) -> socket.socket:
+def _listening(family: int, address: Any, *, both: bool, tls: bool) -> socket.socket:
     """Return a socket that listens there; ``both`` in IPv6 and IPv4, if the machine has both."""
     both = both and family == socket.AF_INET6 and socket.has_dualstack_ipv6()
     made = socket.create_server(address, family=family, backlog=_BACKLOG, dualstack_ipv6=both)
-    for buffer in (socket.SO_RCVBUF, socket.SO_SNDBUF):  # its clients inherit them
-        made.setsockopt(socket.SOL_SOCKET, buffer, _KERNEL_BYTES)
+    received = _ENCRYPTED_BYTES if tls else _KERNEL_BYTES
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, received)  # its clients inherit both
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _KERNEL_BYTES)
     made.setblocking(False)
     return made
 
