@@ -80,6 +80,7 @@ async def running(
             world.consume("everything")
         await bridge.start()
         await until(world.is_up, what="the bridge has found the broker")
+        await world.logs("broker_connected")  # the log is read later than the answer
         yield world
     except BaseException:
         print(f"{bridge.log}\n{world.ledger}")
