@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from itertools import islice
 
+from bridge.aio import set_within
 from bridge.core.message import Message
 from bridge.core.publish import Publish, Publisher
 from bridge.delivery.age import OldestAge
@@ -183,9 +184,5 @@ class Drain:
 
     async def _idle(self) -> None:
         """Wait for something to do; the broker's state is looked at again after a moment."""
-        try:
-            async with asyncio.timeout(_TICK_SECONDS):
-                await self._wake.wait()
-        except TimeoutError:
-            pass
+        await set_within(self._wake, _TICK_SECONDS)
         self._wake.clear()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import time
 
 from bridge.core.message import Message, refused_message
+from bridge.core.times import rfc3339
 
 
 def parked(message: Message, reason: str) -> Message:
     """Return the copy of a message for ``superoffice.parked``."""
-    time = datetime.now(UTC).isoformat().replace("+00:00", "Z")
-    return refused_message(message, reason=reason, time=time)
+    return refused_message(message, reason=reason, time=rfc3339(time.time_ns()))

@@ -920,15 +920,7 @@ def among_others(bridge, monkeypatch):
 @pytest.mark.parametrize("trouble", ["refused", "silent"])
 def test_trial_that_is_given_up_among_others(bridge, monkeypatch, trouble, end):
     """It is made no second time while its copy may be confirmed, which then counts."""
-    bridge.broker.full |= {RECORD} if trouble == "refused" else set()
-    bridge.send(1, record=RECORD)
-    bridge.loop.settle()
-    if trouble == "refused":
-        bridge.broker.confirm_all()
-    else:
-        bridge.loop.advance(DEADLINE)
-        bridge.broker.lose()
-        bridge.broker.connect()
+    have_a_trial_due(bridge, trouble)
     among_others(bridge, monkeypatch)
     bridge.loop.advance(2.0)
     for _ in range(50):
