@@ -1,7 +1,7 @@
-"""``python -m tests.system.faults.page`` writes the tables of docs/reliability.md anew.
+"""``python -m tests.system.faults.page`` writes the counts in docs/reliability.md anew.
 
 From the counts of the latest long forms: ``make faults FAULTS=full``, ``make test-scale
-FAULTS=full``. A table is left as it is when one of its rows has no counts.
+FAULTS=full``. A table or list is left as it is when one of its rows has no counts.
 """
 
 from __future__ import annotations
@@ -35,23 +35,48 @@ class Table:
 
     @property
     def head(self) -> str:
-        """Return the line that begins the table, and no other one."""
+        """Return the line that begins the table, and no other one. One more line follows."""
         return _line([self.title, *(title for _, title in self.columns)])
 
     def body(self, found: Iterable[Counts]) -> list[str]:
         """Return its rows by name."""
         rows = sorted(filter(self.has, found), key=lambda counts: counts["row"].lower())
-        return [self._line_of(counts) for counts in rows]
+        return [self.line_of(counts) for counts in rows]
 
-    def _line_of(self, counts: Counts) -> str:
+    def line_of(self, counts: Counts) -> str:
+        """Return the line of a row."""
         name = counts["row"].removeprefix(_CLUSTER)
         return _line([name, *(str(counts[column]) for column, _ in self.columns)])
 
+    def name_in(self, line: str) -> str:
+        """Return the name of the row that a line shows."""
+        return line.split(" | ")[0].removeprefix("| ")
+
+
+@dataclass(frozen=True)
+class Listing(Table):
+    """A list: of each row the first column, and the second one in parentheses unless it is 0."""
+
+    @property
+    def head(self) -> str:
+        """Return the line above the list."""
+        return self.title
+
+    def line_of(self, counts: Counts) -> str:
+        """Return the line of a row."""
+        (first, _), (second, _) = self.columns
+        more = f" ({counts[second]})" if counts[second] else ""
+        return f"- {counts['row']}: {counts[first]}{more}"
+
+    def name_in(self, line: str) -> str:
+        """Return the name of the row that a line shows."""
+        return line.removeprefix("- ").rpartition(": ")[0]
+
 
 TABLES = (
-    Table(
+    Listing(
         "faults",
-        "what happened, nothing lost",
+        "Nothing was lost. Behind each fault are the events accepted, and the duplicates:",
         (ACCEPTED, DUPLICATES),
         lambda counts: not counts["lost"],
     ),
@@ -80,10 +105,6 @@ def _line(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _names(rows: Iterable[str]) -> set[str]:
-    return {row.split(" | ")[0].removeprefix("| ") for row in rows}
-
-
 def rewritten(text: str, table: Table, found: Iterable[Counts]) -> str:
     """Return the page with one table made of these counts.
 
@@ -91,9 +112,9 @@ def rewritten(text: str, table: Table, found: Iterable[Counts]) -> str:
     """
     before, head, rest = text.partition(table.head + "\n")
     rule, *lines = rest.split("\n")
-    length = next(n for n, line in enumerate(lines) if not line.startswith("|"))
+    length = lines.index("")
     rows = table.body(found)
-    if absent := _names(lines[:length]) - _names(rows):
+    if absent := set(map(table.name_in, lines[:length])) - set(map(table.name_in, rows)):
         raise LookupError(", ".join(sorted(absent)))
     return before + head + "\n".join([rule, *rows, *lines[length:]])
 
