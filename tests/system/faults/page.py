@@ -76,7 +76,7 @@ class Listing(Table):
 TABLES = (
     Listing(
         "faults",
-        "Nothing was lost. Behind each fault are the events accepted, and the duplicates:",
+        "Nothing was lost. How many events were accepted (and how many duplicates came):",
         (ACCEPTED, DUPLICATES),
         lambda counts: not counts["lost"],
     ),
