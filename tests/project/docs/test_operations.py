@@ -17,6 +17,7 @@ from bridge.core.message import UNROUTED
 from tests.helpers import amqp, drain, eventually, ids
 from tests.project.docs.documents import ROOT, blocks, document, section, span, spans, table
 from tests.project.docs.test_bindings import DEFAULT_URL
+from tests.project.docs.test_http import rejected
 
 PAGE = "operations.md"
 CONFIG = ROOT / "config"
@@ -63,8 +64,7 @@ def label_values() -> dict[tuple[str, str], set[str]]:
         for row in table("reference/metrics.md", "Labels")
         if row["Metric"].startswith("`")
     }
-    reasons = {span(row["Reason"]) for row in table("reference/http.md", "Rejected")}
-    return found | {(f"{PREFIX}rejected_total", "reason"): reasons}
+    return found | {(f"{PREFIX}rejected_total", "reason"): set(rejected())}
 
 
 def alert_sections() -> list[str]:
