@@ -16,8 +16,9 @@ from bridge.service import Service
 from bridge.settings import load
 from bridge.spool import opened
 from bridge.superoffice.normalize import ODDITIES
-from tests.project.docs.documents import section, span, spans, table
+from tests.project.docs.documents import items, section, span, spans, table
 from tests.project.docs.source import PACKAGE, tree
+from tests.project.docs.test_message import parked_for
 
 PAGE = "reference/metrics.md"
 PREFIX = "superoffice_bridge_"
@@ -119,9 +120,7 @@ def test_statuses_are_those_of_the_answers() -> None:
 
 def test_reasons_to_park_are_those_of_the_messages() -> None:
     """What is parked is counted by the reason that its message gives."""
-    rows = table("reference/message.md", "Parked messages", number=2)
-
-    assert {span(row["Reason"]) for row in rows} == values("parked_total", "reason")
+    assert parked_for("understood") | parked_for("delivered") == values("parked_total", "reason")
 
 
 def test_stages_are_those_observed() -> None:
@@ -138,6 +137,4 @@ def test_stages_are_those_observed() -> None:
 
 def test_kinds_are_the_oddities() -> None:
     """Every oddity has its line, in the order of the code's list."""
-    lines = re.findall(r"^- (.+?): ", section(PAGE, "Labels"), flags=re.MULTILINE)
-
-    assert list(ODDITIES) == spans("\n".join(lines))
+    assert list(ODDITIES) == spans("\n".join(items(section(PAGE, "Labels"))))

@@ -43,7 +43,8 @@ VALUES = table(PAGE, "Values of columns")
 def test_values_are_normalized_as_listed(row: Row) -> None:
     """A column becomes what the page says, in both collections."""
     received = json.loads(span(row["Received"]))
-    name = f"{span(row['Entity'])}.changed"
+    entity = span(row["Column"]) or "contact"
+    name = f"{entity}.changed"
     data = normalized(Event=name, FieldValues=received, Values=received).event.data
 
     assert span(row["Becomes"]) == json.dumps(data["field_values"])
