@@ -183,7 +183,7 @@ Secret = Annotated[
 Token = Annotated[
     Annotated[SecretBytes, AfterValidator(_sendable)] | None,
     Field(
-        description='{ env = "NAME" } or { file = "/path" } of visible ASCII characters, never the'
+        description='{ env = "NAME" } or { file = "/path" } of visible ASCII characters; never the'
         " token itself"
     ),
 ]

@@ -15,7 +15,7 @@ from bridge.service import Service
 from bridge.superoffice import headers as superoffice
 from bridge.web import receiver
 from bridge.web.answers import ACCEPTED, REJECTIONS, SERVER_REJECTIONS, UNREADABLE
-from tests.project.docs.documents import Row, section, span, spans, table
+from tests.project.docs.documents import Row, items, section, span, spans, table
 from tests.project.docs.requests import BODY, CASES, FOREIGN, Headers, post, signed, webhook
 from tests.project.docs.source import calls, first_texts
 
@@ -80,9 +80,9 @@ def test_every_header_that_is_read_is_listed() -> None:
     ]
     read = {ast.literal_eval(name) if name[0] in "'\"" else str(scope[name]) for name in reads}
 
-    assert read | {"Content-Length"} == {
-        span(row["Header"]) for row in table(PAGE, "Headers of the request")
-    }
+    listed = items(section(PAGE, "Headers of the request"))
+
+    assert read | {"Content-Length"} == {span(name) for name in listed}
 
 
 async def test_refusals_are_answered_as_listed(service: Service) -> None:
@@ -139,9 +139,9 @@ async def test_members_of_readyz_are_listed(service: Service) -> None:
         content = await page.json()
     spool = {f"spool.{name}" for name in content.pop("spool")}
 
-    assert spool | content.keys() == {
-        span(row["Member of `/readyz`"]) for row in table(PAGE, "Admin listener", number=1)
-    }
+    listed = items(section(PAGE, "Admin listener"))
+
+    assert spool | content.keys() == {spans(name)[0] for name in listed}
 
 
 async def test_pages_of_the_admin_listener_are_listed(service: Service) -> None:
