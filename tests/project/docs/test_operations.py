@@ -18,6 +18,7 @@ from tests.helpers import amqp, drain, eventually, ids
 from tests.project.docs.documents import ROOT, blocks, document, section, span, spans, table
 from tests.project.docs.test_bindings import DEFAULT_URL
 from tests.project.docs.test_http import rejected
+from tests.project.docs.test_metrics import label_values
 
 PAGE = "operations.md"
 CONFIG = ROOT / "config"
@@ -57,14 +58,9 @@ def listed() -> dict[str, set[str]]:
     return {span(row["Metric"]): set(spans(row["Labels"])) for row in rows}
 
 
-def label_values() -> dict[tuple[str, str], set[str]]:
+def known_values() -> dict[tuple[str, str], set[str]]:
     """Return the values that the reference lists for a label of a metric."""
-    found = {
-        (span(row["Metric"]), span(row["Label"])): set(spans(row["Values"]))
-        for row in table("reference/metrics.md", "Labels")
-        if row["Metric"].startswith("`")
-    }
-    return found | {(f"{PREFIX}rejected_total", "reason"): set(rejected())}
+    return label_values() | {(f"{PREFIX}rejected_total", "reason"): set(rejected())}
 
 
 def alert_sections() -> list[str]:
@@ -103,7 +99,7 @@ def test_every_alert_is_made_to_fire() -> None:
 @pytest.mark.parametrize("expression", sorted(set(expressions())))
 def test_a_query_asks_for_what_there_is(expression: str) -> None:
     """Its metrics are listed in the reference, and so are labels and values it selects by."""
-    known, values = listed(), label_values()
+    known, values = listed(), known_values()
     for name, chosen in selectors(expression):
         assert name in known
         assert chosen.keys() - {"job", "instance"} <= known[name]
