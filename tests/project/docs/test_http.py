@@ -26,6 +26,11 @@ LATE = {*Unreadable, RejectReason.UNAVAILABLE, RejectReason.EARLIER_ATTEMPT_FAIL
 """Reasons that the list of checks does not name one by one."""
 
 
+def accepted() -> set[str]:
+    """Return what can stand in the member ``status`` of a 200."""
+    return {span(row["`status`"]) for row in table(PAGE, "Accepted: 200")}
+
+
 def rejected() -> dict[str, Row]:
     """Return the line of each reason; answers that differ in nothing else share one."""
     rows = table(PAGE, "Rejected")
@@ -49,7 +54,7 @@ def test_every_refusal_is_listed() -> None:
 
 def test_every_status_of_an_accepted_event_is_listed() -> None:
     """What can stand in the member ``status`` of a 200 has a line, and nothing else has."""
-    assert set(Status) == {span(row["`status`"]) for row in table(PAGE, "Accepted: 200")}
+    assert set(Status) == accepted()
 
 
 def test_answers_of_the_server_itself_are_listed() -> None:

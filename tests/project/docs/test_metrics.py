@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from prometheus_client import Metric
 
-from bridge.core.reasons import Status
 from bridge.metrics import Counter, Metrics
 from bridge.service import Service
 from bridge.settings import load
@@ -18,7 +17,6 @@ from bridge.spool import opened
 from bridge.superoffice.normalize import ODDITIES
 from tests.project.docs.documents import items, section, span, spans, table
 from tests.project.docs.source import PACKAGE, tree
-from tests.project.docs.test_message import parked_for
 
 PAGE = "reference/metrics.md"
 PREFIX = "superoffice_bridge_"
@@ -109,16 +107,6 @@ async def test_states_are_those_listed(metrics: Metrics) -> None:
     for name in ("broker_state", "topology_state"):
         family = families(metrics)[PREFIX + name]
         assert {sample.labels["state"] for sample in family.samples} == values(name, "state")
-
-
-def test_statuses_are_those_of_the_answers() -> None:
-    """What is accepted is counted by the status of its answer."""
-    assert set(Status) == values("accepted_total", "status")
-
-
-def test_reasons_to_park_are_those_of_the_messages() -> None:
-    """What is parked is counted by the reason that its message gives."""
-    assert parked_for("understood") | parked_for("delivered") == values("parked_total", "reason")
 
 
 def test_stages_are_those_observed() -> None:

@@ -17,7 +17,8 @@ from bridge.core.message import UNROUTED
 from tests.helpers import amqp, drain, eventually, ids
 from tests.project.docs.documents import ROOT, blocks, document, section, span, spans, table
 from tests.project.docs.test_bindings import DEFAULT_URL
-from tests.project.docs.test_http import rejected
+from tests.project.docs.test_http import accepted, rejected
+from tests.project.docs.test_message import parked_for
 from tests.project.docs.test_metrics import label_values
 
 PAGE = "operations.md"
@@ -60,7 +61,11 @@ def listed() -> dict[str, set[str]]:
 
 def known_values() -> dict[tuple[str, str], set[str]]:
     """Return the values that the reference lists for a label of a metric."""
-    return label_values() | {(f"{PREFIX}rejected_total", "reason"): set(rejected())}
+    return label_values() | {
+        (f"{PREFIX}accepted_total", "status"): accepted(),
+        (f"{PREFIX}rejected_total", "reason"): set(rejected()),
+        (f"{PREFIX}parked_total", "reason"): parked_for("understood") | parked_for("delivered"),
+    }
 
 
 def alert_sections() -> list[str]:
