@@ -63,14 +63,14 @@ LISTINGS = (
     ),
     Listing(
         "scale",
-        "Everything that was sent was accepted and delivered (and so many came again):",
+        "How many events were sent, accepted and delivered (and how many duplicates came):",
         lambda counts: not counts["row"].startswith(_CLUSTER),
         ("violations", "out of order"),
     ),
     Listing(
         "scale",
-        "Everything that was sent was accepted at the first attempt and delivered in order (and so"
-        " many came again):",
+        "How many events were sent, accepted at the first attempt and delivered in order (and how"
+        " many duplicates came):",
         lambda counts: bool(counts["row"].startswith(_CLUSTER)),
         ("redelivered", "redelivered"),
     ),
