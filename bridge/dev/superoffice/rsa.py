@@ -1,5 +1,6 @@
 """RSA signatures, for a twin alone: its keys guard nothing, and its arithmetic leaks them.
 
+The bridge does not need a library for them, and `make run` installs nothing that it does not need.
 RSASSA-PKCS1-v1_5 with SHA-256: https://www.rfc-editor.org/rfc/rfc8017#section-8.2
 """
 

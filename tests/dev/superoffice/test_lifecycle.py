@@ -1,5 +1,8 @@
 """The states of a webhook: the table, and what holds in every history."""
 
+from collections.abc import Callable
+from functools import partial
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,13 +19,13 @@ from bridge.dev.superoffice.lifecycle import (
 LIMIT = 9
 SAVED = (State.ACTIVE, State.STOPPED, State.TOO_MANY_ERRORS)
 
-STEPS = {
+STEPS: dict[str, Callable[[Standing], Standing]] = {
     "answered": lambda standing: standing.answered(),
     "failed": lambda standing: standing.failed("why", limit=LIMIT),
     "gone": lambda standing: standing.failed("gone", limit=LIMIT, is_permanent=True),
     "discarded": lambda standing: standing.discarded(),
     "removed": lambda standing: standing.removed(),
-    **{state.value: lambda standing, state=state: standing.saved(state) for state in SAVED},
+    **{state.value: partial(Standing.saved, state=state) for state in SAVED},
 }
 histories = st.lists(st.sampled_from(sorted(STEPS)), max_size=60)
 
