@@ -49,9 +49,9 @@ class NotAuthorized(Exception):
 
 @dataclass(slots=True)
 class App:
-    """An app of the Developer Portal, and the consent of the tenant. Its key is for system users.
+    """An app of the Developer Portal, with what a tenant's consent gave it.
 
-    ``refused`` is the reason why it gets no new token or ticket, if it gets none.
+    ``key`` is for system users; without one they are refused.
     """
 
     client_id: str = "0a1b2c3d4e5f"
@@ -59,7 +59,6 @@ class App:
     refresh_token: str = field(default_factory=lambda: secrets.token_urlsafe(24))
     system_token: str = field(default_factory=lambda: f"Bridge-{secrets.token_hex(5)}")
     key: PrivateKey | None = None
-    refused: AuthorizeError | None = None
 
 
 class Credentials:
@@ -114,8 +113,6 @@ class Credentials:
         signed_part, _, signature = signed.rpartition(".")
         token, _, minute = signed_part.rpartition(".")
         expected = (self.app.system_token, self.app.client_secret, self.context)
-        if self.app.refused:
-            raise NotAuthorized(self.app.refused)
         if (token, app_token, context) != expected:
             raise NotAuthorized(AuthorizeError.DENIED)
         if not self._is_signed(signed_part, signature):

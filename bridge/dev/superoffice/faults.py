@@ -47,6 +47,8 @@ class Faults:
 
     api: Trouble = field(default_factory=Trouble)
     login: Trouble = field(default_factory=Trouble)
+    refused_with: int | None = None
+    """AuthorizeErrorCode that refresh tokens and system users are refused with: 1 is Revoked."""
     refuse_saves: bool = False
     """Saves fail, even if the ``test`` was answered 200."""
     no_patch: bool = False

@@ -129,7 +129,7 @@ class Login:
             return _oauth_error(400, "unsupported_grant_type")
         if client != (app.client_id, app.client_secret):
             return _oauth_error(401, "invalid_client")
-        if app.refused or form.get("refresh_token") != app.refresh_token:
+        if self.tenant.faults.refused_with or form.get("refresh_token") != app.refresh_token:
             return _oauth_error(400, "invalid_grant")
         lives = self.tenant.rules.token_seconds / self.tenant.clock.speed
         content = {
@@ -148,7 +148,10 @@ class Login:
         content = await _object(request)
         names = ("SignedSystemToken", "ApplicationToken", "ContextIdentifier")
         given = [str(content.get(name, "")) for name in names]
+        refused_with = self.tenant.faults.refused_with
         try:
+            if refused_with:
+                raise NotAuthorized(AuthorizeError(refused_with))
             self.credentials.check_system_user(*given)
             if content.get("ReturnTokenType") != "JWT":
                 raise NotAuthorized(AuthorizeError.DENIED)  # the twin writes no SAML

@@ -145,18 +145,26 @@ def definition(url, *events, **members):
     }
 
 
-@pytest.fixture
-async def receiver():
-    """Run a server that webhooks can point at."""
+@asynccontextmanager
+async def listening(tls=None):
+    """Run a server that webhooks can point at, with TLS if there is a context for it."""
     receiver = Receiver()
     app = web.Application()
     app.router.add_post("/{path:.*}", receiver.answer)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    receiver.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
+    scheme = "https" if tls else "http"
+    receiver.url = f"{scheme}://127.0.0.1:{runner.addresses[0][1]}"
     yield receiver
     await runner.cleanup()
+
+
+@pytest.fixture
+async def receiver():
+    """Run a server that webhooks can point at."""
+    async with listening() as receiver:
+        yield receiver
 
 
 @pytest.fixture(scope="session")

@@ -178,7 +178,7 @@ async def test_refused_refreshes(client, changes, expected):
 
 async def test_a_revoked_consent(client):
     """When consent is withdrawn the refresh token is dead, and what it gave lives on."""
-    client.twin.app.refused = AuthorizeError.REVOKED
+    client.twin.faults.refused_with = AuthorizeError.REVOKED
 
     assert 400 == (await client.refresh())[0]
     assert 200 == (await client.call("GET", V1))[0]
@@ -270,7 +270,7 @@ async def test_a_wrong_signature(twins, app):
 async def test_a_refused_system_user(twins, app):
     """While an app needs approval anew its system user gets no ticket."""
     async with twins(app=app) as client:
-        app.refused = AuthorizeError.NEEDS_REAPPROVAL
+        client.twin.faults.refused_with = 5
         _, answer = await authenticate(client)
 
     assert "5: NEEDS_REAPPROVAL" == answer["ErrorMessage"]
