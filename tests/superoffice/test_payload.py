@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from bridge.core.errors import PayloadInvalid
 from bridge.core.event import Payload
 from bridge.superoffice.payload import integer, parse, split_event
+from tests.values import parts
 
 KNOWN = (
     *("EventId", "Timestamp", "Entity", "PrimaryKey", "Changes", "Values", "FieldValues"),
@@ -49,31 +50,28 @@ def test_every_property():
         WebhookName="crm-sync",
     )
 
-    assert (
-        Payload(
-            event="contact.created",
-            entity="contact",
-            action="created",
-            event_id="0b7e5b0c-6f3d-4f7e-9a51-0d0c2f6f9b11",
-            timestamp="2026-03-02T09:15:27.1234567Z",
-            primary_key=4711,
-            context_identifier="Cust20001",
-            changed_by_associate_id=7,
-            webhook_name="crm-sync",
-            changes=["contact_id", "orgNr", "orgNr"],
-            values={"contact_id": 4711},
-            field_values={"deleted": 0},
-            properties={"zulu": [1, {"inner": None}], "alpha": None},
-        )
-        == payload
-    )
+    assert dict(
+        event="contact.created",
+        entity="contact",
+        action="created",
+        event_id="0b7e5b0c-6f3d-4f7e-9a51-0d0c2f6f9b11",
+        timestamp="2026-03-02T09:15:27.1234567Z",
+        primary_key=4711,
+        context_identifier="Cust20001",
+        changed_by_associate_id=7,
+        webhook_name="crm-sync",
+        changes=["contact_id", "orgNr", "orgNr"],
+        values={"contact_id": 4711},
+        field_values={"deleted": 0},
+        properties={"zulu": [1, {"inner": None}], "alpha": None},
+    ) == parts(payload)
     assert ["zulu", "alpha"] == list(payload.properties)
 
 
 @pytest.mark.parametrize("given", [(), KNOWN], ids=["absent", "null"])
 def test_only_the_event_is_needed(given):
     """Everything else may be absent or null, and null leaves nothing behind."""
-    expected = Payload(
+    expected: dict[str, Any] = dict(
         event="contact.created",
         entity="contact",
         action="created",
@@ -89,7 +87,7 @@ def test_only_the_event_is_needed(given):
         properties={},
     )
 
-    assert expected == read(**dict.fromkeys(given))
+    assert expected == parts(read(**dict.fromkeys(given)))
 
 
 @pytest.mark.parametrize(
