@@ -19,7 +19,7 @@ from yarl import URL
 from bridge.dev.samples import encode, request_headers
 from bridge.dev.superoffice.clock import Clock
 from bridge.dev.superoffice.definition import Definition, Webhook
-from bridge.dev.superoffice.ledger import Attempt, Cause, Entry, Fate, Ledger
+from bridge.dev.superoffice.ledger import Attempt, Cause, Entry, Fate
 from bridge.dev.superoffice.lifecycle import LAST_ERROR_LIMIT, Standing, State
 from bridge.dev.superoffice.rules import Rules
 from bridge.superoffice.headers import RETRY
@@ -77,13 +77,11 @@ class Sender:
         *,
         rules: Rules,
         clock: Clock,
-        ledger: Ledger,
         stand: Callable[[Webhook, Standing], None],
     ) -> None:
         self._session = session
         self._rules = rules
         self._clock = clock
-        self._ledger = ledger
         self._stand = stand
         self._threads = asyncio.Semaphore(rules.threads)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -129,7 +127,10 @@ class Sender:
                 self._stand(webhook, webhook.standing.discarded())
 
     async def _try(self, webhook: Webhook, post: Post, entry: Entry) -> Cause | None:
-        """Return why the event is discarded, or None when it was accepted."""
+        """Return why the event is discarded, or None when it was accepted.
+
+        Each attempt uses the webhook as it is then: its URL, its Secret. Unproved.
+        """
         for retry, pause in enumerate((0.0, *self._rules.pauses)):
             if pause:
                 await self._clock.sleep(pause)

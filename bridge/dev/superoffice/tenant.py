@@ -42,9 +42,7 @@ class Tenant:
         self.ledger = Ledger()
         self.webhooks: dict[int, Webhook] = {}
         self.faults = Faults()
-        self.sender = Sender(
-            session, rules=rules, clock=clock, ledger=self.ledger, stand=self._stand
-        )
+        self.sender = Sender(session, rules=rules, clock=clock, stand=self._stand)
         self._last_id = 0
 
     def raise_event(

@@ -62,13 +62,14 @@ class Receiver:
 
     async def answer(self, request):
         """Note a request and answer it."""
-        received = Received(request.path_qs, request.headers.copy(), await request.read())
+        received = Received(request.raw_path, request.headers.copy(), await request.read())
         self.received.append(received)
         if self.decide is not None:
             status = await self.decide(received)
         else:
             status = self.script.popleft() if self.script else self.status
-        return web.Response(status=status, text=f"answer {status}", headers={"X-Reason": "why"})
+        headers = {"X-Reason": "why", "Location": "/elsewhere"}
+        return web.Response(status=status, text=f"answer {status}", headers=headers)
 
 
 class Client:

@@ -27,7 +27,11 @@ STEPS: dict[str, Callable[[Standing], Standing]] = {
     "removed": lambda standing: standing.removed(),
     **{state.value: partial(Standing.saved, state=state) for state in SAVED},
 }
-histories = st.lists(st.sampled_from(sorted(STEPS)), max_size=60)
+runs = st.tuples(st.sampled_from(sorted(STEPS)), st.integers(1, 10))
+histories = st.lists(runs, min_size=5, max_size=15).map(
+    lambda chosen: [step for step, times in chosen for _ in range(times)]
+)
+"""Runs of the same step, so that nine failures in a row are no rarity."""
 
 
 def play(history, standing=None):
@@ -85,6 +89,25 @@ def test_nine_failures_in_a_row(history):
         if before.state is State.ACTIVE:
             is_off = after.state is State.TOO_MANY_ERRORS
             assert is_off == (step in ("gone", "TooManyErrors") or (step == "failed" and row >= 9))
+
+
+@pytest.mark.parametrize("between", ["answered", "Active", "Stopped"])
+def test_the_ninth_failure(between):
+    """The ninth failure is one too many, and a success or a save begins the count anew."""
+    eight, nine = ["failed"] * 8, ["failed"] * 9
+
+    assert State.ACTIVE is play(eight)[-1].state
+    assert State.TOO_MANY_ERRORS is play(nine)[-1].state
+    assert State.ACTIVE is play([*eight, between, "Active", *eight])[-1].state
+    assert State.TOO_MANY_ERRORS is play([*eight, between, "Active", *nine])[-1].state
+
+
+def test_errors_that_are_shown():
+    """Discarded events are counted until a success, also over a save."""
+    shown = [one.consecutive_errors for one in play(["discarded", "discarded", "Active"])]
+
+    assert [0, 1, 2, 2] == shown
+    assert 0 == play(["discarded", "discarded", "Active", "answered"])[-1].consecutive_errors
 
 
 @given(histories)

@@ -86,10 +86,21 @@ async def test_three_attempts(client, receiver):
     assert [None, "1", "2"] == [one.headers.get("X-SuperOffice-Retry") for one in receiver.events]
     assert {entry.event_id} == {one.content["EventId"] for one in receiver.events}
     assert (Fate.DISCARDED, Cause.FAILED) == (entry.fate, entry.cause)
+    assert 1 == (await client.get())["ConsecutiveErrors"]
     first, second, third = entry.attempts
     speed = client.twin.clock.speed
     assert 0.9 <= (second.begun - first.ended).total_seconds() * speed
     assert 3.6 <= (third.begun - second.ended).total_seconds() * speed
+
+
+async def test_redirects_are_not_followed(client, receiver):
+    """A redirect is a failure, and where it leads nothing is posted."""
+    await client.make(receiver.url)
+    receiver.script.append(307)
+    sent(client)
+    await idle(client)
+
+    assert ["/webhook", "/webhook"] == [one.path for one in receiver.events]
 
 
 @pytest.mark.parametrize("status", [201, 202, 204, 301, 302, 400, 401, 404, 429, 500, 503])
@@ -281,7 +292,24 @@ async def test_ended_between_attempts(twins, receiver, state):
 
     assert {State.STOPPED: Cause.OFF, State.DELETED: Cause.DELETED}[state] is entry.cause
     assert [500] == [attempt.status for attempt in entry.attempts]
-    assert 1 == len(receiver.events)
+    assert (1, 0) == (len(receiver.events), webhook.standing.consecutive_errors)
+
+
+async def test_a_change_between_attempts(twins, receiver):
+    """The next attempt goes where the webhook points then, signed with its new secret."""
+    async with twins(Rules(pauses=(2.0,)), speed=1) as client:
+        await client.make(receiver.url)
+        receiver.script.append(500)
+        [entry] = sent(client)
+        await eventually(lambda: entry.attempts)
+        changes = {"Secret": "new", "TargetUrl": f"{receiver.url}/moved"}
+        await client.call("PATCH", "/v1/Webhook/1", changes)
+        await idle(client)
+
+    [first, second] = receiver.events
+    assert ("/webhook", "/moved") == (first.path, second.path)
+    assert first.is_signed_with("nøkkel".encode())
+    assert second.is_signed_with(b"new")
 
 
 async def test_recycled(twins, receiver):
@@ -352,7 +380,7 @@ async def test_a_header_that_cannot_be_sent(client, receiver):
 
 async def test_the_query_stays(client, receiver):
     """Path and query of a target are posted to as they were registered."""
-    target = f"{receiver.url}/a%2Fb/?action=safeParse&key=a%20b+c%3D"
-    await client.make(receiver.url, TargetUrl=target)
+    path = "/a%2fb/%7E?action=safeParse&key=a%20b+c%3D"
+    await client.make(receiver.url, TargetUrl=f"{receiver.url}{path}")
 
-    assert ["/a%2Fb/?action=safeParse&key=a%20b+c%3D"] == [one.path for one in receiver.tests]
+    assert [path] == [one.path for one in receiver.tests]
