@@ -1,6 +1,7 @@
 """The tap alone, and over real connections: it is in use, it holds up nobody, it hides no end."""
 
 import asyncio
+import socket
 import ssl
 from contextlib import suppress
 from types import SimpleNamespace
@@ -102,6 +103,17 @@ def test_the_rest_passes_as_it_came(other):
     assert not scene.tap.is_between_frames
 
 
+@pytest.mark.parametrize("size", range(1, 21))
+def test_confirm_that_is_cut_in_two(size):
+    """It passes, and what has come of it is read by aiormq."""
+    scene = Scene()
+    scene.tap.data_received(ack(1) + ack(2)[:size])
+    scene.tap.data_received(ack(2)[size:])
+
+    assert [(1, False, Outcome.CONFIRMED)] == scene.told
+    assert ([ack(2)[:size], ack(2)[size:]], []) == (scene.passed, scene.failed)
+
+
 def test_detached_channel():
     """Its confirms pass; nobody is told of them."""
     scene = Scene()
@@ -158,6 +170,59 @@ def test_everything_else_of_a_transport_passes():
     scene.tap.connection_lost(lost)
 
     assert ["pause", "resume", "eof", lost] == scene.passed
+
+
+async def test_tap_knows_when_a_frame_is_waited_for():
+    """Neither in the middle of a frame, whatever the size of the piece, nor after the end."""
+    here, there = socket.socketpair()
+    with there:
+        stream, writer = await asyncio.open_connection(sock=here)
+        reader, tap = tapped(stream, writer)
+        seen = []
+        for pieces in (1, 1), (1, 6):
+            assert not reader.at_eof()
+            for size in pieces:
+                reading = asyncio.ensure_future(reader.readexactly(size))
+                await asyncio.sleep(0)
+                seen.append(tap.is_between_frames)
+                tap.data_received(bytes(size))
+                assert not tap.is_between_frames
+                assert bytes(size) == await reading
+        assert not reader.at_eof()
+        reading = asyncio.ensure_future(reader.readexactly(1))
+        await asyncio.sleep(0)
+        seen.append(tap.is_between_frames)
+        reading.cancel()
+        await asyncio.wait({reading})
+        writer.close()
+        await writer.wait_closed()
+
+    assert [True, False, True, False, True] == seen
+    assert not tap.is_between_frames
+
+
+@pytest.mark.parametrize(
+    ("end", "told"),
+    [(commands.Channel.Close(406, "WHY", 60, 40), ["406 WHY"]), (commands.Channel.CloseOk(), [])],
+    ids=lambda each: getattr(each, "name", ""),
+)
+async def test_number_of_a_channel_that_has_ended(end, told):
+    """Its owner is told of no confirm any more: the number may be that of another channel."""
+    scene = Scene()
+    owner: Any = SimpleNamespace(
+        on_close=scene.told.append, on_confirm=scene.on_confirm, on_error=scene.on_error
+    )
+    async with Peer() as peer:
+        opened = await connect(peer.url, purpose="test")
+        intercept(await opened.channel(), owner, opened.tap)
+        await asyncio.sleep(0)
+        opened.tap.data_received(pamqp.frame.marshal(end, 1))
+        await eventually(lambda: opened.tap.is_between_frames)
+        opened.tap.data_received(ack(1))
+        await eventually(lambda: opened.tap.is_between_frames)
+        await opened.close()
+
+    assert told == scene.told
 
 
 async def test_stream_that_begins_tls_later(authority):

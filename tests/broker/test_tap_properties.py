@@ -90,6 +90,7 @@ Sound = st.one_of(
 )
 Odd = st.one_of(
     st.builds(written, st.tuples(Others), Channels),
+    st.builds(written, st.tuples(Others, Confirms), Channels),
     st.builds(written, st.tuples(OfConnection), st.just(0)),
     st.builds(
         lambda frame, way: [spoiled(frame, way)],
