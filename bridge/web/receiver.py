@@ -16,6 +16,7 @@ from collections.abc import Mapping
 import structlog
 from aiohttp import hdrs, web
 
+from bridge.aio import called_back
 from bridge.core.errors import Rejected, SignatureInvalid
 from bridge.core.event import Delivery
 from bridge.core.reasons import RejectReason, Status
@@ -101,7 +102,10 @@ class Receiver:
             headers.get(EVENT),
             headers.get(EVENT_ID),
         )
-        return await self._pipeline.receive(delivery, signatures=headers.getall(SIGNATURE, ()))
+        signatures = headers.getall(SIGNATURE, ())
+        return await called_back(
+            lambda answer: self._pipeline.receive(delivery, signatures=signatures, answer=answer)
+        )
 
     def _limited(self, remote: str | None) -> Rejected | None:
         """Count a failed signature; return the rejection of a source that has too many of them.
