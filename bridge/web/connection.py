@@ -91,7 +91,7 @@ class Connection(HttpProtocol):
     def connection_lost(self, exc: BaseException | None) -> None:
         """Take note of the end."""
         if self.plain is not None:
-            self.plain.end(self)
+            self.plain.end()
         super().connection_lost(exc)
         self.intake.end()
         self.server.leaving.discard(self)
@@ -138,7 +138,7 @@ class Connection(HttpProtocol):
     def data_received(self, data: bytes) -> None:
         """Answer a plain request, parse anything else, or leave it to the intake."""
         if self.is_taken and self.plain is not None:
-            self.plain.more(self, data)
+            self.plain.more(data)
         # aiohttp itself calls this with no data, to parse what it has put back.
         elif not data or (self.earned_200 and not self.intake.unparsed):
             if not self.takes(data):
@@ -148,7 +148,7 @@ class Connection(HttpProtocol):
 
     def takes(self, data: bytes) -> bool:
         """Return whether the plain path has taken what came."""
-        return self.plain is not None and self.is_at_rest and self.plain.take(self, data)
+        return self.plain is not None and self.is_at_rest and self.plain.take(data)
 
     def begin_plain(self) -> None:
         """Take note that the plain path has a request at hand."""

@@ -1,4 +1,4 @@
-"""The plain path of a connection: what is not odd is answered without aiohttp.
+"""The plain path of a connection: a request in which nothing is odd is answered without aiohttp.
 
 A plain request (``heads``) is handed to the responder in the very call that brought its last byte,
 and its reply is written from wherever its outcome is known: no parser, no task, no future.
@@ -39,7 +39,10 @@ class Plain:
 
 
 class PlainPath:
-    """One connection. ``missing`` is how many bytes of a body it still waits for."""
+    """One connection. ``missing`` is how many bytes of a body it waits for, ``since`` since when.
+
+    That is a time of the loop.
+    """
 
     __slots__ = (
         "_behind",
@@ -53,82 +56,80 @@ class PlainPath:
     )
 
     def __init__(self, connection: Connection, plain: Plain) -> None:
-        self._connection: Connection | None = connection
+        self._connection = connection
         self._heads = plain.heads
         self._responder = plain.responder
         self._head: Head | None = None
+        """The head of a request whose body is not whole."""
         self._pieces: list[bytes] = []
-        """What has come of a request whose body is not whole."""
+        """What has come of that request."""
         self.missing = 0
         self.since = 0.0
-        """When its head came, as a time of the loop."""
         self._behind = b""
         """What has come behind the request that is being answered."""
 
     @property
     def owes(self) -> bool:
         """Return whether its request lacks some of the body, or has others behind it already."""
-        return self.missing > 0 or self._behind != b""
+        return self.missing > 0 or bool(self._behind)
 
     # What comes in
 
-    def take(self, connection: Connection, data: bytes) -> bool:
+    def take(self, data: bytes) -> bool:
         """Take what came to a connection at rest; return whether it is a plain request.
 
-        Of a stranger only a whole one is taken: whoever waits for the rest has earned a 200.
+        Of a stranger only a whole one is: whoever may send a body later has earned a 200.
         """
         head = self._heads.read(data)
         if head is None:
             return False
         missing = head.start + head.length - len(data)
-        if missing < 0 or (missing and not connection.earned_200):
+        if missing < 0 or (missing and not self._connection.earned_200):
             return False
-        connection.begin_plain()
+        self._connection.begin_plain()
         if missing:
-            self._gather(connection, head, data, missing)
+            self._gather(head, data, missing)
         else:
-            self._responder.respond_to(head, data[head.start :], connection, self._tell)
+            self._respond(head, data)
         return True
 
-    def _gather(self, connection: Connection, head: Head, data: bytes, missing: int) -> None:
+    def _gather(self, head: Head, data: bytes, missing: int) -> None:
         self._head, self._pieces, self.missing = head, [data], missing
-        self.since = connection.server.loop.time()
+        self.since = self._connection.server.loop.time()
         if head.expects:
-            connection.write(_CONTINUE)
+            self._connection.write(_CONTINUE)
 
-    def more(self, connection: Connection, data: bytes) -> None:
+    def more(self, data: bytes) -> None:
         """Take what came while a request is at hand: of its body, or behind it."""
         if len(data) < self.missing:
             self._pieces.append(data)
             self.missing -= len(data)
             return
-        head, size = self._head, self.missing
-        self._behind += data[size:]
+        head, rest = self._head, data[: self.missing]
+        self._behind += data[len(rest) :]
         if self._behind:
-            connection.read_no_more()
-        if size and head is not None:
-            self._pieces.append(data[:size])
-            request = b"".join(self._pieces)
-            self._clear()
-            self._responder.respond_to(head, request[head.start :], connection, self._tell)
+            self._connection.read_no_more()
+        if head is not None:
+            request = b"".join([*self._pieces, rest])
+            self._forget()
+            self._respond(head, request)
 
-    def _clear(self) -> None:
+    def _respond(self, head: Head, request: bytes) -> None:
+        self._responder.respond_to(head, request[head.start :], self._connection, self._tell)
+
+    def _forget(self) -> None:
         self._head, self._pieces, self.missing = None, [], 0
 
     # What goes out
 
     def _tell(self, reply: Reply | Exception) -> None:
         connection = self._connection
-        if connection is None:
-            return
         try:
             goes_on = connection.answer(reply)
         except Exception as error:  # memory: the client tries again
             log.error("request_failed", exc_info=error)
             connection.abort()
             goes_on = False
-        if connection.is_closed:
-            self._connection = None
         if goes_on and self._behind:
             # Not now: this may be a call from the midst of what settles other messages.
             connection.server.loop.call_soon(self._read_behind)
@@ -137,9 +138,10 @@ class PlainPath:
 
     def _read_behind(self) -> None:
         connection, behind, self._behind = self._connection, self._behind, b""
-        if connection is None:
-            return
         connection.end_plain()
+        if connection.transport is None:
+            connection.server.forget(connection)
+            return
         if connection.may_read_on():
             connection.read_on()
         connection.data_received(behind)
@@ -148,21 +150,18 @@ class PlainPath:
 
     # When it is not to be
 
-    def hand_over(self, connection: Connection) -> None:
+    def hand_over(self) -> None:
         """Leave to aiohttp a request whose body is not whole."""
-        request = b"".join(self._pieces)
-        self._clear()
+        connection, request = self._connection, b"".join(self._pieces)
+        self._forget()
         connection.end_plain()
         connection.waited = connection.server.loop.time() - self.since
         connection.parse(request)
 
-    def end(self, connection: Connection) -> None:
-        """Let go of a connection that is lost; a whole request is still accepted."""
-        if self.missing:
-            self.hand_over(connection)
-            for _, body in connection.queue:
-                body.set_exception(web.RequestPayloadError("the client hung up"))
+    def end(self) -> None:
+        """Take note that the connection is lost. A whole request is accepted all the same."""
         self._behind = b""
-        if not connection.is_taken:
-            # Else the two would keep each other alive until the garbage collector comes.
-            self._connection = None
+        if self.missing:
+            self.hand_over()
+            for _, body in self._connection.queue:
+                body.set_exception(web.RequestPayloadError("the client hung up"))

@@ -177,7 +177,7 @@ class HttpServer(web.Server):
         """Leave to aiohttp each request whose body is awaited since before that time."""
         for one in [*self._open]:
             if one.plain is not None and one.plain.missing and one.plain.since <= since:
-                one.plain.hand_over(one)
+                one.plain.hand_over()
 
     def _cut(self, connections: Iterable[Connection]) -> None:
         for one in connections:

@@ -13,16 +13,7 @@ from hypothesis import strategies as st
 from bridge.core.publish import Outcome
 from tests.serving import sign, webhook
 from tests.strategies.webhooks import bodies
-from tests.web.wireless import MAX_BODY, Site, dateless, shown
-
-FIRST = webhook(EventId="first")
-
-
-def proof() -> bytes:
-    """Return the request that earns the first 200 of a connection."""
-    head = f"POST /webhook HTTP/1.1\r\nHost: x\r\nX-SuperOffice-Signature: {sign(FIRST)}\r\n"
-    return head.encode() + b"Content-Length: %d\r\n\r\n" % len(FIRST) + FIRST
-
+from tests.web.wireless import MAX_BODY, Site, dateless, request, shown
 
 GOOD_BODIES = st.integers(0, 3).map(lambda number: webhook(EventId=f"event-{number}"))
 BODIES = st.one_of(
@@ -77,7 +68,7 @@ def _name(line: str) -> str:
 @st.composite
 def requests(draw: st.DrawFn) -> bytes:
     """Make the bytes of one request, most often plain or nearly so."""
-    body = draw(BODIES)
+    body: bytes = draw(BODIES)
     signature = draw(st.sampled_from((sign(body),) * 15 + (sign(b"other"), "short", None)))
     length = len(body) + draw(st.sampled_from((0,) * 20 + (-1, 1)))
     lines = ["Host: bridge", f"Content-Length: {length}"]
@@ -106,7 +97,7 @@ def conversations(draw: st.DrawFn) -> list[bytes]:
         if draw(once_in(3)):
             cuts = []
         found = [one[a:b] for a, b in zip([0, *cuts], [*cuts, len(one)], strict=True)]
-        if pieces and draw(once_in(6)):
+        if draw(once_in(6)) and pieces:
             pieces[-1] += found.pop(0)
         pieces += found
     return [piece for piece in pieces if piece]
@@ -128,9 +119,7 @@ async def had(
 ) -> tuple[object, int]:
     """Return all that came of a conversation, and how many of its requests were plain."""
     site = Site(plain=plain, failures=2)
-    wire = await site.connect()
-    if proven:
-        await wire.send(proof())
+    wire = await (site.proven() if proven else site.connect())
     site.outbox.is_slow, site.outbox.outcomes = slow, list(outcomes)
     before, answers = site.plain_requests, []
     for piece in pieces:
@@ -163,11 +152,7 @@ def test_both_ways_are_one(pieces, outcomes, slow, proven):
 def test_both_ways_are_taken(slow, number):
     """The property above compares two ways, not one with itself."""
     bodies = [webhook(EventId=f"event-{each}") for each in range(number)]
-    pieces = [
-        b"POST /webhook HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n"
-        b"X-SuperOffice-Signature: %b\r\n\r\n%b" % (len(body), sign(body).encode(), body)
-        for body in bodies
-    ]
+    pieces = [request(body) for body in bodies]
     found, plain = asyncio.run(had(pieces, [], plain=True, slow=slow, proven=True))
 
     assert number == plain

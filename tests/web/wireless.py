@@ -13,6 +13,7 @@ from bridge.core.routing import Router
 from bridge.delivery.dedup import Dedup
 from bridge.metrics import Metrics
 from bridge.pipeline import Endpoint, Pipeline
+from bridge.superoffice.headers import SIGNATURE
 from bridge.web.connection import Connection
 from bridge.web.heads import Heads
 from bridge.web.plain import Plain
@@ -20,7 +21,7 @@ from bridge.web.receiver import Receiver
 from bridge.web.responder import Responder
 from bridge.web.server import HttpServer, Limits
 from bridge.web.throttle import Failures
-from tests.serving import SECRET
+from tests.serving import SECRET, sign, webhook
 
 PATHS = {"/webhook": "superoffice", "/open": "open", "/a b": "spaced"}
 MAX_BODY = 3000
@@ -32,16 +33,13 @@ _TURNS = 12
 class Transport(asyncio.Transport):
     """Keeps what is written, and what comes while nobody reads."""
 
-    def __init__(self, *, secure: bool = False) -> None:
-        super().__init__({"sslcontext": object()} if secure else {})
+    def __init__(self) -> None:
+        super().__init__()
         self.written = b""
         self.protocol: Any = None
-        self.is_reading = True
+        self.reads = True
         self.unread: list[bytes] = []
         self.closed = False
-
-    def set_read_buffer_limits(self, high: int) -> None:
-        """Take note of nothing."""
 
     def write(self, data: Any) -> None:
         """Keep what is sent."""
@@ -62,11 +60,11 @@ class Transport(asyncio.Transport):
 
     def pause_reading(self) -> None:
         """Deliver nothing more."""
-        self.is_reading = False
+        self.reads = False
 
     def resume_reading(self) -> None:
         """Deliver again what comes."""
-        self.is_reading = True
+        self.reads = True
 
     def feed(self, data: bytes) -> None:
         """Let some bytes come."""
@@ -75,7 +73,7 @@ class Transport(asyncio.Transport):
 
     def deliver(self) -> None:
         """Deliver what has come, while somebody reads."""
-        while self.unread and self.is_reading and not self.closed:
+        while self.unread and self.reads and not self.closed:
             self.protocol.data_received(self.unread.pop(0))
 
 
@@ -108,7 +106,15 @@ class Memory:
 class Site:
     """A public listener with one way or with both; everything behind it is in memory."""
 
-    def __init__(self, *, plain: bool = True, failures: int = 0) -> None:
+    def __init__(
+        self,
+        *,
+        plain: bool = True,
+        failures: int = 0,
+        max_body: int = MAX_BODY,
+        read_seconds: float = READ_SECONDS,
+        idle_seconds: float = 60.0,
+    ) -> None:
         self.outbox, self.metrics = Memory(), Metrics()
         endpoints = {
             "superoffice": Endpoint("superoffice", [SECRET]),
@@ -125,20 +131,27 @@ class Site:
         limit = Failures(limit=failures, window=60.0, clock=lambda: 0.0)
         responder = Responder(self.pipeline, self.metrics, failures=limit)
         receiver = Receiver(
-            PATHS, responder, self.metrics, max_body=MAX_BODY, read_timeout=READ_SECONDS
+            PATHS, responder, self.metrics, max_body=max_body, read_timeout=read_seconds
         )
-        heads = Heads(PATHS, max_body=MAX_BODY)
+        heads = Heads(PATHS, max_body=max_body)
         self.server = HttpServer(
             receiver.handle,
-            max_body=MAX_BODY,
-            limits=Limits(100, head=READ_SECONDS, idle=60.0),
+            max_body=max_body,
+            limits=Limits(100, head=read_seconds, idle=idle_seconds),
             plain=Plain(heads, responder) if plain else None,
         )
 
-    async def connect(self, *, secure: bool = False) -> Wire:
+    async def connect(self) -> Wire:
         """Open a connection."""
-        wire = Wire(self.server(), Transport(secure=secure))
+        wire = Wire(self.server(), Transport())
         await settled()
+        return wire
+
+    async def proven(self) -> Wire:
+        """Open a connection and earn a 200 on it."""
+        wire = await self.connect()
+        answer = await wire.send(request(webhook(EventId="first")))
+        assert answer.startswith(b"HTTP/1.1 200 ")
         return wire
 
     @property
@@ -186,6 +199,15 @@ class Wire:
         self.transport.closed = True
         self.connection.connection_lost(None)
         await settled()
+
+
+def request(
+    body: bytes, *fields: str, path: str = "/webhook", signature: str | None = None
+) -> bytes:
+    """Build a signed POST; the fields are whole lines."""
+    signed = sign(body) if signature is None else signature
+    lines = [f"POST {path} HTTP/1.1", "Host: bridge", f"Content-Length: {len(body)}"]
+    return "\r\n".join([*lines, f"{SIGNATURE}: {signed}", *fields, "", ""]).encode() + body
 
 
 async def settled() -> None:
