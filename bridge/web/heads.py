@@ -32,7 +32,7 @@ _PATH: Final = re.compile(r"/|(?:/[\w~-][\w.~-]*)+", re.ASCII)
 """Paths that look the same on the wire as in the configuration."""
 
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
-_LENGTH: Final = re.compile(r" *([1-9][0-9]{0,8}) *")
+_MAX_DIGITS: Final = 9
 
 _PRINTABLE: Final = bytes(range(0x20, 0x7F))
 _ENDS: Final = tuple(b"\r\n" * lines for lines in range(MAX_LINES))
@@ -53,6 +53,10 @@ _PLACES: Final = {
     )
 }
 """Of each header that may come once, its place among the values."""
+
+_EXPECT: Final = 3
+_OURS: Final = 6
+"""The places from which SuperOffice's begin."""
 
 _NOTHING: Final[tuple[str | None, ...]] = (None,) * len(_PLACES)
 
@@ -85,16 +89,12 @@ class Head:
         "traceparent",
     )
 
-    def __init__(
-        self, endpoint: str, start: int, length: int, values: list[str | None], *, expects: bool
-    ) -> None:
+    def __init__(self, endpoint: str, start: int, length: int, values: list[str | None]) -> None:
         self.endpoint = endpoint
         self.start = start
         self.length = length
-        self.expects = expects
-        self.signature, self.event, self.event_id, self.retry, self.traceparent = [
-            None if value is None else value.strip(" ") for value in values[-5:]
-        ]
+        self.expects = values[_EXPECT] is not None
+        self.signature, self.event, self.event_id, self.retry, self.traceparent = values[_OURS:]
 
 
 class Heads:
@@ -117,34 +117,23 @@ class Heads:
         end = data.find(b"\r\n\r\n", 0, MAX_HEAD_BYTES)
         if end < 0:
             return None
-        raw = data[:end]
-        if not raw.isascii():
+        lines = _lines_of(data[:end])
+        endpoint = self._endpoints.get(lines[0]) if lines else None
+        if endpoint is None:
             return None
-        lines = raw.decode("ascii").split("\r\n")
-        endpoint = self._endpoints.get(lines[0])
-        if endpoint is None or len(lines) > MAX_LINES:
-            return None
-        if raw.translate(None, _PRINTABLE) != _ENDS[len(lines) - 1]:
-            return None
-        values = self._values(lines)
-        return None if values is None else self._head(endpoint, end + 4, values)
-
-    def _values(self, lines: list[str]) -> list[str | None] | None:
-        """Return the headers that count, each in its place, or None if any line is odd."""
         values = list(_NOTHING)
+        known = self._places
         for line in lines[1:]:
             name, colon, value = line.partition(":")
-            place = self._places.get(name)
+            place = known.get(name)
             if place is None:
                 place = self._learn(name)
-            if not colon:
-                return None
-            if place == _LEFT_OUT:
+            if place == _LEFT_OUT and colon:
                 continue
-            if place == _ODD or values[place] is not None:
+            if place < 0 or not colon or values[place] is not None:
                 return None
-            values[place] = value
-        return values
+            values[place] = value.strip(" ")
+        return self._head(endpoint, end + 4, values)
 
     def _learn(self, name: str) -> int:
         place = _place_of(name)
@@ -153,17 +142,26 @@ class Heads:
         return place
 
     def _head(self, endpoint: str, start: int, values: list[str | None]) -> Head | None:
-        host, content_length, connection, expect = values[:4]
-        if host is None or content_length is None:
+        host, digits, connection, expect = values[:4]
+        if host is None or digits is None or not digits.isdigit() or digits[0] == "0":
             return None
-        found = _LENGTH.fullmatch(content_length)
-        if found is None or (length := int(found[1])) > self._max_body:
+        if len(digits) > _MAX_DIGITS or (length := int(digits)) > self._max_body:
             return None
-        if connection is not None and connection.strip(" ").lower() != "keep-alive":
+        if connection is not None and connection.lower() != "keep-alive":
             return None
-        if expect is not None and expect.strip(" ").lower() != "100-continue":
+        if expect is not None and expect.lower() != "100-continue":
             return None
-        return Head(endpoint, start, length, values, expects=expect is not None)
+        return Head(endpoint, start, length, values)
+
+
+def _lines_of(head: bytes) -> list[str]:
+    """Return the lines of a head, none if it is not of printable ASCII."""
+    if not head.isascii():
+        return []
+    lines = head.decode("ascii").split("\r\n")
+    if len(lines) > MAX_LINES or head.translate(None, _PRINTABLE) != _ENDS[len(lines) - 1]:
+        return []
+    return lines
 
 
 def _place_of(name: str) -> int:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 NO_ENDPOINT = "-"
 """The label of requests for unknown paths; no endpoint can be called so."""
 
+_PUBLISHED = Status.PUBLISHED  # Python 3.11 calls a function to look up a member of an enum
+
 Tell = Callable[[Reply | Exception], None]
 """Takes the reply to one request, or a defect of ours. Never raises."""
 
@@ -156,10 +158,11 @@ class Responder:
 
     def _count(self, endpoint: str, receipt: Receipt) -> None:
         self._metrics.accepted.labels(endpoint, receipt.status).inc()
+        if receipt.status is _PUBLISHED:
+            self._metrics.published.labels(endpoint).inc()
+            self._log.debug("event_published", endpoint=endpoint, event_id=receipt.id)
+            return
         match receipt.status:
-            case Status.PUBLISHED:
-                self._metrics.published.labels(endpoint).inc()
-                self._log.debug("event_published", endpoint=endpoint, event_id=receipt.id)
             case Status.UNROUTED:
                 self._metrics.unrouted.labels(endpoint).inc()
                 self._log.warning("event_unrouted", endpoint=endpoint, event_id=receipt.id)
