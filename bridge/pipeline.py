@@ -151,7 +151,7 @@ class Pipeline:
         self, endpoint: Endpoint, delivery: Delivery, payload: Payload, answer: Answer
     ) -> None:
         identity = identify(payload, delivery)
-        key, event_id = identity
+        key, event_id = identity.key, identity.id
         if payload.event == TEST_EVENT and not endpoint.publish_test_events:
             answer(Receipt(Status.IGNORED, event_id))
             return
