@@ -159,10 +159,7 @@ def _is_id(text: str) -> bool:
 
 
 def _are_strings(items: list[Any]) -> bool:
-    for item in items:  # a loop, because it is compiled to a few instructions an item
-        if type(item) is not str:
-            return False
-    return True
+    return all(type(item) is str for item in items)
 
 
 def _primary_key(rest: dict[str, Any], number: int | None) -> int | str | None:

@@ -26,7 +26,7 @@ class Buildah:
         self._policy.write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
 
     def make_base(self) -> None:
-        """Bootstrap Debian with Python, as the official image has it: pip, headers, named python."""
+        """Bootstrap Debian with Python as the official image has it: pip, headers, named python."""
         self._run("from", "--name", "base", "scratch")
         root = Path(self._run("mount", "base"))
         packages = "--include=python3,python3-dev,python3-pip"
