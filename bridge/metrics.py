@@ -122,7 +122,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self.received = self._counter("received", "Requests for an endpoint's path", "endpoint")
-        self.plain = self._counter(
+        self.received_plain = self._counter(
             "received_plain", "Of these, requests that took the plain path", "endpoint"
         )
         self.rejected = self._counter(

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, final
 
 from bridge.superoffice.headers import EVENT, EVENT_ID, RETRY, SIGNATURE, TRACEPARENT
 
@@ -70,6 +70,7 @@ _ODD_NAMES: Final = frozenset(
 _ODD_BEGINNING: Final = "sec-websocket-"
 
 
+@final
 class Head:
     """What counts of a plain request's head; ``start`` and ``length`` are the body's, in bytes.
 
@@ -97,6 +98,7 @@ class Head:
         self.signature, self.event, self.event_id, self.retry, self.traceparent = values[_OURS:]
 
 
+@final
 class Heads:
     """Recognizes plain requests for some paths."""
 

@@ -13,7 +13,7 @@ and its reply is written from wherever its outcome is known: no parser, no task,
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, final
 
 import structlog
 from aiohttp import web
@@ -38,6 +38,7 @@ class Plain:
     responder: Responder
 
 
+@final
 class PlainPath:
     """One connection. ``missing`` is how many bytes of a body it waits for, ``since`` since when.
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, final
 
 import orjson
 
@@ -19,14 +19,26 @@ _NO_HEADERS: Final[Mapping[str, str]] = {}
 _OK: Final = HTTPStatus.OK.value
 
 
-class Reply(NamedTuple):
+@final
+class Reply:
     """What a request is answered. With ``close`` the connection ends behind it."""
 
-    status: int
-    body: bytes
-    media_type: str = JSON
-    headers: Mapping[str, str] = _NO_HEADERS
-    close: bool = False
+    __slots__ = ("body", "close", "headers", "media_type", "status")
+
+    def __init__(
+        self,
+        status: int,
+        body: bytes,
+        media_type: str = JSON,
+        headers: Mapping[str, str] = _NO_HEADERS,
+        *,
+        close: bool = False,
+    ) -> None:
+        self.status: Final = status
+        self.body: Final = body
+        self.media_type: Final = media_type
+        self.headers: Final = headers
+        self.close: Final = close
 
 
 def accepted(content: Mapping[str, Any]) -> Reply:
@@ -38,7 +50,7 @@ def rejected(rejection: Rejection, **values: object) -> Reply:
     """Return the reply to what was rejected; ``values`` go into the places of its texts."""
     body = orjson.dumps(rejection.problem(**values))
     headers = {name: text.format(**values) for name, text in rejection.headers.items()}
-    return Reply(rejection.status, body, PROBLEM, headers, rejection.close)
+    return Reply(rejection.status, body, PROBLEM, headers, close=rejection.close)
 
 
 def reply_bytes(reply: Reply, *, close: bool) -> bytes:

@@ -77,7 +77,7 @@ class Responder:
         """Tell the reply to a plain request once, now or later."""
         started = time.perf_counter()
         self._metrics.received.labels(head.endpoint).inc()
-        self._metrics.plain.labels(head.endpoint).inc()
+        self._metrics.received_plain.labels(head.endpoint).inc()
         delivery = Delivery(
             head.endpoint,
             body,

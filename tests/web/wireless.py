@@ -157,7 +157,7 @@ class Site:
     @property
     def plain_requests(self) -> int:
         """Return how many requests took the plain path."""
-        return sum(self.metrics.plain.labels(name).value for name in PATHS.values())
+        return sum(self.metrics.received_plain.labels(name).value for name in PATHS.values())
 
     @property
     def counts(self) -> dict[str, Any]:
