@@ -63,7 +63,7 @@ LAYERS = (
     {"delivery"},
     {"broker", "spool", "settings", "dev", "metrics"},
     {"superoffice", "tls"},
-    {"core", "aio", "log", "reading", "sampling"},
+    {"core", "aio", "build", "log", "reading", "sampling"},
 )
 """A room may import those of the rows below it: never one above, nor one of its own row."""
 

@@ -107,7 +107,7 @@ def row_of(columns: Sequence[Any]) -> Row:
 
 def record_key(record: Record) -> str:
     """Return the key that ``record_keys`` finds for a record, whatever version stored it."""
-    return _end_of(f",{orjson.dumps(record).decode().lower()}]")
+    return _end_of(f",{str.lower(orjson.dumps(record).decode())}]")
 
 
 def record_keys(meta: bytes) -> list[str]:
@@ -117,7 +117,7 @@ def record_keys(meta: bytes) -> list[str]:
     ends, and we compare these ends: parsing the JSON would take most of the time. A row that has no
     record, or is damaged, gets a key that no record has.
     """
-    return list(map(_end_of, meta.decode(errors="replace").lower().split("\0")))
+    return list(map(_end_of, str.lower(meta.decode(errors="replace")).split("\0")))
 
 
 def _end_of(meta: str) -> str:
