@@ -170,6 +170,12 @@ class Drain:
 
     async def run(self) -> None:
         """Drain until cancelled; after an error it may be called again."""
+        try:
+            await self._run()
+        finally:
+            self._step.stop()
+
+    async def _run(self) -> None:
         while True:
             if self._rows.backlog == 0:
                 self._waiting.clear()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import deque
+
 from bridge.core.publish import WINDOW
 from bridge.core.reasons import Undelivered
 from bridge.delivery.arrivals import Arrivals
@@ -41,25 +44,59 @@ class ReadAhead:
         self._settling = settling
         self._publishing = publishing
         self._arrivals = arrivals
+        self._page: deque[Row] = deque()
+        """Rows that were read and are not reached yet."""
+        self._next: asyncio.Task[list[Row]] | None = None
+        """The read of the rows behind them, which begins before they are needed."""
         self._failed = 0
         """The row that the latest error came from."""
 
     async def read_on(self) -> bool:
-        """Read the next rows; return whether there were any."""
-        room = self._publishing.room
+        """Go on to the next rows; return whether there were any."""
         self._compare_backlog()
-        if room <= 0 or self._is_exhausted or self._wire.is_busy(room):
+        if self._publishing.room <= 0 or self._is_exhausted:
             return False
+        if not self._page and not await self._turn_page():
+            return False
+        if not self._publishing.note_connection():
+            self._reach_all()
+        return True
+
+    def stop(self) -> None:
+        """Read nothing ahead any more."""
+        if self._next is not None:
+            self._next.cancel()
+            self._next = None
+
+    async def _turn_page(self) -> bool:
+        """Get the next rows, and begin to read those behind them; return whether there are any."""
         last = 0 if len(self._arrivals) else self._spool.last_seq  # up to there all is on disk
-        limit = WINDOW if self._wire.probe.is_open else room  # a row passed over takes no room
-        rows = await self._spool.read(after=self._rows.cursor, limit=limit)
-        for row in rows:
-            if self._publishing.note_connection() or self._wire.room <= len(self._rows.due):
-                break
+        rows = await self._ahead() or await self._read(self._rows.cursor)
+        if not rows:
+            self._rows.skip_to(last)
+        elif rows[-1].seq < self._spool.last_seq:
+            self._next = asyncio.ensure_future(self._read(rows[-1].seq))
+        self._page.extend(rows)
+        return bool(rows)
+
+    async def _ahead(self) -> list[Row]:
+        """Return what was read ahead, if anything was."""
+        reading, self._next = self._next, None
+        return [] if reading is None else await reading
+
+    async def _read(self, after: int) -> list[Row]:
+        rows = await self._spool.read(after=after, limit=WINDOW)
+        if rows:
+            self._rows.read_to = rows[-1].seq
+        return rows
+
+    def _reach_all(self) -> None:
+        """Move on to the rows of the page, as far as the window has room."""
+        while self._page and self._publishing.room > 0:
+            row = self._page[0]
             if row.seq > self._rows.cursor:
                 self._reach(row)
-        self._rows.skip_to(0 if rows else last)
-        return bool(rows)
+            self._page.popleft()
 
     @property
     def _is_exhausted(self) -> bool:

@@ -33,6 +33,10 @@ class Step:
         """Publish a single row first when the broker is up again."""
         self._publishing.probe_first()
 
+    def stop(self) -> None:
+        """Read nothing ahead any more."""
+        self._reading.stop()
+
     async def make(self) -> bool:
         """Do what can be done now; return whether there was anything."""
         self._publishing.note_connection()
