@@ -6,12 +6,9 @@ import asyncio
 from collections import deque
 
 from bridge.core.publish import WINDOW
-from bridge.core.reasons import Undelivered
 from bridge.delivery.arrivals import Arrivals
-from bridge.delivery.held.holding import Holding
 from bridge.delivery.publishing import Publishing
-from bridge.delivery.rows import ATTACHED, UNREAD, State
-from bridge.delivery.settling import Settling
+from bridge.delivery.reaching import Reaching
 from bridge.delivery.tally import Tally
 from bridge.delivery.turns import Turns
 from bridge.delivery.wire import Wire
@@ -22,44 +19,41 @@ LOOKAHEAD = 100_000
 
 
 class ReadAhead:
-    """Reads the UNREAD rows, and gives each its turn or passes it over."""
+    """Reads the UNREAD rows, and moves on to them as the window has room."""
 
     def __init__(
         self,
         spool: Spool,
         tally: Tally,
-        holding: Holding,
         turns: Turns,
         wire: Wire,
-        settling: Settling,
         publishing: Publishing,
+        reaching: Reaching,
         arrivals: Arrivals,
     ) -> None:
         self._spool = spool
         self._tally = tally
-        self._holding = holding
         self._turns = turns
         self._rows = turns.rows
         self._wire = wire
-        self._settling = settling
         self._publishing = publishing
+        self._reaching = reaching
         self._arrivals = arrivals
         self._page: deque[Row] = deque()
         """Rows that were read and are not reached yet."""
         self._next: asyncio.Task[list[Row]] | None = None
         """The read of the rows behind them, which begins before they are needed."""
-        self._failed = 0
-        """The row that the latest error came from."""
 
     async def read_on(self) -> bool:
         """Go on to the next rows; return whether there were any."""
+        room = self._publishing.room
         self._compare_backlog()
-        if self._publishing.room <= 0 or self._is_exhausted:
+        if room <= 0 or self._is_exhausted or self._wire.is_busy(room):
             return False
         if not self._page and not await self._turn_page():
             return False
         if not self._publishing.note_connection():
-            self._reach_all()
+            self._reaching.reach_all(self._page)
         return True
 
     def stop(self) -> None:
@@ -90,14 +84,6 @@ class ReadAhead:
             self._rows.read_to = rows[-1].seq
         return rows
 
-    def _reach_all(self) -> None:
-        """Move on to the rows of the page, as far as the window has room."""
-        while self._page and self._publishing.room > 0:
-            row = self._page[0]
-            if row.seq > self._rows.cursor:
-                self._reach(row)
-            self._page.popleft()
-
     @property
     def _is_exhausted(self) -> bool:
         return self._rows.cursor >= self._spool.last_seq or len(self._turns) >= LOOKAHEAD
@@ -107,33 +93,3 @@ class ReadAhead:
         is_read = self._rows.cursor >= self._spool.last_seq and not len(self._arrivals)
         if is_read and self._rows.backlog and not len(self._turns):
             self._tally.rows_gone(self._rows.none_left())
-
-    def _reach(self, row: Row) -> None:
-        """Move on to a row; after an error it is read again, and after another one passed over."""
-        state = self._rows.reach(row.seq)
-        try:
-            self._dispatch(row, state)
-        except BaseException:
-            if self._rows[row.seq] is UNREAD:
-                self._retreat(row)
-            raise
-
-    def _retreat(self, row: Row) -> None:
-        if self._failed == row.seq:  # it must not keep the rows behind it waiting for ever
-            self._settling.pass_over(row)
-            self._holding.passed.wants_sweep = True
-        else:
-            self._failed = row.seq
-            self._rows.retreat(row.seq)
-
-    def _dispatch(self, row: Row, state: State) -> None:
-        """Give a row that is read for the first time its turn, or pass it over."""
-        if state is UNREAD and self._holding.must_wait(row.message):
-            self._settling.pass_over(row)
-        elif state is UNREAD and row.unreadable and not self._holding.can_park:
-            self._settling.pass_over(row)
-            self._holding.passed.note_unparked(row.message)
-        elif state in (UNREAD, ATTACHED):
-            park_as = Undelivered.SPOOL_UNREADABLE if row.unreadable else None
-            self._publishing.enter(row, park_as=park_as, attached=state is ATTACHED)
-        # Any other row was held or passed over before it was read.

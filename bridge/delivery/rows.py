@@ -176,8 +176,8 @@ class Rows:
     those in turn that were passed over before, and so are not part of the backlog.
 
     ``in_memory`` has the states that are remembered; it is public because asking a dict costs less
-    than a call, and every row is asked for several times. Only ``move``, ``reach`` and
-    ``retreat`` change it.
+    than a call, and every row is asked for several times. Only ``move``, ``depart``,
+    ``reach`` and ``retreat`` change it.
     """
 
     def __init__(self, *, backlog: int) -> None:
@@ -255,6 +255,14 @@ class Rows:
             self._ahead.add(seq)
         if to is GONE and seq <= self.read_to:
             self._gone.add(seq)
+
+    def depart(self, seq: int) -> None:
+        """Move a row to DUE, and on to ON_WIRE. Raises ``IllegalMove``."""
+        if self.in_memory.get(seq) is UNREAD:  # it was just reached, as nearly every row
+            self.in_memory[seq] = ON_WIRE
+        else:
+            self.move(seq, DUE)
+            self.move(seq, ON_WIRE)
 
     def reach(self, seq: int) -> State:
         """Move the cursor on to a row that was read; return the state of the row."""

@@ -67,7 +67,8 @@ def rows_of(columns: Sequence[Any]) -> list[Row] | None:
 
 
 def _numbers(column: bytes) -> list[int]:
-    return jsontext.read(b"[%b]" % column)  # much faster than ``int`` for each
+    numbers: list[int] = jsontext.read(b"[%b]" % column)  # much faster than ``int`` for each
+    return numbers
 
 
 def _texts(column: bytes) -> list[str]:

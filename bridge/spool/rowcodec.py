@@ -88,8 +88,9 @@ def values(row: Row, meta: bytes) -> tuple[object, ...]:
 def row_of(columns: Sequence[Any]) -> Row:
     """Build a row from what ``SELECT`` returns; a damaged one becomes an unreadable row."""
     try:
-        *others, meta, body = columns
-        return readable(*others, jsontext.read(meta), body)
+        seq, at, size, tries, exchange, key, message_id, meta, body = columns
+        parsed = jsontext.read(meta)
+        return readable(seq, at, size, tries, exchange, key, message_id, parsed, body)
     except (ValueError, TypeError) as error:
         return _unreadable(*columns, error=str(error))
 

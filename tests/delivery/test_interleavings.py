@@ -841,8 +841,8 @@ def test_memory_that_ends_before_a_row_is_published(bridge, monkeypatch):
 def test_memory_that_ends_when_a_row_is_read(bridge, monkeypatch):
     """A row that was reached and has no turn yet is read again, in its order."""
     spool_three(bridge)
-    holding = bridge.drain._holding
-    monkeypatch.setattr(holding, "must_wait", failing_once(holding.must_wait))
+    exchanges = bridge.drain._holding.exchanges
+    monkeypatch.setattr(exchanges, "hold_if_missing", failing_once(exchanges.hold_if_missing))
     bridge.broker.blocked = False
     bridge.loop.advance(1.0)
     run_again(bridge)
@@ -858,16 +858,16 @@ def test_memory_that_ends_when_a_row_is_read(bridge, monkeypatch):
 def test_a_row_that_cannot_be_read_for_the_first_time(bridge, monkeypatch):
     """It keeps only its own record waiting, and a sweep finds it."""
     spool_three(bridge)
-    reading, seen = bridge.drain._step._reading, []
-    dispatch = reading._dispatch
+    reaching, seen = bridge.drain._step._reading._reaching, []
+    is_free = reaching._is_free
 
-    def failing(row, state):
+    def failing(row):
         if row.message.message_id == "event-1":
             seen.append(row.seq)
             raise MemoryError
-        dispatch(row, state)
+        return is_free(row)
 
-    monkeypatch.setattr(reading, "_dispatch", failing)
+    monkeypatch.setattr(reaching, "_is_free", failing)
     bridge.broker.blocked = False
     for _ in range(2):
         bridge.loop.advance(1.0)
