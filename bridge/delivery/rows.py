@@ -1,6 +1,6 @@
 """The life of a spooled row: its states, and the moves between them.
 
-``MOVES`` is the table of all moves. These make them: ``readahead`` and ``turns`` (a row is read,
+``MOVES`` is the table of all moves. These make them: ``reaching`` and ``turns`` (a row is read,
 its turn comes), ``publishing`` (ON_WIRE), ``settling`` and ``held/holding`` (outcomes), ``trials``
 (ON_TRIAL), ``arrivals`` (new rows).
 
@@ -176,8 +176,8 @@ class Rows:
     those in turn that were passed over before, and so are not part of the backlog.
 
     ``in_memory`` has the states that are remembered; it is public because asking a dict costs less
-    than a call, and every row is asked for several times. Only ``move``, ``depart``,
-    ``reach`` and ``retreat`` change it.
+    than a call, and every row is asked for several times. Only the methods of this
+    class that move a row or the cursor change it.
     """
 
     def __init__(self, *, backlog: int) -> None:
@@ -255,6 +255,14 @@ class Rows:
             self._ahead.add(seq)
         if to is GONE and seq <= self.read_to:
             self._gone.add(seq)
+
+    def finish(self, seq: int) -> None:
+        """Move a row to GONE. Raises ``IllegalMove``."""
+        if self.in_memory.get(seq) is ON_WIRE and seq <= self.cursor and seq not in self.swept:
+            del self.in_memory[seq]  # confirmed in its turn, as nearly every row
+            self.backlog -= 1
+        else:
+            self.move(seq, GONE)
 
     def depart(self, seq: int) -> None:
         """Move a row to DUE, and on to ON_WIRE. Raises ``IllegalMove``."""

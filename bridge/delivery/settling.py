@@ -10,7 +10,7 @@ import structlog
 
 from bridge.core.publish import Outcome, Publish
 from bridge.delivery.held.holding import Holding
-from bridge.delivery.rows import DUE, GONE, PASSED_OVER, SILENT, UNREAD
+from bridge.delivery.rows import DUE, PASSED_OVER, SILENT, UNREAD
 from bridge.delivery.tally import Tally
 from bridge.delivery.turns import Turns
 from bridge.delivery.wire import Wire
@@ -88,7 +88,7 @@ class Settling:
 
     def delete(self, row: Counted) -> None:
         """Delete a row, and let the next one of its record have its turn."""
-        self._rows.move(row.seq, GONE)
+        self._rows.finish(row.seq)
         self._spool.delete(row)
         if self._losses:
             self._losses.pop(row.seq, None)

@@ -22,11 +22,7 @@ SELECT = f"SELECT {COLUMNS} FROM event"  # noqa: S608  # a constant
 SELECT_META = """
 SELECT max(seq), CAST(group_concat(CAST(meta AS TEXT), char(0)) AS BLOB)
 FROM (SELECT seq, meta FROM event WHERE seq > ? ORDER BY seq LIMIT ?)"""
-"""Query that returns the metadata of many rows as one row.
-
-For each row that SQLite returns, its thread waits for the interpreter again, which the event loop
-holds most of the time. So one large row is much faster than many small ones.
-"""
+"""Query that returns the metadata of many rows as one row, for the reason that ``batch`` gives."""
 
 
 class Row(NamedTuple):
