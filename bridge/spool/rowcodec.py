@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, final
 
 import orjson
 
@@ -25,7 +25,8 @@ FROM (SELECT seq, meta FROM event WHERE seq > ? ORDER BY seq LIMIT ?)"""
 """Query that returns the metadata of many rows as one row, for the reason that ``batch`` gives."""
 
 
-class Row(NamedTuple):
+@final
+class Row:
     """One spooled event.
 
     ``seq`` is the order of acceptance, ``accepted_at`` a Unix time in seconds, ``size`` the bytes
@@ -33,12 +34,23 @@ class Row(NamedTuple):
     damaged, ``unreadable`` says how, and the message is what is left of it.
     """
 
-    seq: int
-    accepted_at: float
-    size: int
-    tries: int
-    message: Message
-    unreadable: str = ""
+    __slots__ = ("accepted_at", "message", "seq", "size", "tries", "unreadable")
+
+    def __init__(
+        self,
+        seq: int,
+        accepted_at: float,
+        size: int,
+        tries: int,
+        message: Message,
+        unreadable: str = "",
+    ) -> None:
+        self.seq: Final = seq
+        self.accepted_at: Final = accepted_at
+        self.size: Final = size
+        self.tries: Final = tries
+        self.message: Final = message
+        self.unreadable: Final = unreadable
 
     @property
     def endpoint(self) -> str:
