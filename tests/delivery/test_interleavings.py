@@ -858,16 +858,16 @@ def test_memory_that_ends_when_a_row_is_read(bridge, monkeypatch):
 def test_a_row_that_cannot_be_read_for_the_first_time(bridge, monkeypatch):
     """It keeps only its own record waiting, and a sweep finds it."""
     spool_three(bridge)
-    reaching, seen = bridge.drain._step._reading._reaching, []
-    is_free = reaching._is_free
+    exchanges, seen = bridge.drain._holding.exchanges, []
+    hold_if_missing = exchanges.hold_if_missing
 
-    def failing(row):
-        if row.message.message_id == "event-1":
-            seen.append(row.seq)
+    def failing(message):
+        if message.message_id == "event-1" and len(seen) < 2:
+            seen.append(message)
             raise MemoryError
-        return is_free(row)
+        return hold_if_missing(message)
 
-    monkeypatch.setattr(reaching, "_is_free", failing)
+    monkeypatch.setattr(exchanges, "hold_if_missing", failing)
     bridge.broker.blocked = False
     for _ in range(2):
         bridge.loop.advance(1.0)
