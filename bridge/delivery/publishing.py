@@ -119,6 +119,8 @@ class Publishing:
         """Put a message on the wire; one that cannot be encoded is nacked, and stops no other."""
         try:
             return self._publisher.submit(message)
+        except MemoryError:  # the message is well, and there may be memory later
+            raise
         except Exception as error:
             log.error("message_invalid", event_id=message.message_id, error=repr(error))
             publish = Publish(message)

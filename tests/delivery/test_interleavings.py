@@ -825,8 +825,7 @@ def test_memory_that_ends_before_a_row_is_published(bridge, monkeypatch):
     bridge.broker.blocked = True
     bridge.send(1, record=RECORD)
     bridge.loop.advance(DEADLINE)
-    publishing = bridge.drain._step._publishing
-    monkeypatch.setattr(publishing, "_submit", failing_once(publishing._submit))
+    monkeypatch.setattr(bridge.broker, "submit", failing_once(bridge.broker.submit))
     bridge.broker.blocked = False
     bridge.loop.advance(1.0)
     run_again(bridge)
