@@ -857,7 +857,8 @@ def test_memory_that_ends_when_a_row_is_read(bridge, monkeypatch):
 def test_a_row_that_cannot_be_read_for_the_first_time(bridge, monkeypatch):
     """It keeps only its own record waiting, and a sweep finds it."""
     spool_three(bridge)
-    exchanges, seen = bridge.drain._holding.exchanges, []
+    exchanges = bridge.drain._holding.exchanges
+    seen: list[object] = []
     hold_if_missing = exchanges.hold_if_missing
 
     def failing(message):
