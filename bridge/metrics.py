@@ -156,12 +156,6 @@ class Metrics:
         )
         self.registry.register(self.stage_seconds)
 
-    def count_drained(self, endpoint: str, *, unrouted: bool) -> None:
-        """Count an event from the spool that is now with the broker."""
-        self.drained.inc()
-        if unrouted:
-            self.unrouted.labels(endpoint).inc()
-
     def gauge(self, name: str, text: str, read: Callable[[], float]) -> None:
         """Add a gauge; ``read`` is called when Prometheus asks."""
         Gauge(f"{_PREFIX}_{name}", text, registry=self.registry).set_function(read)

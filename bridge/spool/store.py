@@ -16,6 +16,7 @@ import structlog
 
 from bridge.aio import start_thread
 from bridge.core.message import Message
+from bridge.spool.batch import SELECT_BATCH, rows_of
 from bridge.spool.commits import Append, Delete, NoteTries
 from bridge.spool.errors import SpoolFull, SpoolHung, SpoolUnavailable
 from bridge.spool.files import is_damage, suspect
@@ -37,6 +38,12 @@ _END_SECONDS = 5.0
 
 _RESCUE_SECONDS = 20.0
 """The same while we write the only copy of the events: to sync a large one takes seconds."""
+
+_BEHIND = f"{SELECT} WHERE seq > ? ORDER BY seq LIMIT ?"
+"""Query for the next rows after one."""
+
+_AMONG = f"{SELECT} WHERE seq IN (SELECT value FROM json_each(?)) ORDER BY seq"  # noqa: S608
+"""Query for some rows by number."""
 
 log = structlog.get_logger()
 
@@ -174,8 +181,7 @@ class Spool:
 
         A full disk may owe a deletion for a long time, so they may fill whole pages.
         """
-        query = f"{SELECT} WHERE seq > ? ORDER BY seq LIMIT ?"
-        while found := await self._select(query, after, limit):
+        while found := await self._select(_BEHIND, after, limit):
             rows = [row for row in found if row.seq not in self._deleting]
             if rows:
                 return rows
@@ -197,8 +203,7 @@ class Spool:
 
     async def get_all(self, seqs: Sequence[int]) -> list[Row]:
         """Return these rows in the order of acceptance, without those gone or being deleted."""
-        query = f"{SELECT} WHERE seq IN (SELECT value FROM json_each(?)) ORDER BY seq"  # noqa: S608
-        found = await self._select(query, orjson.dumps(seqs).decode())
+        found = await self._select(_AMONG, orjson.dumps(seqs).decode())
         return [row for row in found if row.seq not in self._deleting]
 
     async def oldest_seconds(self) -> float:
@@ -285,8 +290,12 @@ class Spool:
             self.bytes -= row.size
         on_written(row, refusal)
 
-    async def _select(self, sql: str, *parameters: int | str) -> list[Row]:
-        return [row_of(columns) for columns in await self._fetch(sql, *parameters)]
+    async def _select(self, rows: str, *parameters: int | str) -> list[Row]:
+        [columns] = await self._fetch(f"{SELECT_BATCH} ({rows})", *parameters)
+        found = rows_of(columns)
+        if found is None:
+            found = [row_of(each) for each in await self._fetch(rows, *parameters)]
+        return found
 
     async def _fetch(self, sql: str, *parameters: int | str) -> list[Any]:
         async with self._reading:
