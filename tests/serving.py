@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import aiohttp
 import pytest
 
-from bridge import service as service_module
+from bridge.lifecycle import running
 from bridge.settings import load
 from tests.helpers import eventually
 
@@ -92,7 +92,7 @@ def serving(broker, tmp_path):
         config = tmp_path / "empty.toml"
         config.touch()
         settings = load(config, {**defaults, **environ}).settings
-        async with service_module.running(settings) as service, aiohttp.ClientSession() as session:
+        async with running(settings) as service, aiohttp.ClientSession() as session:
             if wait:
                 await eventually(lambda: service.publisher.is_ready)
             yield Client(service, session)

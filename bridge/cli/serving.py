@@ -1,4 +1,4 @@
-"""``bridge serve``: the service itself."""
+"""``bridge serve`` without its command line: the service as a process."""
 
 from __future__ import annotations
 
@@ -12,19 +12,26 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
 from bridge import log
-from bridge.aio import keep_running, watch_threads
-from bridge.cli.context import ConfigOption
+from bridge.aio import keep_running, run_in_thread, watch_threads
 from bridge.cli.deadline import read_in_time
 from bridge.cli.errors import Unavailable, Unread
 from bridge.cli.runtime import run_until_stopped
-from bridge.reload import Reloader
-from bridge.service import Service, running
+from bridge.lifecycle import running
 from bridge.settings import Loaded, ServerSettings, Settings, load
 from bridge.spool import SpoolDamaged
+
+if TYPE_CHECKING:
+    from bridge.service import Service
+
+_NEEDED_SOON = ("bridge.exposition", "bridge.broker.trials")
+"""Modules with large libraries, which no request needs before the bridge listens."""
 
 _LEAST_DESCRIPTORS = 64
 """How many files the process needs open for itself, plus a few connections."""
@@ -35,14 +42,8 @@ _RAISE_THE_LIMIT = (
 )
 
 
-def serve(config: ConfigOption = None) -> None:
-    """Run the service until INT or TERM.
-
-    HUP, or a change of the files that the configuration was read from, makes it read them again:
-    secrets, contexts, log level and certificate change without a restart. It logs to standard
-    output, whether or not anybody reads it, and starts whether or not RabbitMQ is there. When told
-    to stop, it takes no new requests and finishes those it has.
-    """
+def serve(config: Path | None) -> None:
+    """Run the service until INT or TERM."""
     _need_descriptors()
     read = partial(load, config, os.environ)
     loaded = read_in_time(read, is_slow=_exit_as_unread_when_stopped)
@@ -78,11 +79,14 @@ def _need_descriptors() -> None:
 
 async def _serve(loaded: Loaded, read: Callable[[], Loaded], hangup: asyncio.Event) -> None:
     async with run_service(loaded.settings) as service:
+        from bridge.reload import Reloader
+
+        _switch_threads_sooner()
         reloader = Reloader(service, loaded, read)
         async with keep_running("reloader", partial(reloader.run, hangup)):
-            _collect_less_garbage()
-            _switch_threads_sooner()
             with watch_threads(service.spool.give_up):
+                await run_in_thread(_import_the_rest, name="libraries")
+                _collect_less_garbage()
                 await service.spool.damaged.wait()
     raise SpoolDamaged(
         f"{loaded.settings.spool.path}: {service.spool.damage}:"
@@ -90,16 +94,22 @@ async def _serve(loaded: Loaded, read: Callable[[], Loaded], hangup: asyncio.Eve
     )
 
 
+def _import_the_rest() -> None:
+    for name in _NEEDED_SOON:
+        import_module(name)
+
+
 def _collect_less_garbage() -> None:
     """Take everything that exists now out of garbage collection, and collect less often.
 
     Modules and long-lived objects are never garbage, and a request leaves no cycles behind. With
     Python's default thresholds a few requests in flight would start a collection, and each full
-    collection would look at every object of the process.
+    collection would look at every object of the process. Nor is it worth a look now: that would
+    hold up the first requests by a tenth of a start.
     """
-    gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
+    gc.enable()
 
 
 def _switch_threads_sooner() -> None:

@@ -56,8 +56,14 @@ log = structlog.get_logger()
 
 
 @asynccontextmanager
-async def opened(path: Path, *, max_bytes: int, lock_wait: float) -> AsyncIterator[Spool]:
-    """Open the spool for the length of the block.
+async def opened(
+    path: Path,
+    *,
+    max_bytes: int,
+    lock_wait: float,
+    meanwhile: Callable[[], object] = lambda: None,
+) -> AsyncIterator[Spool]:
+    """Open the spool for the length of the block; call ``meanwhile`` as soon as the disk works.
 
     Raises ``SpoolLocked`` when another process has it for longer than ``lock_wait`` seconds,
     ``SpoolUnavailable`` when the disk has trouble now, and ``SpoolUnusable`` when no later start
@@ -66,7 +72,8 @@ async def opened(path: Path, *, max_bytes: int, lock_wait: float) -> AsyncIterat
     lock = Lock(path)
     opening = _Opening(path, lock, lock_wait, max_bytes)
     try:
-        spool = await _on_a_thread(opening.prepare, f"{path}: opening it", lock.stop_waiting)
+        what = f"{path}: opening it"
+        spool = await _on_a_thread(opening.prepare, what, lock.stop_waiting, meanwhile)
         with watching(spool, opening.identity):
             yield spool
     finally:
@@ -77,15 +84,19 @@ async def opened(path: Path, *, max_bytes: int, lock_wait: float) -> AsyncIterat
 
 
 async def _on_a_thread(
-    work: Callable[[], _Result], what: str, hurry: Callable[[], None] = lambda: None
+    work: Callable[[], _Result],
+    what: str,
+    hurry: Callable[[], None] = lambda: None,
+    meanwhile: Callable[[], object] = lambda: None,
 ) -> _Result:
-    """Run ``work`` on a thread, and log when it is slow.
+    """Run ``work`` on a thread and ``meanwhile`` on this one, and log when the thread is slow.
 
     A cancellation calls ``hurry`` and still waits for the thread, which must not work on the file
     when we have given up the lock, nor take the lock later. Raises ``SpoolHung`` when that takes
     too long: then the lock ends with the process.
     """
     working = run_in_thread(work, name="spool-open")
+    meanwhile()
     try:
         seconds, more = 0.0, _SLOW_SECONDS
         while not (await asyncio.wait({working}, timeout=more))[0]:

@@ -50,7 +50,7 @@ def test_it_runs_without_a_broker_until_a_signal(directory, number):
 
 def test_it_ends_before_it_is_loaded(directory):
     """Told to stop while its libraries are loaded, which takes long on a busy machine, it does."""
-    (directory / "typer.py").write_text(
+    (directory / "uvloop.py").write_text(
         "print('loading', flush=True)\nimport sys\nsys.stdin.read()"
     )
     with running("serve", cwd=directory, stdin=subprocess.PIPE, **SECRET, **NO_BROKER) as command:
@@ -247,9 +247,9 @@ def answers(port):
 
 def test_hup_while_it_loads(directory):
     """Asked to read its configuration again before it has read it, it goes on."""
-    (directory / "typer.py").write_text(
+    (directory / "uvloop.py").write_text(
         "print('loading', flush=True)\nimport sys\nsys.stdin.read(1)\n"
-        "sys.path.pop(0)\ndel sys.modules['typer']\nfrom typer import *\nimport typer"
+        "sys.path.pop(0)\ndel sys.modules['uvloop']\nfrom uvloop import *\nimport uvloop"
     )
     with running("serve", cwd=directory, stdin=subprocess.PIPE, **SECRET, **NO_BROKER) as command:
         command.read_until("loading")
