@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from bridge.core.routing import Route
 from bridge.settings import load
 from bridge.superoffice.normalize import normalize
 from bridge.superoffice.payload import parse
-from tests.project.docs.documents import blocks, section, span, spans, table
+from tests.project.docs.documents import blocks, items, section, span, spans, table
 from tests.project.docs.events import RECEIVED_NS, delivery, normalized, published
 
 PAGE = "reference/message.md"
@@ -114,12 +115,10 @@ def test_long_headers_are_cut_as_described() -> None:
 
 def test_the_envelope_has_the_members_listed(example: Message, bare: Message) -> None:
     """All of them, and without a primary key those that are always present."""
-    rows = table(PAGE, "Envelope")
+    listed = items(section(PAGE, "Envelope"))
 
-    assert [span(row["Member"]) for row in rows] == list(json.loads(example.body))
-    assert json.loads(bare.body).keys() == {
-        span(row["Member"]) for row in rows if row["Present"] == "always"
-    }
+    assert [spans(name)[0] for name in listed] == list(json.loads(example.body))
+    assert json.loads(bare.body).keys() == {span(n) for n in listed if ", with " not in n}
 
 
 def test_data_has_the_members_listed(example: Message) -> None:
@@ -156,8 +155,8 @@ def test_a_raw_route_publishes_the_bytes(tmp_path: Path) -> None:
 def test_an_unrouted_message_has_the_headers_listed(example: Message) -> None:
     """It goes to its exchange with two headers more, and is otherwise the same."""
     copy = unrouted_message(example)
-    what = [row["What"] for row in table(PAGE, "Unrouted messages")]
-    more = {span(name) for name in what if name.startswith("Header ")}
+    listed = items(section(PAGE, "Unrouted messages"))
+    more = {span(name) for name in listed if name.startswith("Header ")}
 
     assert "superoffice.unrouted" == copy.exchange
     assert more == copy.headers.keys() - example.headers.keys()
@@ -170,15 +169,15 @@ def test_parked_messages_have_what_is_listed(received: Delivery, example: Messag
     """Those that were not understood, and those that were not delivered."""
     raw = parked_message(received, reason="not_json", time="2026-03-02T09:15:27.5Z")
     copy = refused_message(example, reason="refused", time="2026-03-02T09:15:27.5Z")
-    rows = {span(row["What"]): row for row in table(PAGE, "Parked messages")}
-    headers = table(PAGE, "Parked messages", number=1)
+    listed = items(section(PAGE, "Parked messages"))
+    headers = table(PAGE, "Parked messages")
     names = {column: {span(r["Header"]) for r in headers if r[column]} for column in headers[0]}
 
     assert ("superoffice.parked", "superoffice.parked") == (raw.exchange, copy.exchange)
     assert ("not_json", "refused") == (raw.routing_key, copy.routing_key)
-    assert span(rows["content_type"]["Not understood"]) == raw.content_type
-    assert span(rows["type"]["Not understood"]) == raw.type
-    assert span(rows["message_id"]["Not understood"]).startswith(raw.message_id[:7])
+    assert spans(listed["`content_type`"])[0] == raw.content_type
+    assert spans(listed["`type`"])[0] == raw.type
+    assert spans(listed["`message_id`"])[0].startswith(raw.message_id[:7])
     assert names["Not understood"] == raw.headers.keys()
     assert names["Not delivered"] == names["Header"]
     assert names["Header"] == copy.headers.keys() - {"entity", "action", "context", "primary_key"}
@@ -186,13 +185,14 @@ def test_parked_messages_have_what_is_listed(received: Delivery, example: Messag
     assert example.body == copy.body
 
 
+def parked_for(why: str) -> set[str]:
+    """Return the reasons of one of the two lists, by the words that are above it."""
+    above = rf"^Reasons why .+ was not {why}:\n\n((?:- .+\n)+)"
+    [lines] = re.findall(above, section(PAGE, "Parked messages"), flags=re.MULTILINE)
+    return {span(name) for name in items(lines)}
+
+
 def test_every_reason_to_park_is_listed() -> None:
     """What the parser refuses, and what the drain gives up."""
-    rows = table(PAGE, "Parked messages", number=2)
-    kinds = {
-        kind: {span(row["Reason"]) for row in rows if row["Kind"] == kind}
-        for kind in ("Not understood", "Not delivered")
-    }
-
-    assert set(Unreadable) == kinds["Not understood"]
-    assert set(Undelivered) == kinds["Not delivered"]
+    assert set(Unreadable) == parked_for("understood")
+    assert set(Undelivered) == parked_for("delivered")
