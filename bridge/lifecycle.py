@@ -7,9 +7,10 @@ the bridge listens then; the broker comes later.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from importlib import import_module
+from socket import socket
 from typing import TYPE_CHECKING
 
 import structlog
@@ -22,12 +23,22 @@ if TYPE_CHECKING:
     from bridge.service import Service
     from bridge.tracing import Traces
 
+PUBLIC, ADMIN = "public", "admin"
+"""Names of the listeners."""
+
+NO_SOCKETS: Mapping[str, Sequence[socket]] = {}
+
 log = structlog.get_logger()
 
 
 @asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[Service]:
+async def running(
+    settings: Settings, shared: Mapping[str, Sequence[socket]] = NO_SOCKETS
+) -> AsyncIterator[Service]:
     """Run a service for the length of the block.
+
+    ``shared`` are sockets that listen already, by the name of the listener. While this process
+    starts, or another one ends that has the spool, who connects to them waits and is not refused.
 
     It stops in the order that loses nothing: it takes no new requests, answers the last ones, puts
     what is unresolved on the disk, leaves the broker, and closes the spool.
@@ -45,7 +56,7 @@ async def running(settings: Settings) -> AsyncIterator[Service]:
                 lock_wait=settings.server.shutdown_grace_seconds,
                 meanwhile=_import_the_service,
             ) as spool,
-            _serving(settings, spool, traces) as service,
+            _serving(_built(settings, spool, traces), shared) as service,
         ):
             yield service
     finally:  # the usual end is a cancellation
@@ -57,17 +68,22 @@ def _import_the_service() -> None:
     import_module("bridge.service")
 
 
-@asynccontextmanager
-async def _serving(
-    settings: Settings, spool: Spool, traces: Traces | None
-) -> AsyncIterator[Service]:
+def _built(settings: Settings, spool: Spool, traces: Traces | None) -> Service:
     from bridge.service import Service
 
-    service = Service(settings, spool, traces)
+    return Service(settings, spool, traces)
+
+
+@asynccontextmanager
+async def _serving(
+    service: Service, shared: Mapping[str, Sequence[socket]]
+) -> AsyncIterator[Service]:
     async with AsyncExitStack() as tasks:
         try:
-            await service.listener.start()
-            await service.admin.start()  # second: what it calls ready must be open
+            await service.listener.start(shared.get(PUBLIC, ()))
+            await service.admin.start(
+                shared.get(ADMIN, ())
+            )  # second: what it calls ready must be open
             for name, work in (("publisher", service.publisher), ("drain", service.drain)):
                 await tasks.enter_async_context(keep_running(name, work.run))
             log.info("service_started", url=service.listener.url, admin=service.admin.url)

@@ -8,8 +8,9 @@ import gc
 import os
 import resource
 import signal
+import socket
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from importlib import import_module
@@ -20,10 +21,11 @@ import structlog
 
 from bridge import log
 from bridge.aio import keep_running, run_in_thread, watch_threads
+from bridge.cli import systemd
 from bridge.cli.deadline import read_in_time
 from bridge.cli.errors import Unavailable, Unread
 from bridge.cli.runtime import run_until_stopped
-from bridge.lifecycle import running
+from bridge.lifecycle import ADMIN, NO_SOCKETS, PUBLIC, running
 from bridge.settings import Loaded, ServerSettings, Settings, load
 from bridge.spool import SpoolDamaged
 
@@ -45,6 +47,7 @@ _RAISE_THE_LIMIT = (
 def serve(config: Path | None) -> None:
     """Run the service until INT or TERM."""
     _need_descriptors()
+    shared = systemd.sockets(os.environ, names=(PUBLIC, ADMIN))
     read = partial(load, config, os.environ)
     loaded = read_in_time(read, is_slow=_exit_as_unread_when_stopped)
     wanted = loaded.settings.log
@@ -52,7 +55,8 @@ def serve(config: Path | None) -> None:
     for warning in loaded.warnings:
         structlog.get_logger().warning("config_warning", detail=warning)
     hangup = asyncio.Event()
-    run_until_stopped(_serve(loaded, read, hangup), on_hangup=hangup.set, unread_ends=False)
+    main = _serve(loaded, read, hangup, shared)
+    run_until_stopped(main, on_hangup=hangup.set, unread_ends=False)
 
 
 def _exit_as_unread_when_stopped() -> None:
@@ -77,8 +81,14 @@ def _need_descriptors() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (_LEAST_DESCRIPTORS, most))
 
 
-async def _serve(loaded: Loaded, read: Callable[[], Loaded], hangup: asyncio.Event) -> None:
-    async with run_service(loaded.settings) as service:
+async def _serve(
+    loaded: Loaded,
+    read: Callable[[], Loaded],
+    hangup: asyncio.Event,
+    shared: Mapping[str, Sequence[socket.socket]],
+) -> None:
+    async with run_service(loaded.settings, shared) as service:
+        systemd.notify(os.environ, "READY=1")
         from bridge.reload import Reloader
 
         _switch_threads_sooner()
@@ -123,11 +133,13 @@ def _switch_threads_sooner() -> None:
 
 
 @asynccontextmanager
-async def run_service(settings: Settings) -> AsyncIterator[Service]:
+async def run_service(
+    settings: Settings, shared: Mapping[str, Sequence[socket.socket]] = NO_SOCKETS
+) -> AsyncIterator[Service]:
     """Run the service for the length of the block; raises ``Unavailable`` for a busy port."""
     async with AsyncExitStack() as stack:
         try:
-            service = await stack.enter_async_context(running(settings))
+            service = await stack.enter_async_context(running(settings, shared))
         except OSError as error:
             raise Unavailable(_why_not(error, settings.server)) from error
         yield service
