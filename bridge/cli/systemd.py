@@ -41,6 +41,7 @@ def _listening(descriptor: int) -> socket.socket:
     given = socket.socket(fileno=descriptor)
     is_tcp = given.family in (socket.AF_INET, socket.AF_INET6)
     if not is_tcp or not given.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        given.close()
         raise ConfigInvalid([_problem("ListenStream", "a TCP port, with Accept=no")])
     return given
 

@@ -108,6 +108,18 @@ def test_a_start_that_waits_for_a_file(directory, file, variables):
     assert 75 == code
 
 
+def test_it_tells_systemd_when_it_is_ready(directory):
+    """With Type=notify a start has ended when the bridge listens."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as news:
+        news.bind(f"{directory / 'news'}")
+        news.settimeout(30)
+        env = {**SECRET, **NO_BROKER, "NOTIFY_SOCKET": "news"}
+        with running("serve", cwd=directory, **env) as command:
+            assert b"READY=1" == news.recv(100)
+            until_started(command)
+            assert (0, "") == command.end()
+
+
 def test_hup_does_not_end_it(directory):
     """It reads the configuration again, in which nothing has changed, and serves on."""
     with running("serve", cwd=directory, **SECRET, **NO_BROKER) as command:

@@ -9,8 +9,10 @@ from contextlib import asynccontextmanager
 import aiohttp
 import pytest
 
+from bridge.web import listener
 from tests.authority import Pair
 from tests.cli.conftest import invoke
+from tests.helpers import eventually
 from tests.system.faults.process import until
 from tests.system.faults.webhooks import SECRET, Webhooks, signature
 
@@ -101,6 +103,28 @@ async def test_it_ends_although_a_handshake_does_not(https, authority):
                 assert 200 == await post(later, bridge, "event-1")
             assert 0 == await bridge.terminate()
     assert not {"library_message", "not_json"} & bridge.log.counts.keys()
+
+
+async def test_a_handshake_on_its_way_when_the_service_ends(
+    serving, environ, authority, monkeypatch
+):
+    """It ends, and so does the request behind it: with an answer."""
+    monkeypatch.setattr(listener, "_LAST_SECONDS", 60)
+    async with serving(**environ) as client:
+        public = client.service.listener
+        reader, writer = await asyncio.open_connection("127.0.0.1", public.port)
+        await eventually(lambda: public._handshakes)
+        ending = asyncio.create_task(public.stop())
+        await eventually(lambda: not public.is_open)
+        await writer.start_tls(authority.client(), server_hostname="127.0.0.1")
+        writer.write(Webhooks().request("event-1", key=1, number=1))
+        async with asyncio.timeout(30):
+            answer = await reader.read()
+        writer.close()
+        await ending
+
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b"\r\nConnection: close\r\n" in answer
 
 
 async def test_a_handshake_has_the_time_of_a_head(bridges, environ, authority):
