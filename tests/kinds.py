@@ -39,6 +39,7 @@ PROCESSES = (
     "tests/tracing/test_tracing_off.py",
     "tests/web/test_documents.py::test_the_generator_is_loaded",
     "tests/web/test_sockets.py::test_connections_that_there_are_descriptors_for",
+    "tests/web/test_tls.py::test_a_restart_refuses_nobody",
 )
 """Beginnings of the names of tests that start processes by themselves."""
 
