@@ -9,8 +9,14 @@ import importlib
 import importlib.util
 import os
 import sys
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
+
+_NOT_FOUND = object()
+
+_SERVER = ("web_exceptions", "web_protocol", "web_request", "web_response", "web_server")
+"""Modules of aiohttp that have what the bridge takes from ``aiohttp.web``."""
 
 
 def load_less() -> None:
@@ -19,7 +25,11 @@ def load_less() -> None:
     # metadata of everything that is installed.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     _without_rich("structlog")
-    _without_its_client("aiohttp")
+    # The package's own code loads the client, which reads every certificate authority that is
+    # installed; that of ``web`` loads applications, routes and files.
+    package = _without_its_code("aiohttp", _module_of_aiohttp)
+    vars(package)["__version__"] = ""  # for the header Server, which is never sent
+    _without_its_code("aiohttp.web", _name_of_the_server)
 
 
 def _without_rich(name: str) -> None:
@@ -31,34 +41,42 @@ def _without_rich(name: str) -> None:
         del sys.modules["rich"]
 
 
-def _without_its_client(name: str) -> None:
-    """Let modules of a package be imported without the package's own ``__init__``.
-
-    That of aiohttp loads its client, which reads every certificate authority that is installed.
-    """
+def _without_its_code(name: str, find: Callable[[str], Any]) -> ModuleType:
+    """Let a module be imported without running its code, while ``find`` has what is wanted."""
     spec = importlib.util.find_spec(name)
     assert spec is not None  # noqa: S101  # it is a dependency of ours
-    package = _Package(name)
-    package.__spec__ = spec
-    package.__file__ = spec.origin
-    package.__path__ = spec.submodule_search_locations or []
-    vars(package)["__version__"] = ""  # for the header Server, which is never sent
-    sys.modules[name] = package
+    module = sys.modules[name] = _Lean(name, spec.loader, find)
+    module.__spec__, module.__file__ = spec, spec.origin
+    if spec.submodule_search_locations:
+        module.__path__ = spec.submodule_search_locations
+    return module
 
 
-class _Package(ModuleType):
-    """A package of which single modules are loaded, or all of it as soon as that is not enough."""
+def _module_of_aiohttp(name: str) -> Any:
+    module = f"aiohttp.{name}"
+    return importlib.import_module(module) if importlib.util.find_spec(module) else _NOT_FOUND
+
+
+def _name_of_the_server(name: str) -> Any:
+    modules = (importlib.import_module(f"aiohttp.{module}") for module in _SERVER)
+    return next((vars(module)[name] for module in modules if name in vars(module)), _NOT_FOUND)
+
+
+class _Lean(ModuleType):
+    """A module that runs its code as soon as somebody wants what it has nowhere else."""
+
+    def __init__(self, name: str, loader: Any, find: Callable[[str], Any]) -> None:
+        super().__init__(name)
+        self._loader = loader
+        self._find = find
 
     def __getattr__(self, name: str) -> Any:
-        """Return a module of the package, or what its ``__init__`` defines."""
+        """Find a name of the module, and keep it."""
         if name.startswith("__"):
             raise AttributeError(name)
-        module = f"{self.__name__}.{name}"
-        if importlib.util.find_spec(module):
-            return importlib.import_module(module)
-        spec = self.__spec__
-        assert spec is not None  # noqa: S101  # and so are the next two
-        assert spec.loader is not None  # noqa: S101
-        self.__class__ = ModuleType  # type: ignore[assignment]  # what is missing now, is missing
-        spec.loader.exec_module(self)
-        return getattr(self, name)
+        if (found := self._find(name)) is _NOT_FOUND:
+            self.__class__ = ModuleType  # type: ignore[assignment]  # what is missing now, is missing
+            self._loader.exec_module(self)
+            return getattr(self, name)
+        vars(self)[name] = found
+        return found
