@@ -60,14 +60,14 @@ def received() -> Delivery:
 @pytest.fixture(scope="module")
 def example(received: Delivery) -> Message:
     """Return the message of the example."""
-    return published(normalize(parse(received.body), delivery=received).event, received)
+    return published(normalize(parse(received.body), delivery=received)[0], received)
 
 
 @pytest.fixture(scope="module")
 def bare() -> Message:
     """Return a message of an event of which nothing is known but its name."""
     came = delivery(b'{"Event": "contact.changed"}')
-    return published(normalize(parse(came.body), delivery=came).event, came)
+    return published(normalize(parse(came.body), delivery=came)[0], came)
 
 
 def test_the_example_is_what_is_published(example: Message) -> None:
@@ -107,7 +107,7 @@ def test_the_headers_are_those_of_the_wire(example: Message, bare: Message) -> N
 def test_long_headers_are_cut_as_described() -> None:
     """A name of a body's length does not make a header of that length."""
     came = delivery(json.dumps({"Event": f"{'a' * 300}.created"}).encode())
-    cut = str(published(normalize(parse(came.body), delivery=came).event, came).headers["entity"])
+    cut = str(published(normalize(parse(came.body), delivery=came)[0], came).headers["entity"])
 
     assert f"at most {MAX_HEADER_BYTES} bytes" in section(PAGE, "Headers")
     assert ("a" * 200, "~", 16) == (cut[:200], cut[200], len(cut[201:]))
@@ -124,7 +124,7 @@ def test_the_envelope_has_the_members_listed(example: Message, bare: Message) ->
 def test_data_has_the_members_listed(example: Message) -> None:
     """All of them, always, with the defaults of the table."""
     rows = table(PAGE, "`data`")
-    absent = normalized(Event="x").event.data
+    absent = normalized(Event="x")[0].data
 
     assert [span(row["Member"]) for row in rows] == list(json.loads(example.body)["data"])
     assert absent.keys() == json.loads(example.body)["data"].keys()
@@ -138,7 +138,7 @@ def test_a_raw_route_publishes_the_bytes(tmp_path: Path) -> None:
     config.write_text(blocks(section(PAGE, "Raw routes"), "toml")[0])
     [route] = load(config, {"SUPEROFFICE_SECRET": "s3cret"}).settings.routes
     came = delivery(b'{ "Event": "y_rental.created", "big": 1, "big": 18446744073709551616 }')
-    given = normalize(parse(came.body), delivery=came).event
+    given = normalize(parse(came.body), delivery=came)[0]
     raw = Route(route.match, route.exchange, route.routing_key, raw=route.format == "raw")
     changed = published(given, came, raw)
     usual = published(given, came)
