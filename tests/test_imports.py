@@ -119,8 +119,8 @@ def test_only_commands_for_development_import_dev():
 
 
 LATER = (
-    "typer", "rich", "aiohttp.client", "aiohttp.connector", "aiohttp.web_app", "prometheus_client", "opentelemetry",
-    "aio_pika", "aiormq", "pamqp", "multiprocessing",
+    "typer", "rich", "aiohttp.client", "aiohttp.connector", "aiohttp.web_app", "aio_pika", "aiormq",
+    "pamqp", "prometheus_client", "opentelemetry", "multiprocessing",
     "bridge.cli.app", "bridge.cli.commands", "bridge.cli.context", "bridge.dev",
     "bridge.contract.documents", "bridge.broker.session", "bridge.exposition", "bridge.reload",
 )  # fmt: skip
