@@ -108,6 +108,17 @@ def test_a_start_that_waits_for_a_file(directory, file, variables):
     assert 75 == code
 
 
+@pytest.mark.parametrize("option", [["--config", "mine.toml"], ["--config=mine.toml"]])
+def test_a_configuration_of_its_own(directory, option):
+    """It is named in either way, and each mistake in it is told."""
+    (directory / "mine.toml").write_text("[server]\nprot = 1\n")
+    with running("serve", *option, cwd=directory, **SECRET, **NO_BROKER) as command:
+        code, stderr = command.wait()
+
+    assert (78, []) == (code, command.lines)
+    assert stderr.startswith("error: mine.toml: server.prot: ")
+
+
 def test_it_tells_systemd_when_it_is_ready(directory):
     """With Type=notify a start has ended when the bridge listens."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as news:
