@@ -18,6 +18,7 @@ from bridge.aio import start_thread
 from bridge.core.message import Message
 from bridge.spool.batch import SELECT_BATCH, rows_of
 from bridge.spool.commits import Append, Delete, NoteTries
+from bridge.spool.counting import Count
 from bridge.spool.errors import SpoolFull, SpoolHung, SpoolUnavailable
 from bridge.spool.files import is_damage, suspect
 from bridge.spool.reader import Reader
@@ -74,18 +75,16 @@ class Spool:
     should end: the next start salvages what can be read.
     """
 
-    def __init__(self, path: Path, *, max_bytes: int, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, path: Path, found: Count, *, max_bytes: int, loop: asyncio.AbstractEventLoop
+    ) -> None:
         """Open the file, on any thread; everything else happens on the loop, unless it says so.
 
-        Raises ``sqlite3.Error``.
+        ``found`` are its rows. Raises ``sqlite3.Error``.
         """
         self._max_bytes = max_bytes
         self._reader = Reader(path, failed=self.note_error)
-        found = self._reader.totals()
-        self.exchanges: tuple[str, ...] = tuple(name for name, *_ in found)
-        self.events: int = sum(events for _, events, _, _ in found)
-        self.bytes: int = sum(size for _, _, size, _ in found)
-        self._last_seq: int = max((last for *_, last in found), default=0)
+        self.exchanges, self.events, self.bytes, self._last_seq, _ = found
         self._path = path
         self._loop = loop
         self.damaged = asyncio.Event()
@@ -118,6 +117,10 @@ class Spool:
         size = self.bytes / self.events if self.events else 0
         has_room = self.bytes + size <= self._max_bytes
         return has_room and self._writer.disk_ok and not self.damaged.is_set()
+
+    def correct(self, surplus: int) -> None:
+        """Note that the start has counted so many bytes too many."""
+        self.bytes -= surplus
 
     def answer_within(self, seconds: float) -> None:
         """Tell how long an HTTP request can wait for the disk.
