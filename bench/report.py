@@ -26,6 +26,7 @@ CHART = ROOT / "docs" / "performance.svg"
 HEADINGS = {
     "bars": "Claims",
     "closed-64": "64 connections",
+    "closed-256": "256 connections",
     "broker": "RabbitMQ alone",
     "open": "Open loop",
     "drain": "Draining",
