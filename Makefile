@@ -153,6 +153,11 @@ bench: ## Measure the bridge and its peers, at most 40 minutes (QUICK=1 at most 
 	@.ci/bootstrap bench rabbitmq
 	@.venv/bin/python -m bench $(if $(QUICK),--quick) $(ARGS)
 
+.PHONY: bench-faults
+bench-faults: ## Put the bridge and its peers through five faults: what each refuses and loses (ARGS='-k go')
+	@.ci/bootstrap bench rabbitmq
+	@.venv/bin/python -m bench.faults $(ARGS)
+
 .PHONY: check-cost
 check-cost: ## Count the instructions of an event: no more than bench/cost.toml says (ARGS=--write)
 	@.ci/bootstrap dev valgrind

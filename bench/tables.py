@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from bench.bars import bars
 from bench.builds import COMPILED, INTERPRETED
+from bench.ordeal import Counts
 from bench.results import Results
 from bench.rows import BODIES, BROKER, DRAIN, GROWTH, HTTP, OPEN, ROWS, Row
 from bench.stats import Spread
@@ -45,6 +46,23 @@ def _line(cells: Sequence[str], widths: Sequence[int], align: Align) -> str:
     first, *rest = zip(cells, widths, strict=True)
     padded = [first[0].ljust(first[1]), *(align(cell, width) for cell, width in rest)]
     return f"| {' | '.join(padded)} |"
+
+
+def faults(titles: Mapping[str, str], found: Mapping[str, Mapping[str, Counts | None]]) -> str:
+    """Return a table for each fault, by key, below its title; columns are of ``Counts``."""
+    header = ["", "posts", "refused", "lost", "duplicates", "slowest answer, s"]
+    parts = []
+    for key, title in titles.items():
+        rows = [[name, *_fates(counts)] for name, counts in found[key].items()]
+        parts.append(f"{title[0].upper()}{title[1:]}:\n\n{table(header, rows)}")
+    return "\n\n".join(parts)
+
+
+def _fates(counts: Counts | None) -> list[str]:
+    if counts is None:
+        return ["void", "-", "-", "-", "-"]
+    numbers = (counts.sent, counts.refused, counts.lost, counts.duplicates)
+    return [*(f"{each:,}" for each in numbers), f"{counts.slowest:.2f}"]
 
 
 def _bars(results: Results) -> str:

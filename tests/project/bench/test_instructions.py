@@ -2,6 +2,8 @@
 
 import asyncio
 import tomllib
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from pamqp import commands, frame
@@ -64,12 +66,12 @@ class Wire(asyncio.Transport):
 
 def test_the_stand_in_answers_and_confirms_a_round():
     """However its bytes are cut, a round of publishes is confirmed once, when told."""
-    rounds: asyncio.Queue = asyncio.Queue()
+    rounds: asyncio.Queue[Callable[[], None]] = asyncio.Queue()
     broker, wire = Broker(rounds), Wire()
     broker.connection_made(wire)
     header = ContentHeader(0, 2, commands.Basic.Properties())
     publish = [commands.Basic.Publish(0, "superoffice", "a.b"), header, ContentBody(b"{}")]
-    asked = [commands.Queue.Declare(0, "bench"), *publish * (2 * ROUND)]
+    asked: list[Any] = [commands.Queue.Declare(0, "bench"), *publish * (2 * ROUND)]
     sent = ProtocolHeader().marshal() + b"".join(frame.marshal(each, 1) for each in asked)
 
     for start in range(0, len(sent), 11):
