@@ -122,6 +122,9 @@ class Metrics:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self.received = self._counter("received", "Requests for an endpoint's path", "endpoint")
+        self.received_plain = self._counter(
+            "received_plain", "Of these, requests that took the plain path", "endpoint"
+        )
         self.rejected = self._counter(
             "rejected",
             "Requests refused, and 503; malformed HTTP is only logged",

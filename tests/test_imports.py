@@ -18,7 +18,7 @@ PURE = {
 
 ONLY_PURE = (
     "core", "superoffice", "contract",
-    "web/answers.py",
+    "web/answers.py", "web/heads.py",
     "delivery/fifo.py", "delivery/records.py", "delivery/rows.py", "delivery/turns.py",
     "delivery/held/closers.py", "delivery/held/timetable.py", "delivery/held/held_rows.py",
     "delivery/held/places.py", "delivery/held/share.py", "delivery/held/shares.py",

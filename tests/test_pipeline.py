@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import json
 import re
+from collections.abc import Callable
 
 import pytest
 from hypothesis import assume, given
@@ -24,6 +24,7 @@ from bridge.superoffice.signature import sign
 from tests.strategies.json_texts import joined, strings, texts, values
 from tests.strategies.oracles import is_key, read
 from tests.strategies.webhooks import bodies, deliveries, header_values
+from tests.values import changed
 
 SECRET = b"Something Super Secret"
 TAKEN = (Outcome.CONFIRMED, Outcome.UNROUTED, Outcome.SPOOLED)
@@ -45,7 +46,7 @@ CONTEXTS = st.builds(
 
 BODIES = bodies() | st.binary(max_size=99) | CONTEXTS
 
-DELIVERIES = deliveries(body=BODIES).map(lambda delivery: delivery._replace(endpoint="superoffice"))
+DELIVERIES = deliveries(body=BODIES).map(lambda delivery: changed(delivery, endpoint="superoffice"))
 
 
 class Memory:
@@ -55,10 +56,10 @@ class Memory:
         self.messages: list[Message] = []
         self._outcomes = list(outcomes)
 
-    async def deliver(self, message: Message) -> Outcome:
+    def deliver(self, message: Message, settled: Callable[[Outcome], None]) -> None:
         """Keep a message."""
         self.messages.append(message)
-        return self._outcomes.pop(0)
+        settled(self._outcomes.pop(0))
 
 
 def answers(
@@ -67,7 +68,7 @@ def answers(
     *attempts: tuple[Delivery, list[str]],
     routes: tuple[Route, ...] = (),
 ) -> list[Receipt | Rejected]:
-    """Return what the attempts, one after another, are answered; only rejections are caught."""
+    """Return what the attempts, one after another, are answered: nothing but rejections fails."""
     pipeline = Pipeline(
         {endpoint.name: endpoint},
         router=Router(routes, exchange="superoffice"),
@@ -76,16 +77,16 @@ def answers(
         metrics=METRICS,
     )
 
-    async def receive(delivery: Delivery, signatures: list[str]) -> Receipt | Rejected:
-        try:
-            return await pipeline.receive(delivery, signatures=signatures)
-        except Rejected as rejected:
-            return rejected
+    found: list[Receipt | Rejected] = []
 
-    async def receive_all() -> list[Receipt | Rejected]:
-        return [await receive(*attempt) for attempt in attempts]
+    def answer(answer: Receipt | Exception) -> None:
+        assert isinstance(answer, Receipt | Rejected)
+        found.append(answer)
 
-    return asyncio.run(receive_all())
+    for number, (delivery, signatures) in enumerate(attempts, 1):
+        pipeline.receive(delivery, signatures=signatures, answer=answer)
+        assert number == len(found)  # each is answered once
+    return found
 
 
 METRICS = Metrics()

@@ -160,6 +160,9 @@ class Publisher(Protocol):
 class Outbox(Protocol):
     """The port to whatever takes responsibility for a message."""
 
-    async def deliver(self, message: Message) -> Outcome:
-        """Return ``CONFIRMED``, ``UNROUTED`` or ``SPOOLED``, or ``NOT_SENT`` on failure."""
+    def deliver(self, message: Message, settled: Callable[[Outcome], None]) -> None:
+        """Call back once: ``CONFIRMED``, ``UNROUTED`` or ``SPOOLED``, or ``NOT_SENT`` on failure.
+
+        It may call back before it returns. If it raises, it does not call back.
+        """
         ...

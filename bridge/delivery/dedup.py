@@ -7,10 +7,8 @@ failure is forgotten at once, so the next attempt is a first one again.
 
 from __future__ import annotations
 
-import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
-from types import TracebackType
 
 Key = bytes
 """The key of an ``Identity``, which has the same size whatever the event holds."""
@@ -23,31 +21,20 @@ class Claim:
 
     def __init__(self, dedup: Dedup, key: Key) -> None:
         self._dedup = dedup
-        self._waiters: list[asyncio.Future[bool]] = []
+        self._waiters: list[Callable[[bool], None]] = []
         self.key = key
         self.succeeded = False
 
-    def __enter__(self) -> Claim:
-        """Start the delivery."""
-        return self
+    def on_end(self, tell: Callable[[bool], None]) -> None:
+        """Call back when the delivery has its result: whether the event was accepted."""
+        self._waiters.append(tell)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """End the delivery: a success is remembered, a failure forgotten."""
+    def end(self, *, succeeded: bool) -> None:
+        """End the delivery, once: a success is remembered, a failure forgotten."""
+        self.succeeded = succeeded
         self._dedup.conclude(self)
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_result(self.succeeded)
-
-    async def result(self) -> bool:
-        """Wait for the delivery's result: whether the event was accepted."""
-        waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
-        return await waiter
+        for tell in self._waiters:
+            tell(succeeded)
 
 
 class Dedup:

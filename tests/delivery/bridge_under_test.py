@@ -1,8 +1,10 @@
 """Outbox, drain and spool on a scripted broker, through as many processes as a test kills."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from bridge.aio import called_back
 from bridge.core.message import PARKED
 from bridge.core.publish import Outcome
 from bridge.delivery.drain import Drain
@@ -82,7 +84,7 @@ class Bridge:
     def send(self, number, **fields):
         """Hand a message over; the loop does not run yet."""
         made = message(number, **fields)
-        task = self.loop.create_task(self.outbox.deliver(made))
+        task = self.loop.create_task(called_back(partial(self.outbox.deliver, made)))
         sent = Sent(made, task, self.loop.time())
         self.sent.append(sent)
         return sent

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
 from bridge.broker.publisher import RabbitPublisher
 from bridge.core.errors import BrokerUnreachable
 from bridge.core.message import Message
-from bridge.core.publish import Outcome, Publisher
+from bridge.core.publish import Outcome, Publish, Publisher
 from bridge.delivery.dedup import Claim, Dedup, Key
 from bridge.metrics import Metrics
 from bridge.parts import pipeline_of, topology_of
@@ -30,17 +30,20 @@ class DirectOutbox:
         self._publisher = publisher
         self._deadline = deadline
 
-    async def deliver(self, message: Message) -> Outcome:
-        """Return what became of the message: ``UNKNOWN`` when the deadline has passed."""
-        settled: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+    def deliver(self, message: Message, settled: Callable[[Outcome], None]) -> None:
+        """Tell what became of the message: ``UNKNOWN`` when the deadline has passed."""
         publish = self._publisher.submit(message)
-        publish.on_settled(lambda done: settled.set_result(done.outcome or Outcome.UNKNOWN))
-        try:
-            async with asyncio.timeout(self._deadline):
-                return await settled
-        except TimeoutError:
+
+        def give_up() -> None:
             publish.on_settled(None)
-            return Outcome.UNKNOWN
+            settled(Outcome.UNKNOWN)
+
+        def end(done: Publish) -> None:
+            timer.cancel()
+            settled(done.outcome or Outcome.UNKNOWN)
+
+        timer = asyncio.get_running_loop().call_later(self._deadline, give_up)
+        publish.on_settled(end)
 
 
 class NoDedup(Dedup):
