@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -41,6 +41,7 @@ class Counts:
     """``refused`` posts were not answered 200; ``lost`` ones were, and did not come out.
 
     ``duplicates`` are copies beyond the first; ``slowest`` is the longest answer in seconds.
+    ``statuses`` counts the answers by their status, 0 where there was none.
     """
 
     sent: int
@@ -48,6 +49,7 @@ class Counts:
     lost: int
     duplicates: int
     slowest: float
+    statuses: Mapping[int, int]
 
 
 class Ordeal:
@@ -60,7 +62,7 @@ class Ordeal:
         self._bodies = Bodies()
         self._begun = 0.0
         self._idle: list[Connection] = []
-        self._answers: dict[int, tuple[bool, float]] = {}
+        self._answers: dict[int, tuple[int, float]] = {}
         self._copies: Counter[int] = Counter()
         self._supervisor: asyncio.Task[None] | None = None
 
@@ -112,8 +114,7 @@ class Ordeal:
         body = request(self._bodies(number), event_id(number))
         begun = time.monotonic()
         reply = await connection.send(body)
-        good = reply is not None and reply.status == HTTPStatus.OK
-        self._answers[number] = good, time.monotonic() - begun
+        self._answers[number] = reply.status if reply else 0, time.monotonic() - begun
         self._idle.append(connection)
 
     def _connection(self) -> Connection:
@@ -139,16 +140,20 @@ class Ordeal:
         await asyncio.to_thread(self._take)
 
     def _missing(self) -> bool:
-        return any(good and not self._copies[number] for number, (good, _) in self._answers.items())
+        return any(not self._copies[number] for number in self._accepted())
+
+    def _accepted(self) -> list[int]:
+        return [number for number, (status, _) in self._answers.items() if status == HTTPStatus.OK]
 
     def _counts(self) -> Counts:
-        accepted = [number for number, (good, _) in self._answers.items() if good]
+        accepted = self._accepted()
         return Counts(
             sent=len(self._answers),
             refused=len(self._answers) - len(accepted),
             lost=sum(1 for number in accepted if not self._copies[number]),
             duplicates=sum(copies - 1 for copies in self._copies.values()),
             slowest=max(seconds for _, seconds in self._answers.values()),
+            statuses=Counter(status for status, _ in self._answers.values()),
         )
 
     def _declare(self) -> None:

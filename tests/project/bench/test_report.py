@@ -73,7 +73,7 @@ def test_a_run_leaves_the_blocks_of_another_run():
 
 def test_table_of_faults():
     """One for each fault; a program that did not start is void."""
-    found = {"killed": {"Go": Counts(2000, 1046, 2, 3, 4.016), "Rust": None}}
+    found = {"killed": {"Go": Counts(2000, 1046, 2, 3, 4.016, {200: 954, 503: 1046}), "Rust": None}}
 
     text = faults({"killed": "the broker is killed"}, found)
 
