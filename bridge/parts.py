@@ -11,11 +11,11 @@ from bridge.broker.publisher import RabbitPublisher
 from bridge.broker.topology import Queue, Topology
 from bridge.core import publish as ports
 from bridge.core.routing import Router
-from bridge.delivery.dedup import Dedup
+from bridge.delivery.dedup import Dedup, Memory
 from bridge.delivery.drain import Drain
 from bridge.delivery.outbox import Outbox
 from bridge.metrics import Metrics
-from bridge.pipeline import Endpoint, Pipeline
+from bridge.pipeline import Acceptor, Endpoint, Pipeline
 from bridge.settings import QueueSettings, ServerSettings, Settings
 from bridge.spool import Spool
 from bridge.tls import Certificate
@@ -94,7 +94,7 @@ def dedup_of(settings: Settings) -> Dedup:
     )
 
 
-def responder_of(settings: Settings, pipeline: Pipeline, metrics: Metrics) -> Responder:
+def responder_of(settings: Settings, pipeline: Acceptor, metrics: Metrics) -> Responder:
     """Return what answers the deliveries of the public listener."""
     server = settings.server
     failures = Failures(
@@ -177,10 +177,10 @@ def _queue(queue: QueueSettings) -> Queue:
 def pipeline_of(
     settings: Settings,
     outbox: ports.Outbox,
-    dedup: Dedup,
+    dedup: Memory,
     metrics: Metrics,
     traces: Traces | None = None,
-) -> Pipeline:
+) -> Acceptor:
     """Return the pipeline that the settings describe, in front of any outbox."""
     make = traces.pipeline if traces else Pipeline
     return make(

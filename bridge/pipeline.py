@@ -20,7 +20,7 @@ from bridge.core.publish import Outbox, Outcome
 from bridge.core.reasons import RejectReason, Status
 from bridge.core.routing import Router
 from bridge.core.times import rfc3339
-from bridge.delivery.dedup import Claim, Dedup
+from bridge.delivery.dedup import Claim, Memory
 from bridge.metrics import Metrics
 from bridge.superoffice.identity import Identity, identify
 from bridge.superoffice.names import TEST_EVENT, source_uri
@@ -84,6 +84,22 @@ def unwrapped(name: str, step: Callable[_P, _Result], /) -> Callable[_P, _Result
     return step
 
 
+class Acceptor(Protocol):
+    """The port to the pipeline: ``Pipeline``, or the same with spans."""
+
+    def use(self, endpoints: Mapping[str, Endpoint]) -> None:
+        """Go by these endpoints from the next delivery on; they have the same names."""
+        ...
+
+    def receive(self, delivery: Delivery, *, signatures: Sequence[str], answer: Answer) -> None:
+        """Accept a delivery, or reject it."""
+        ...
+
+    def replay(self, delivery: Delivery, answer: Answer) -> None:
+        """Accept a delivery that was parked; or reject it."""
+        ...
+
+
 class Pipeline:
     """Accepts deliveries, and answers for each with a receipt."""
 
@@ -93,7 +109,7 @@ class Pipeline:
         *,
         router: Router,
         outbox: Outbox,
-        dedup: Dedup,
+        dedup: Memory,
         metrics: Metrics,
         wrap: Wrap = unwrapped,
     ) -> None:

@@ -9,9 +9,30 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import Protocol
 
 Key = bytes
 """The key of an ``Identity``, which has the same size whatever the event holds."""
+
+
+class Memory(Protocol):
+    """The port to what is remembered: ``Dedup``, or nothing at all."""
+
+    def was_accepted(self, key: Key) -> bool:
+        """Return whether the event was accepted within the window."""
+        ...
+
+    def under_way(self, key: Key) -> Claim | None:
+        """Return the first delivery of an event while it has no result."""
+        ...
+
+    def claim(self, key: Key) -> Claim:
+        """Begin the first delivery of an event that is not under way."""
+        ...
+
+    def conclude(self, claim: Claim) -> None:
+        """Remember or forget a delivery; called by the claim itself."""
+        ...
 
 
 class Claim:
@@ -19,7 +40,7 @@ class Claim:
 
     __slots__ = ("_dedup", "_waiters", "key", "succeeded")
 
-    def __init__(self, dedup: Dedup, key: Key) -> None:
+    def __init__(self, dedup: Memory, key: Key) -> None:
         self._dedup = dedup
         self._waiters: list[Callable[[bool], None]] = []
         self.key = key

@@ -15,7 +15,7 @@ from bridge.core.event import Delivery
 from bridge.core.message import Message
 from bridge.core.publish import Outbox, Outcome, Publish, Publisher
 from bridge.delivery.outbox import Store
-from bridge.pipeline import Answer, Endpoint, Pipeline, Receipt
+from bridge.pipeline import Acceptor, Answer, Endpoint, Pipeline, Receipt
 from bridge.spool import OnWritten, Row, SpoolFull
 from bridge.tracing import spans
 from bridge.web.responses import Handler, HttpResponse, JsonOk
@@ -56,10 +56,10 @@ class Traces:
 
     def pipeline(
         self, endpoints: Mapping[str, Endpoint], *, outbox: Outbox, **parts: Any
-    ) -> Pipeline:
+    ) -> Acceptor:
         """Return a pipeline whose steps are spans below the one of the request."""
         traced = _TracedOutbox(self._tracer, outbox)
-        return _TracedPipeline(endpoints, outbox=traced, wrap=self._wrap, **parts)
+        return _TracedPipeline(Pipeline(endpoints, outbox=traced, wrap=self._wrap, **parts))
 
     def _wrap(self, name: str, step: Callable[_P, _Result], /) -> Callable[_P, _Result]:
         """Return a step of the pipeline with a span around it."""
@@ -85,13 +85,19 @@ class Traces:
         return _TracedPublisher(self._tracer, publisher)
 
 
-class _TracedPipeline(Pipeline):
+class _TracedPipeline:
     """Says on the span of the request what became of the delivery."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+        self.use = pipeline.use
+        self.replay = pipeline.replay
 
     def receive(self, delivery: Delivery, *, signatures: Sequence[str], answer: Answer) -> None:
         span = get_current_span()
         span.set_attribute("superoffice_bridge.endpoint", delivery.endpoint)
-        super().receive(delivery, signatures=signatures, answer=partial(_answered, span, answer))
+        answered = partial(_answered, span, answer)
+        self._pipeline.receive(delivery, signatures=signatures, answer=answered)
 
 
 def _answered(span: Span, answer: Answer, found: Receipt | Exception) -> None:

@@ -44,7 +44,7 @@ _ODD: Final = -2
 """Of a header that is not plain."""
 
 _PLACES: Final = {
-    name.lower(): place
+    str.lower(name): place
     for place, name in enumerate(
         (
             *("host", "content-length", "connection", "expect", "content-type", "user-agent"),
@@ -149,9 +149,9 @@ class Heads:
             return None
         if len(digits) > _MAX_DIGITS or (length := int(digits)) > self._max_body:
             return None
-        if connection is not None and connection.lower() != "keep-alive":
+        if connection is not None and str.lower(connection) != "keep-alive":
             return None
-        if expect is not None and expect.lower() != "100-continue":
+        if expect is not None and str.lower(expect) != "100-continue":
             return None
         return Head(endpoint, start, length, values)
 
@@ -167,7 +167,7 @@ def _lines_of(head: bytes) -> list[str]:
 
 
 def _place_of(name: str) -> int:
-    lower = name.lower()
+    lower = str.lower(name)
     if not _NAME.fullmatch(name) or lower in _ODD_NAMES or lower.startswith(_ODD_BEGINNING):
         return _ODD
     return _PLACES.get(lower, _LEFT_OUT)

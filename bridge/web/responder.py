@@ -17,7 +17,7 @@ from bridge.core.errors import Rejected, SignatureInvalid
 from bridge.core.event import Delivery
 from bridge.core.reasons import RejectReason, Status
 from bridge.metrics import Metrics
-from bridge.pipeline import Pipeline, Receipt
+from bridge.pipeline import Acceptor, Receipt
 from bridge.sampling import Sampled
 from bridge.superoffice.headers import retry_number, trace_context
 from bridge.web.answers import REJECTIONS
@@ -49,7 +49,7 @@ class Client(Protocol):
 class Responder:
     """Asks the pipeline about each delivery, and makes the reply of its answer."""
 
-    def __init__(self, pipeline: Pipeline, metrics: Metrics, *, failures: Failures) -> None:
+    def __init__(self, pipeline: Acceptor, metrics: Metrics, *, failures: Failures) -> None:
         self._pipeline = pipeline
         self._metrics = metrics
         self._failures = failures

@@ -130,6 +130,8 @@ async def had(
     for _ in range(6):
         site.outbox.settle_all()
         await wire.settled()
+    site.server._hand_over(site.server.loop.time())  # as a second later: it is received then
+    await wire.settled()
     counts, messages = site.counts, shown(site.outbox.messages)
     written, closed = dateless(wire.transport.written), wire.transport.closed
     if not closed:

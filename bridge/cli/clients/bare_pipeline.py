@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
@@ -11,10 +10,10 @@ from bridge.broker.publisher import RabbitPublisher
 from bridge.core.errors import BrokerUnreachable
 from bridge.core.message import Message
 from bridge.core.publish import Outcome, Publish, Publisher
-from bridge.delivery.dedup import Claim, Dedup, Key
+from bridge.delivery.dedup import Claim, Key
 from bridge.metrics import Metrics
 from bridge.parts import pipeline_of, topology_of
-from bridge.pipeline import Pipeline
+from bridge.pipeline import Acceptor
 from bridge.settings import Settings
 
 _CONNECT_SECONDS = 10.0
@@ -46,11 +45,16 @@ class DirectOutbox:
         publish.on_settled(end)
 
 
-class NoDedup(Dedup):
+class NoDedup:
     """Treats every delivery as the first one: a command repeats an event on purpose."""
 
-    def __init__(self) -> None:
-        super().__init__(window=0, max_events=0, clock=time.monotonic)
+    def was_accepted(self, key: Key) -> bool:
+        """Return that it was not."""
+        return False
+
+    def under_way(self, key: Key) -> Claim | None:
+        """Return that it is not."""
+        return None
 
     def claim(self, key: Key) -> Claim:
         """Return a claim that no other delivery of the event waits for."""
@@ -63,7 +67,7 @@ class NoDedup(Dedup):
 @asynccontextmanager
 async def open_bare_pipeline(
     settings: Settings,
-) -> AsyncIterator[tuple[Pipeline, DirectOutbox, RabbitPublisher]]:
+) -> AsyncIterator[tuple[Acceptor, DirectOutbox, RabbitPublisher]]:
     """Connect to the broker for the length of the block; raises ``BrokerUnreachable``."""
     broker = settings.broker
     publisher = RabbitPublisher(

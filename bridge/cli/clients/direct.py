@@ -15,14 +15,14 @@ from bridge.cli.errors import mismatched
 from bridge.core.errors import Rejected
 from bridge.core.event import Delivery
 from bridge.dev.samples import encode
-from bridge.pipeline import Pipeline
+from bridge.pipeline import Acceptor
 from bridge.settings import Settings
 
 
 class DirectPublisher:
     """Publishes samples as if SuperOffice had sent them to the first endpoint of a bridge."""
 
-    def __init__(self, pipeline: Pipeline, *, endpoint: str) -> None:
+    def __init__(self, pipeline: Acceptor, *, endpoint: str) -> None:
         self._pipeline = pipeline
         self._endpoint = endpoint
 

@@ -15,7 +15,7 @@ from bridge.core.errors import BridgeError, PayloadInvalid, Rejected
 from bridge.core.event import Delivery
 from bridge.core.message import Message
 from bridge.core.reasons import RejectReason
-from bridge.pipeline import Pipeline
+from bridge.pipeline import Acceptor
 from bridge.settings import Settings
 
 _ADDED = frozenset({"reason", "time", "original_exchange", "original_routing_key"})
@@ -25,7 +25,7 @@ _ADDED = frozenset({"reason", "time", "original_exchange", "original_routing_key
 class Replay:
     """Publishes parked messages again."""
 
-    def __init__(self, pipeline: Pipeline, outbox: DirectOutbox) -> None:
+    def __init__(self, pipeline: Acceptor, outbox: DirectOutbox) -> None:
         self._pipeline = pipeline
         self._outbox = outbox
 
