@@ -31,6 +31,9 @@ _NO_ROOM = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN}
 
 _NO_ROOM_ERRNO = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
+_LOOK_SECONDS = 0.02
+"""Pause between two looks at a lock that another process has: senders may be waiting for it."""
+
 log = structlog.get_logger()
 
 
@@ -121,7 +124,7 @@ class Lock:
             if not told:
                 log.warning("spool_locked", holder=holder, waiting_seconds=wait_seconds)
             told = True
-            self._stopped.wait(0.1)
+            self._stopped.wait(_LOOK_SECONDS)
         _sign(file)
         self._file = file
 

@@ -16,7 +16,9 @@ import structlog
 
 from bridge.aio import start_thread
 from bridge.core.message import Message
+from bridge.spool.batch import SELECT_BATCH, rows_of
 from bridge.spool.commits import Append, Delete, NoteTries
+from bridge.spool.counting import Count
 from bridge.spool.errors import SpoolFull, SpoolHung, SpoolUnavailable
 from bridge.spool.files import is_damage, suspect
 from bridge.spool.reader import Reader
@@ -37,6 +39,12 @@ _END_SECONDS = 5.0
 
 _RESCUE_SECONDS = 20.0
 """The same while we write the only copy of the events: to sync a large one takes seconds."""
+
+_BEHIND = f"{SELECT} WHERE seq > ? ORDER BY seq LIMIT ?"
+"""Query for the next rows after one."""
+
+_AMONG = f"{SELECT} WHERE seq IN (SELECT value FROM json_each(?)) ORDER BY seq"  # noqa: S608
+"""Query for some rows by number."""
 
 log = structlog.get_logger()
 
@@ -67,18 +75,16 @@ class Spool:
     should end: the next start salvages what can be read.
     """
 
-    def __init__(self, path: Path, *, max_bytes: int, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, path: Path, found: Count, *, max_bytes: int, loop: asyncio.AbstractEventLoop
+    ) -> None:
         """Open the file, on any thread; everything else happens on the loop, unless it says so.
 
-        Raises ``sqlite3.Error``.
+        ``found`` are its rows. Raises ``sqlite3.Error``.
         """
         self._max_bytes = max_bytes
         self._reader = Reader(path, failed=self.note_error)
-        found = self._reader.totals()
-        self.exchanges: tuple[str, ...] = tuple(name for name, *_ in found)
-        self.events: int = sum(events for _, events, _, _ in found)
-        self.bytes: int = sum(size for _, _, size, _ in found)
-        self._last_seq: int = max((last for *_, last in found), default=0)
+        self.exchanges, self.events, self.bytes, self._last_seq, _ = found
         self._path = path
         self._loop = loop
         self.damaged = asyncio.Event()
@@ -111,6 +117,10 @@ class Spool:
         size = self.bytes / self.events if self.events else 0
         has_room = self.bytes + size <= self._max_bytes
         return has_room and self._writer.disk_ok and not self.damaged.is_set()
+
+    def correct(self, surplus: int) -> None:
+        """Note that the start has counted so many bytes too many."""
+        self.bytes -= surplus
 
     def answer_within(self, seconds: float) -> None:
         """Tell how long an HTTP request can wait for the disk.
@@ -174,8 +184,7 @@ class Spool:
 
         A full disk may owe a deletion for a long time, so they may fill whole pages.
         """
-        query = f"{SELECT} WHERE seq > ? ORDER BY seq LIMIT ?"
-        while found := await self._select(query, after, limit):
+        while found := await self._select(_BEHIND, after, limit):
             rows = [row for row in found if row.seq not in self._deleting]
             if rows:
                 return rows
@@ -197,8 +206,7 @@ class Spool:
 
     async def get_all(self, seqs: Sequence[int]) -> list[Row]:
         """Return these rows in the order of acceptance, without those gone or being deleted."""
-        query = f"{SELECT} WHERE seq IN (SELECT value FROM json_each(?)) ORDER BY seq"  # noqa: S608
-        found = await self._select(query, orjson.dumps(seqs).decode())
+        found = await self._select(_AMONG, orjson.dumps(seqs).decode())
         return [row for row in found if row.seq not in self._deleting]
 
     async def oldest_seconds(self) -> float:
@@ -285,8 +293,12 @@ class Spool:
             self.bytes -= row.size
         on_written(row, refusal)
 
-    async def _select(self, sql: str, *parameters: int | str) -> list[Row]:
-        return [row_of(columns) for columns in await self._fetch(sql, *parameters)]
+    async def _select(self, rows: str, *parameters: int | str) -> list[Row]:
+        [columns] = await self._fetch(f"{SELECT_BATCH} ({rows})", *parameters)
+        found = rows_of(columns)
+        if found is None:
+            found = [row_of(each) for each in await self._fetch(rows, *parameters)]
+        return found
 
     async def _fetch(self, sql: str, *parameters: int | str) -> list[Any]:
         async with self._reading:

@@ -197,7 +197,7 @@ class Connection(HttpProtocol):
     async def start(self) -> None:
         """Answer one request after the other, until the connection is to be closed."""
         try:
-            if self.queue or not self.is_stopping:  # it may be told to stop before it begins
+            if self.queue or not self.server.is_closed:  # which may be before it begins
                 while not self.is_cut and await self._answer(*await self.next_request()):
                     if not await self._goes_on():
                         break

@@ -73,6 +73,9 @@ class HttpServer(web.Server):
         self.proves = proves
         self.plain = plain
         self.is_stopping = False
+        """Whether each answer from now on is the last one on its connection."""
+        self.is_closed = False
+        """Whether no further request is taken."""
         self.turns = Turns(self.loop)
         """The turns at which strangers are parsed."""
         self.leaving: set[Connection] = set()
@@ -104,7 +107,7 @@ class HttpServer(web.Server):
         """Take a connection, if need be in place of another one (``eviction``)."""
         connection = cast("Connection", handler)
         self._open[connection] = transport
-        if self.is_stopping:  # its TLS handshake took until now
+        if self.is_closed:  # its TLS handshake took until now
             connection.force_close()
             transport.abort()
             return
@@ -191,10 +194,15 @@ class HttpServer(web.Server):
             log.warning("connections_refused", connections=self._refused)
         self._refused = self._unfinished = 0
 
+    @property
+    def ends(self) -> list[asyncio.Future[None]]:
+        """Return the ends of all connections that are there, to be waited for."""
+        return [one.gone for one in self._open if not one.gone.done()]
+
     def pre_shutdown(self) -> None:
         """Close the connections that wait for a request. The others answer theirs, then close."""
         # aiohttp's own would close all of them, and drop what is still to come of a body.
-        self.is_stopping = True
+        self.is_stopping = self.is_closed = True
         for one in self._open:
             if one.is_idle:
                 one.close()

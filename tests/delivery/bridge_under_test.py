@@ -9,7 +9,7 @@ from bridge.core.message import PARKED
 from bridge.core.publish import Outcome
 from bridge.delivery.drain import Drain
 from bridge.delivery.outbox import Outbox
-from bridge.delivery.rows import IllegalMove
+from bridge.delivery.rows import DUE, GONE, ON_WIRE, IllegalMove
 from bridge.metrics import Metrics
 from tests.delivery.scripted import ScriptedBroker
 from tests.delivery.stepping import SteppedLoop, SteppedSpool
@@ -139,7 +139,7 @@ class Bridge:
     def _watch_moves(self):
         """Note every move of a row; an illegal one is a broken rule, whoever catches its error."""
         rows = self.drain._rows
-        move = rows.move
+        move, depart, finish = rows.move, rows.depart, rows.finish
 
         def watched(seq, to):
             was = rows[seq]
@@ -150,7 +150,19 @@ class Bridge:
                 raise
             self.moves.add((was, to))
 
+        def departed(seq):
+            was = rows[seq]
+            depart(seq)
+            self.moves |= {(was, DUE), (DUE, ON_WIRE)}
+
+        def finished(seq):
+            was = rows[seq]
+            finish(seq)
+            self.moves.add((was, GONE))
+
         setattr(rows, "move", watched)  # noqa: B010  # a method
+        setattr(rows, "depart", departed)  # noqa: B010  # a method
+        setattr(rows, "finish", finished)  # noqa: B010  # a method
 
     def _ids_on_disk(self):
         rows = self.disk._database.execute("SELECT message_id FROM event")

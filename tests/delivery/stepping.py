@@ -98,7 +98,6 @@ class SteppedSpool:
         self.flows = True
         self.refuses = False
         loop.work = lambda: self.flows and self.work()
-        prepare(path)
         self.spool = loop.run_until_complete(_spool(path, max_bytes))
         self._writer = self.spool._writer
         self._writer._reserve = SimpleNamespace(allocate=lambda: None, release=lambda *_: None)
@@ -185,4 +184,4 @@ class NoThread:
 
 
 async def _spool(path, max_bytes):
-    return Spool(path, max_bytes=max_bytes, loop=asyncio.get_running_loop())
+    return Spool(path, prepare(path), max_bytes=max_bytes, loop=asyncio.get_running_loop())

@@ -651,7 +651,7 @@ def test_an_error_of_the_spool_is_of_one_event(bridge, monkeypatch):
 class Moody(str):
     """A text that cannot be looked up, once."""
 
-    __slots__ = ("moods",)
+    moods: list[Exception]
 
     def __hash__(self):
         """Fail as often as there are moods."""
@@ -835,8 +835,7 @@ def test_memory_that_ends_before_a_row_is_published(bridge, monkeypatch):
     bridge.broker.blocked = True
     bridge.send(1, record=RECORD)
     bridge.loop.advance(DEADLINE)
-    publishing = bridge.drain._step._publishing
-    monkeypatch.setattr(publishing, "_submit", failing_once(publishing._submit))
+    monkeypatch.setattr(bridge.broker, "submit", failing_once(bridge.broker.submit))
     bridge.broker.blocked = False
     bridge.loop.advance(1.0)
     run_again(bridge)
@@ -851,8 +850,8 @@ def test_memory_that_ends_before_a_row_is_published(bridge, monkeypatch):
 def test_memory_that_ends_when_a_row_is_read(bridge, monkeypatch):
     """A row that was reached and has no turn yet is read again, in its order."""
     spool_three(bridge)
-    holding = bridge.drain._holding
-    monkeypatch.setattr(holding, "must_wait", failing_once(holding.must_wait))
+    exchanges = bridge.drain._holding.exchanges
+    monkeypatch.setattr(exchanges, "hold_if_missing", failing_once(exchanges.hold_if_missing))
     bridge.broker.blocked = False
     bridge.loop.advance(1.0)
     run_again(bridge)
@@ -868,16 +867,17 @@ def test_memory_that_ends_when_a_row_is_read(bridge, monkeypatch):
 def test_a_row_that_cannot_be_read_for_the_first_time(bridge, monkeypatch):
     """It keeps only its own record waiting, and a sweep finds it."""
     spool_three(bridge)
-    reading, seen = bridge.drain._step._reading, []
-    dispatch = reading._dispatch
+    exchanges = bridge.drain._holding.exchanges
+    seen: list[object] = []
+    hold_if_missing = exchanges.hold_if_missing
 
-    def failing(row, state):
-        if row.message.message_id == "event-1":
-            seen.append(row.seq)
+    def failing(message):
+        if message.message_id == "event-1" and len(seen) < 2:
+            seen.append(message)
             raise MemoryError
-        dispatch(row, state)
+        return hold_if_missing(message)
 
-    monkeypatch.setattr(reading, "_dispatch", failing)
+    monkeypatch.setattr(exchanges, "hold_if_missing", failing)
     bridge.broker.blocked = False
     for _ in range(2):
         bridge.loop.advance(1.0)

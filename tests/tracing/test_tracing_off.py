@@ -14,7 +14,7 @@ from bridge.settings import load
 RUN = """
 import asyncio, sys
 from pathlib import Path
-from bridge.service import running
+from bridge.lifecycle import running
 from bridge.settings import load
 
 async def run():
