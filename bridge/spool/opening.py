@@ -14,13 +14,14 @@ from typing import TypeVar
 import structlog
 
 from bridge.aio import run_in_thread
-from bridge.spool.commits import connect
+from bridge.disk.beside import RESERVE_BYTES, Reserve, is_damage, private, suspicion
+from bridge.disk.commits import connect
+from bridge.disk.schema import VERSION, complete, foreign, let_it_shrink, version_of
 from bridge.spool.errors import SpoolHung, SpoolUnavailable, SpoolUnusable
-from bridge.spool.files import Identity, Lock, Reserve, is_damage, private, suspicion, sync
+from bridge.spool.files import Identity, Lock, sync
 from bridge.spool.reader import TOTALS
 from bridge.spool.salvage.copying import put_in_place, salvage
 from bridge.spool.salvage.walcheck import what_is_wrong
-from bridge.spool.schema import VERSION, complete, foreign, let_it_shrink, version_of
 from bridge.spool.store import Spool
 from bridge.spool.watch import watching
 
@@ -138,7 +139,13 @@ class _Opening:
                 if self._identity is not None:
                     self._identity.close()
                 self._identity = Identity(path)
-            self.spool = Spool(path, max_bytes=self._max_bytes, loop=self._loop)
+            self.spool = Spool(
+                path,
+                max_bytes=self._max_bytes,
+                loop=self._loop,
+                what_is_wrong=self._identity.what_is_wrong,
+                lock=self._lock.number,
+            )
         except (sqlite3.Error, OSError) as error:
             raise _refusal(path, error) from error
         finally:
@@ -231,6 +238,7 @@ def _check_or_salvage(path: Path) -> bool:
         elif not Reserve(path).release(error):  # opening writes, and the disk may be full
             raise
         else:
+            log.warning("spool_reserve_released", bytes=RESERVE_BYTES)
             return _check_or_salvage(path)
     return _check(path)
 
