@@ -30,12 +30,18 @@ class Messages:
     def __call__(self, number: int) -> Message:
         """Return the message of an event."""
         key, made, name = FIRST_KEY + number, event_id(0), event_id(number)
-        body = self._template.body.replace(b"%d" % FIRST_KEY, b"%d" % key)
-        endpoint, context, entity, _ = self._template.record or ("", None, "", 0)
-        return self._template._replace(
+        one = self._template
+        body = one.body.replace(b"%d" % FIRST_KEY, b"%d" % key)
+        endpoint, context, entity, _ = one.record or ("", None, "", 0)
+        return Message(
+            exchange=one.exchange,
+            routing_key=one.routing_key,
             body=body.replace(made.encode(), name.encode()),
-            message_id=self._template.message_id.replace(made, name),
-            headers={**self._template.headers, "primary_key": key},
+            content_type=one.content_type,
+            message_id=one.message_id.replace(made, name),
+            type=one.type,
+            timestamp=one.timestamp,
+            headers={**one.headers, "primary_key": key},
             record=(endpoint, context, entity, key),
         )
 

@@ -130,7 +130,7 @@ class Pipeline:
 
     async def _accept(self, endpoint: Endpoint, delivery: Delivery, payload: Payload) -> Receipt:
         identity = identify(payload, delivery)
-        key, event_id = identity
+        key, event_id = identity.key, identity.id
         if payload.event == TEST_EVENT and not endpoint.publish_test_events:
             return Receipt(Status.IGNORED, event_id)
         _check_context(endpoint, payload, event_id)

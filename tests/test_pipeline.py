@@ -24,6 +24,7 @@ from bridge.superoffice.signature import sign
 from tests.strategies.json_texts import joined, strings, texts, values
 from tests.strategies.oracles import is_key, read
 from tests.strategies.webhooks import bodies, deliveries, header_values
+from tests.values import changed
 
 SECRET = b"Something Super Secret"
 TAKEN = (Outcome.CONFIRMED, Outcome.UNROUTED, Outcome.SPOOLED)
@@ -45,7 +46,7 @@ CONTEXTS = st.builds(
 
 BODIES = bodies() | st.binary(max_size=99) | CONTEXTS
 
-DELIVERIES = deliveries(body=BODIES).map(lambda delivery: delivery._replace(endpoint="superoffice"))
+DELIVERIES = deliveries(body=BODIES).map(lambda delivery: changed(delivery, endpoint="superoffice"))
 
 
 class Memory:

@@ -28,6 +28,6 @@ Examples = Mapping[str, Example]
 def published(example: Example) -> Message:
     """Return the message that the bridge makes of a golden request without routes."""
     delivery = Delivery("superoffice", example.body, example.received_ns)
-    event = normalize(parse(example.body), delivery=delivery).event
+    event, _ = normalize(parse(example.body), delivery=delivery)
     target = Router((), exchange="superoffice").target(event)
     return event_message(event, delivery=delivery, target=target, source=source_uri(event.context))

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Final, final
 from urllib.parse import quote
 
 import orjson
@@ -39,7 +38,7 @@ SCHEMAS = "urn:superoffice-bridge:"
 SCHEMA_VERSION = 1
 """Version of ``data``, raised when the meaning of a member changes: docs/contract/README.md."""
 
-Headers = Mapping[str, str | int]
+Headers = dict[str, str | int]
 
 MAX_HEADER_BYTES = 255
 """Maximum size of a header that is copied from the event. The body has its value in full."""
@@ -51,22 +50,77 @@ _NONCHARACTERS = "".join(chr(last - 1) + chr(last) for last in range(0xFFFF, 0x1
 _FORBIDDEN = re.compile(rf"[\x00-\x1f\x7f-\x9f\ufdd0-\ufdef{_NONCHARACTERS}]+")
 
 
-class Message(NamedTuple):
+@final
+class Message:
     """One AMQP message and where it goes. It is always persistent and mandatory.
 
     ``timestamp`` is whole seconds since the Unix epoch. The messages of one ``record`` keep their
     order: each is published when the one before it is settled.
     """
 
-    exchange: str
-    routing_key: str
-    body: bytes
-    content_type: str
-    message_id: str
-    type: str
-    timestamp: int
-    headers: Headers
-    record: Record | None = None
+    __slots__ = (
+        "body", "content_type", "exchange", "headers", "message_id", "record", "routing_key",
+        "timestamp", "type",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        exchange: str,
+        routing_key: str,
+        body: bytes,
+        content_type: str,
+        message_id: str,
+        type: str,
+        timestamp: int,
+        headers: Headers,
+        record: Record | None = None,
+    ) -> None:
+        self.exchange: Final = exchange
+        self.routing_key: Final = routing_key
+        self.body: Final = body
+        self.content_type: Final = content_type
+        self.message_id: Final = message_id
+        self.type: Final = type
+        self.timestamp: Final = timestamp
+        self.headers: Final = headers
+        self.record: Final = record
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether every part is equal."""
+        return isinstance(other, Message) and self._parts() == other._parts()
+
+    def __repr__(self) -> str:
+        """Show what it is and where it goes, and nothing of the body."""
+        return f"<Message {self.message_id} {self.type} to {self.exchange} {self.routing_key}>"
+
+    def changed(
+        self, *, headers: Headers, exchange: str | None = None, routing_key: str | None = None
+    ) -> Message:
+        """Return a copy with these headers, and with another exchange or key if one is given."""
+        return Message(
+            self.exchange if exchange is None else exchange,
+            self.routing_key if routing_key is None else routing_key,
+            self.body,
+            self.content_type,
+            self.message_id,
+            self.type,
+            self.timestamp,
+            headers,
+            self.record,
+        )
+
+    def _parts(self) -> tuple[object, ...]:
+        return (
+            self.exchange,
+            self.routing_key,
+            self.body,
+            self.content_type,
+            self.message_id,
+            self.type,
+            self.timestamp,
+            self.headers,
+            self.record,
+        )
 
 
 def event_message(event: Event, *, delivery: Delivery, target: Target, source: str) -> Message:
@@ -152,13 +206,13 @@ def parked_message(delivery: Delivery, *, reason: str, time: str) -> Message:
 def unrouted_message(message: Message) -> Message:
     """Build the copy of a returned message that goes to ``superoffice.unrouted``."""
     headers = {**message.headers, **_origin(message)}
-    return message._replace(exchange=UNROUTED, headers=headers)
+    return message.changed(exchange=UNROUTED, headers=headers)
 
 
 def refused_message(message: Message, *, reason: str, time: str) -> Message:
     """Build the copy of a message that cannot be delivered, for ``superoffice.parked``."""
     headers = {**message.headers, "reason": reason, "time": time, **_origin(message)}
-    return message._replace(exchange=PARKED, routing_key=reason, headers=headers)
+    return message.changed(exchange=PARKED, routing_key=reason, headers=headers)
 
 
 def _origin(message: Message) -> Headers:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, wraps
 from itertools import pairwise
-from typing import NamedTuple, TypeVar
+from typing import Final, TypeVar, final
 
 from bridge.core.event import Event
 
@@ -55,12 +55,21 @@ class Route:
     raw: bool = False
 
 
-class Target(NamedTuple):
+@final
+class Target:
     """Where one message goes."""
 
-    exchange: str
-    routing_key: str
-    raw: bool = False
+    __slots__ = ("exchange", "raw", "routing_key")
+
+    def __init__(
+        self,
+        exchange: str,
+        routing_key: str,
+        raw: bool = False,
+    ) -> None:
+        self.exchange: Final = exchange
+        self.routing_key: Final = routing_key
+        self.raw: Final = raw
 
 
 class Router:

@@ -108,12 +108,12 @@ BodyBytes = Annotated[
 Timeout = Annotated[
     float,
     _Number,
-    Field(gt=0, allow_inf_nan=False, description="a number of seconds above 0"),
+    Field(gt=0, allow_inf_nan=False, description="more than 0 seconds"),
 ]
 Duration = Annotated[
     float,
     _Number,
-    Field(ge=0, allow_inf_nan=False, description="a number of seconds, 0 or more"),
+    Field(ge=0, allow_inf_nan=False, description="0 seconds or more"),
 ]
 ConfirmDeadline = Annotated[
     float,
@@ -122,7 +122,7 @@ ConfirmDeadline = Annotated[
         gt=0,
         lt=SENDER_PATIENCE_SECONDS,
         allow_inf_nan=False,
-        description=f"a number of seconds above 0 and below {SENDER_PATIENCE_SECONDS}; SuperOffice"
+        description=f"more than 0 and less than {SENDER_PATIENCE_SECONDS} seconds; SuperOffice"
         f" gives a delivery up after about {SENDER_PATIENCE_SECONDS} seconds, and by then the event"
         " must be on disk",
     ),
@@ -183,7 +183,7 @@ Secret = Annotated[
 Token = Annotated[
     Annotated[SecretBytes, AfterValidator(_sendable)] | None,
     Field(
-        description='{ env = "NAME" } or { file = "/path" } of visible ASCII characters, never the'
+        description='{ env = "NAME" } or { file = "/path" } of visible ASCII characters; never the'
         " token itself"
     ),
 ]
@@ -211,8 +211,8 @@ QueueName = Annotated[
     AfterValidator(_broker_name),
     AfterValidator(_not_quarantine),
     Field(
-        description=f"a name of 1 to {SHORT_STRING_BYTES} bytes, not amq.*, {UNROUTED} or {PARKED};"
-        " that is where the bridge keeps what it could not deliver"
+        description=f"a name of 1 to {SHORT_STRING_BYTES} bytes; amq.* is RabbitMQ's, and"
+        f" {UNROUTED} and {PARKED} are where the bridge keeps what it could not deliver"
     ),
 ]
 ExchangeName = QueueName

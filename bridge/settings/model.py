@@ -98,7 +98,7 @@ class BrokerSettings(Section):
     password: Annotated[
         SecretBytes | None,
         WrittenAs(PasswordRef),
-        Field(description='{ env = "NAME" } or { file = "/path" }, never the password itself'),
+        Field(description='{ env = "NAME" } or { file = "/path" }; never the password itself'),
     ] = None
     auth: Annotated[Authentication, Field(description='"plain" or "external"')] = "plain"
     ca_file: fields.PemFile = None

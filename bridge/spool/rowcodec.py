@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, final
 
 import orjson
 
@@ -29,7 +29,8 @@ holds most of the time. So one large row is much faster than many small ones.
 """
 
 
-class Row(NamedTuple):
+@final
+class Row:
     """One spooled event.
 
     ``seq`` is the order of acceptance, ``accepted_at`` a Unix time in seconds, ``size`` the bytes
@@ -37,12 +38,23 @@ class Row(NamedTuple):
     damaged, ``unreadable`` says how, and the message is what is left of it.
     """
 
-    seq: int
-    accepted_at: float
-    size: int
-    tries: int
-    message: Message
-    unreadable: str = ""
+    __slots__ = ("accepted_at", "message", "seq", "size", "tries", "unreadable")
+
+    def __init__(
+        self,
+        seq: int,
+        accepted_at: float,
+        size: int,
+        tries: int,
+        message: Message,
+        unreadable: str = "",
+    ) -> None:
+        self.seq: Final = seq
+        self.accepted_at: Final = accepted_at
+        self.size: Final = size
+        self.tries: Final = tries
+        self.message: Final = message
+        self.unreadable: Final = unreadable
 
     @property
     def endpoint(self) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from hashlib import sha256
-from typing import Final, NamedTuple
+from typing import Final, final
 
 import orjson
 
@@ -32,15 +32,23 @@ _FEWEST_DIGITS: Final = 5
 """Minimum number of different digits: of a trillion random UUIDs none has fewer."""
 
 
-class Identity(NamedTuple):
+@final
+class Identity:
     """Two forms of one identity: two events differ in both, or in neither.
 
     ``key`` has ``KEY_BYTES``. ``id`` is the EventId, or else the hash of the body, with the key in
     hexadecimal digits after a dot: at most ``MAX_ID_BYTES``, all visible ASCII.
     """
 
-    key: bytes
-    id: str
+    __slots__ = ("id", "key")
+
+    def __init__(
+        self,
+        key: bytes,
+        id: str,
+    ) -> None:
+        self.key: Final = key
+        self.id: Final = id
 
 
 def identify(payload: Payload, delivery: Delivery) -> Identity:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from string import ascii_lowercase, ascii_uppercase
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, final
 
 from bridge.core.event import Delivery, Event, Payload, record_of
 from bridge.core.routing import topic_of
@@ -40,7 +40,7 @@ ODDITIES: Final = (
     "header_event_id_differs",
     *_UNUSED.values(),
 )
-"""Every value of ``Normalized.oddities``. What is ``..._unused`` stays in ``properties``."""
+"""What can be odd about a delivery. What is ``..._unused`` stays in ``properties``."""
 
 # Both match between two letters. A pattern of runs of letters would scan them again and again.
 _ACRONYM: Final = re.compile(r"(?<=[A-Z])(?=[A-Z][a-z])")
@@ -52,17 +52,14 @@ _KEPT_LETTERS: Final = 2000
 """Maximum size of an object whose shape is remembered. SuperOffice's largest has a tenth of it."""
 
 
-class Normalized(NamedTuple):
-    """An event, and what was odd about its delivery: some of ``ODDITIES``."""
-
-    event: Event
-    oddities: tuple[str, ...]
+Normalized = tuple[Event, tuple[str, ...]]
+"""An event, and what was odd about its delivery: some of ``ODDITIES``."""
 
 
 def normalize(
     payload: Payload, *, delivery: Delivery, identity: Identity | None = None
 ) -> Normalized:
-    """Return the event in the bridge's normal form. Every payload has one.
+    """Return the event in the bridge's normal form, which every payload has, and its oddities.
 
     A caller that knows the event's ``identity`` already saves its computation.
     """
@@ -96,7 +93,7 @@ def normalize(
             "properties": payload.properties,
         },
     )
-    return Normalized(event, _oddities(payload, delivery, collision=collision or another))
+    return event, _oddities(payload, delivery, collision=collision or another)
 
 
 def snake_case(name: str) -> str:
@@ -137,13 +134,23 @@ def _oddities(payload: Payload, delivery: Delivery, *, collision: bool) -> tuple
     return tuple(found)
 
 
-class _Shape(NamedTuple):
+@final
+class _Shape:
     """How to normalize an object of these columns: worked out once."""
 
-    names: list[str]
-    conversions: list[tuple[str, Callable[[Any], Any]]]
-    collision: bool
-    bracketed: bool
+    __slots__ = ("bracketed", "collision", "conversions", "names")
+
+    def __init__(
+        self,
+        names: list[str],
+        conversions: list[tuple[str, Callable[[Any], Any]]],
+        collision: bool,
+        bracketed: bool,
+    ) -> None:
+        self.names: Final = names
+        self.conversions: Final = conversions
+        self.collision: Final = collision
+        self.bracketed: Final = bracketed
 
 
 def _fields(columns: Mapping[str, Any], entity: str) -> tuple[dict[str, Any], bool]:

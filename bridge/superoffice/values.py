@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
-from functools import lru_cache
+from datetime import datetime
 from typing import Any, Final
 
 from bridge.superoffice.catalogue import Kind
-from bridge.superoffice.payload import date_time, integer
+from bridge.superoffice.datetimes import in_utc
+from bridge.superoffice.payload import integer
 
 # .NET's first day, and the earliest day of SuperOffice's database: both mean "no date".
 _NO_DATE: Final = re.compile(r"(?:0001|1760)-01-01(?:T00:00:00(?:\.0+)?)?")
@@ -47,27 +47,7 @@ def _date(value: Any) -> Any:
         return value
     if value[:10] in _NO_DATE_DAYS and _NO_DATE.fullmatch(value):
         return None
-    if len(value) < len("2026-03-02T10:15:27+01:00") or value[-1] == "Z":
-        return value
-    read = date_time(value)
-    if read is None:
-        return value
-    seconds, fraction, offset = read
-    utc = _utc(seconds, offset)
-    return value if utc is None else f"{utc}{fraction}Z"
-
-
-@lru_cache(maxsize=1024)
-def _utc(seconds: datetime, offset: str) -> str | None:
-    """Return whole seconds in UTC, or None before year 1 and after year 9999.
-
-    Remembered, because events of one second come together.
-    """
-    ahead = timedelta(hours=int(offset[1:3]), minutes=int(offset[4:6]))
-    try:
-        return (seconds + ahead if offset[0] == "-" else seconds - ahead).isoformat()
-    except OverflowError:
-        return None
+    return in_utc(value)
 
 
 def unbracketed(value: Any) -> Any:

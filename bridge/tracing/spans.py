@@ -41,7 +41,7 @@ def carrying(span: Span, message: Message) -> Message:
     """Return the message with the context of the span in place of its own."""
     headers = dict(message.headers)
     _W3C.inject(headers, set_span_in_context(span, Context()))
-    return message._replace(headers=headers)
+    return message.changed(headers=headers)
 
 
 def request_name(request: web.BaseRequest, route: str | None) -> str:

@@ -11,6 +11,7 @@ from pamqp.header import ContentHeader
 from bridge.broker.frames import publish_frames
 from bridge.core.errors import MessageInvalid
 from bridge.core.message import Message
+from tests.values import changed
 
 MESSAGE = Message(
     exchange="superoffice",
@@ -67,7 +68,7 @@ def test_header_carries_every_property():
 @pytest.mark.parametrize("value", [0, 1, -1, 4711, 2**31, 2**63 - 1, -(2**63)])
 def test_integer_header_is_always_an_int64(value):
     """Whatever its size, an integer header has the field type l on the wire."""
-    message = MESSAGE._replace(headers={"primary_key": value})
+    message = changed(MESSAGE, headers={"primary_key": value})
 
     data = publish_frames(message, channel=1, frame_max=131_072)
 
@@ -78,7 +79,7 @@ def test_integer_header_is_always_an_int64(value):
 def test_body_is_split_at_frame_max(size):
     """Bodies of any size arrive whole, in frames no larger than was negotiated."""
     body = bytes(range(256)) * (size // 256 + 1)
-    message = MESSAGE._replace(body=body[:size])
+    message = changed(MESSAGE, body=body[:size])
 
     parts = [frame.value for _, frame in frames(message, frame_max=4096)[2:]]
 
@@ -89,7 +90,7 @@ def test_body_is_split_at_frame_max(size):
 @pytest.mark.parametrize(("frame_max", "parts"), [(0, 1), (1, 49), (4095, 49)])
 def test_frame_max_that_is_no_limit_or_below_the_least(frame_max, parts):
     """0 means that there is no limit, and every peer accepts frames of 4,096 bytes."""
-    message = MESSAGE._replace(body=bytes(200_000))
+    message = changed(MESSAGE, body=bytes(200_000))
 
     data = publish_frames(message, channel=1, frame_max=frame_max)
 
@@ -103,7 +104,7 @@ def test_frame_max_that_is_no_limit_or_below_the_least(frame_max, parts):
 
 def test_properties_that_fit_in_no_frame():
     """Only a body can be split: a header that is too large is never sent."""
-    message = MESSAGE._replace(headers={"context": "x" * 4096})
+    message = changed(MESSAGE, headers={"context": "x" * 4096})
     with pytest.raises(MessageInvalid):
         publish_frames(message, channel=1, frame_max=4096)
     assert publish_frames(message, channel=1, frame_max=0)
@@ -130,4 +131,4 @@ def test_body_frames_are_content():
 def test_what_amqp_cannot_carry_is_an_error_of_ours(change):
     """Counted in bytes, not characters, and raised before anything is sent."""
     with pytest.raises(MessageInvalid):
-        publish_frames(MESSAGE._replace(**change), channel=1, frame_max=131_072)
+        publish_frames(changed(MESSAGE, **change), channel=1, frame_max=131_072)

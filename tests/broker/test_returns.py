@@ -10,6 +10,7 @@ from tests.broker.peer import Peer
 from tests.broker.test_publisher import outcome_of, publish_all
 from tests.broker.test_topology_check import saying
 from tests.helpers import amqp, consumer_queue, drain, eventually, message
+from tests.values import changed
 
 
 def return_altered(published):
@@ -109,7 +110,7 @@ async def test_return_matches_only_what_is_equal(publishing, broker):
     consumer_queue(broker, "all", "#")
     async with publishing() as publisher:
         one = message(1, key="x.y")
-        other = one._replace(headers={**one.headers, "primary_key": 2})
+        other = changed(one, headers={**one.headers, "primary_key": 2})
         outcomes = await publish_all(publisher, [one, other])
 
     assert [Outcome.CONFIRMED, Outcome.CONFIRMED] == outcomes

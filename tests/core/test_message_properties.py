@@ -29,6 +29,7 @@ from bridge.core.routing import Route, Router, Target, encode
 from bridge.superoffice.names import source_uri
 from tests.strategies.oracles import INT64, URI, URI_REFERENCE, date_time, is_key, text_of
 from tests.strategies.webhooks import delivered, deliveries
+from tests.values import changed
 
 EXCHANGES = st.text(min_size=1, max_size=60).filter(lambda name: len(name.encode()) <= 255)
 FRAME_SIZES = st.sampled_from((4096, 4097, 8192, 131_072)) | st.integers(4096, 2**20)
@@ -107,7 +108,7 @@ def test_what_comes_back_can_be_published_again(pair, target, channel, frame_max
     copy = unrouted_message(message)
 
     check(copy, channel=channel, frame_max=frame_max)
-    assert message == copy._replace(exchange=message.exchange, headers=dict(message.headers))
+    assert message == changed(copy, exchange=message.exchange, headers=dict(message.headers))
     assert {
         **message.headers,
         "original_exchange": target.exchange,
@@ -122,7 +123,8 @@ def test_what_nobody_takes_can_be_parked(pair, target, channel, frame_max):
     copy = refused_message(message, reason="refused", time="2026-03-02T09:15:27Z")
 
     check(copy, channel=channel, frame_max=frame_max)
-    assert message == copy._replace(
+    assert message == changed(
+        copy,
         exchange=message.exchange,
         routing_key=message.routing_key,
         headers=dict(message.headers),
@@ -169,7 +171,7 @@ def test_the_published_json_is_read_alike_by_everybody(pair):
 
 
 @given(delivered())
-@example((Delivery("superoffice", b"", 0), HUGE._replace(primary_key=0)))
+@example((Delivery("superoffice", b"", 0), changed(HUGE, primary_key=0)))
 def test_every_cloudevent_is_one(pair):
     """The attributes follow CloudEvents 1.0, and are those that the AMQP properties repeat."""
     _, event = pair
@@ -242,6 +244,6 @@ def test_a_raw_route_publishes_the_bytes_that_came(pair, template):
 
     assert delivery.body == sent(raw, frame_max=131_072)[2] == raw.body
     assert "application/json" == raw.content_type
-    assert structured == raw._replace(
-        body=structured.body, content_type="application/cloudevents+json"
+    assert structured == changed(
+        raw, body=structured.body, content_type="application/cloudevents+json"
     )

@@ -13,9 +13,10 @@ import pytest
 from bridge.core.event import Delivery
 from bridge.dev.samples import encode, known_events, request_headers, sample
 from bridge.superoffice.catalogue import ENTITIES, LIST_NAMES
+from bridge.superoffice.datetimes import is_date_time
 from bridge.superoffice.headers import SIGNATURE
 from bridge.superoffice.normalize import normalize
-from bridge.superoffice.payload import is_date_time, parse
+from bridge.superoffice.payload import parse
 from bridge.superoffice.signature import sign, verify
 
 GOLDEN = sorted(path.parent for path in (Path(__file__).parents[1] / "samples").glob("*/body.json"))

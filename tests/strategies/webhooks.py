@@ -200,7 +200,7 @@ def delivered(draw: st.DrawFn) -> tuple[Delivery, Event]:
     """Return deliveries with the events that they are."""
     delivery = draw(deliveries(body=bodies() | compact_bodies() | compact_bodies()))
     try:
-        return delivery, normalize(parse(delivery.body), delivery=delivery).event
+        return delivery, normalize(parse(delivery.body), delivery=delivery)[0]
     except PayloadInvalid:
         assume(False)
         raise

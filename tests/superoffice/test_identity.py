@@ -14,6 +14,7 @@ from bridge.core.message import MAX_ID_BYTES
 from bridge.superoffice.identity import KEY_BYTES, Identity, identify
 from bridge.superoffice.payload import parse
 from tests.strategies.webhooks import delivered
+from tests.values import changed, parts
 
 LONG = "x" * 190
 EVENT_IDS = (
@@ -115,8 +116,8 @@ def test_ids_and_keys_agree_whatever_comes(given):
 def test_an_attempt_more_has_the_same_id(pair):
     """Whatever its headers say, and whenever it comes."""
     delivery, event = pair
-    later = delivery._replace(received_ns=delivery.received_ns + 1, retry=2, header_event="x.y")
+    later = changed(delivery, received_ns=delivery.received_ns + 1, retry=2, header_event="x.y")
     identity = identify(parse(later.body), later)
 
     assert event.id == identity.id
-    assert identify(parse(delivery.body), delivery) == identity
+    assert parts(identify(parse(delivery.body), delivery)) == parts(identity)

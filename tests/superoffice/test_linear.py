@@ -14,7 +14,7 @@ import pytest
 from bridge.broker.frames import publish_frames
 from bridge.core.errors import PayloadInvalid
 from bridge.core.event import Delivery
-from bridge.core.message import Message, event_message, parked_message
+from bridge.core.message import Headers, Message, event_message, parked_message
 from bridge.core.routing import Route, Router, TopicPattern
 from bridge.superoffice.names import source_uri
 from bridge.superoffice.normalize import normalize
@@ -181,7 +181,7 @@ def invented_names(number):
 
 def long_headers(number):
     """Make the frames of a message whose headers are long."""
-    headers = {"context": f"{number}" + "x" * 50_000}
+    headers: Headers = {"context": f"{number}" + "x" * 50_000}
     message = Message("superoffice", "a.b", b"", "", "id", "type", 0, headers)
     publish_frames(message, channel=1, frame_max=131_072)
 

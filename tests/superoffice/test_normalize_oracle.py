@@ -63,7 +63,7 @@ def understood(delivery: Delivery) -> tuple[Payload, Normalized]:
 def data_of(body: str) -> Any:
     """Return the data of a body's normal form."""
     delivery = Delivery(endpoint="superoffice", body=body.encode(), received_ns=0)
-    return understood(delivery)[1].event.data
+    return understood(delivery)[1][0].data
 
 
 def normal(entity: str, columns_: str) -> Any:
@@ -233,7 +233,7 @@ def test_an_event_has_an_id_a_time_and_a_record(delivery):
 def test_the_receipt_is_told_to_the_microsecond(received_ns):
     """Without a Timestamp the time is that of the receipt, in UTC."""
     delivery = Delivery("e", b'{"Event":"contact.changed"}', received_ns)
-    time = understood(delivery)[1].event.time
+    time = understood(delivery)[1][0].time
     moment = datetime.fromisoformat(time)
 
     assert "Z" == time[-1]

@@ -16,7 +16,7 @@ from bridge.settings.model import PasswordRef
 from tests.project.docs.documents import DOCS, spans, tables
 
 PAGE = "reference/config.md"
-HEAD = ("Key", "Default", "Allowed", "What it does")
+HEAD = ("Key", "Default, then what is allowed", "What it does")
 
 FOLLOWS = "that of `[broker]`"
 """The default of ``exchange`` in a route and in a queue."""
@@ -60,11 +60,11 @@ def _table(name: str, model: type[BaseModel], texts: Mapping[str, str]) -> Itera
     yield _line(HEAD)
     yield "|---" * len(HEAD) + "|"
     for key, field in model.model_fields.items():
-        cells = (key_of(name, key), default(name, key, field), allowed(field))
-        yield _line((*cells, texts.get(key, "")))
+        values = f"{default(name, key, field)}<br>{allowed(field)}"
+        yield _line((key_of(name, key), values, texts.get(key, "")))
 
 
-def _line(cells: tuple[str, ...]) -> str:
+def _line(cells: tuple[str, str, str]) -> str:
     return f"| {' | '.join(cell.replace('|', ESCAPED) for cell in cells)} |"
 
 

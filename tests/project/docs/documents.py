@@ -43,6 +43,11 @@ def table(name: str, title: str, *, number: int = 0) -> list[Row]:
     return tables(section(name, title))[number]
 
 
+def items(text: str) -> dict[str, str]:
+    """Return the items of a list, ``- name: meaning``, by name as it is written."""
+    return dict(re.findall(r"^- (.+?): (.+)$", text, flags=re.MULTILINE))
+
+
 def _table(lines: list[str]) -> list[Row]:
     head, _, *rows = map(_cells, lines)
     return [dict(zip(head, row, strict=True)) for row in rows]

@@ -29,7 +29,7 @@ def normalized(**properties: Any) -> Normalized:
 def event(name: str, **properties: Any) -> Event:
     """Return a normalized event of the record that the page's examples are about."""
     given = {"PrimaryKey": 4711, "ContextIdentifier": "Cust20001", **properties}
-    return normalized(Event=name, **given).event
+    return normalized(Event=name, **given)[0]
 
 
 def published(event: Event, came: Delivery, *routes: Route) -> Message:

@@ -35,17 +35,28 @@ def diagram() -> str:
 
 def _groups() -> Iterator[str]:
     """Yield the two kinds of states, each as a state of its own."""
-    yield from ["  state backlog {", *_names(backlog=True), "  }"]
-    yield from ["  state held {", *_names(backlog=False), "  }"]
-
-
-def _names(*, backlog: bool) -> list[str]:
-    return [f"    {state.name}" for state, to in MOVES.items() if to and state.backlog is backlog]
+    for group in ("backlog", "held"):
+        names = (state.name for state, to in MOVES.items() if to and group_of(state) == group)
+        yield from [f"  state {group} {{", *(f"    {name}" for name in names), "  }"]
 
 
 def _arrows() -> Iterator[str]:
+    for group in ("backlog", "held"):
+        yield from (f"  {group} --> {to.name}" for to in shared_moves(group))
     for state, moves in MOVES.items():
-        yield from (f"  {state.name} --> {to.name}" for to in moves)
+        drawn = shared_moves(group_of(state))
+        yield from (f"  {state.name} --> {to.name}" for to in moves if to not in drawn)
+
+
+def group_of(state: State) -> str:
+    """Return which of the two kinds a state is of."""
+    return "backlog" if state.backlog else "held"
+
+
+def shared_moves(group: str) -> list[State]:
+    """Return where all states of a kind may go, beyond their own kind: one arrow shows it."""
+    of_it = [moves for state, moves in MOVES.items() if moves and group_of(state) == group]
+    return [to for to in MOVES if all(to in moves for moves in of_it)]
 
 
 def table() -> str:

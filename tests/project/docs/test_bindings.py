@@ -34,7 +34,7 @@ each_line = pytest.mark.parametrize("row", LINES, ids=IDS)
 def routing_key(event: str) -> str:
     """Return the key with which the bridge publishes an event."""
     came = delivery(encode(sample(event)))
-    return published(normalize(parse(came.body), delivery=came).event, came).routing_key
+    return published(normalize(parse(came.body), delivery=came)[0], came).routing_key
 
 
 @pytest.fixture(scope="module")

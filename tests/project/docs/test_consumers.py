@@ -37,7 +37,7 @@ def test_the_page_says_which_consumers_are_run() -> None:
 def test_a_consumer_says_which_contract_it_relies_on(folder) -> None:
     """It compares with the dataschema of the very event that it is for."""
     came = delivery(encode(sample("contact.deleted")))
-    event = normalize(parse(came.body), delivery=came).event
+    event, _ = normalize(parse(came.body), delivery=came)
     [schema] = re.findall(rb'"dataschema":"([^"]+)"', cloudevent(event, source="/x"))
     sources = [path for path in folder.iterdir() if path.stem.lower() == "consumer"]
     texts = [path.read_text("utf-8") for path in sources if path.suffix != ".csproj"]

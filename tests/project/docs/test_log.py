@@ -5,17 +5,20 @@ from __future__ import annotations
 import ast
 import io
 import json
+import re
 from collections.abc import Iterator
 
 import structlog
 
 from bridge import log
-from tests.project.docs.documents import blocks, document, span, spans, table, tables
+from tests.project.docs.documents import blocks, document, section, spans
 from tests.project.docs.source import PACKAGE, texts, tree
 
 PAGE = "reference/log.md"
 LEVELS = ("debug", "info", "warning", "error", "critical", "exception")
 LOGGERS = ("log", "self._log", "structlog.get_logger()")
+
+LISTED = re.compile(r"- `(?P<action>\w+)` \((?P<levels>[a-z ]+)(; (?P<fields>[^)]+))?\): \S.*")
 
 Record = tuple[str, str, frozenset[str]]
 """Action, level and fields."""
@@ -37,13 +40,19 @@ def _field(keyword: ast.keyword) -> str:
     return "exception" if keyword.arg == "exc_info" else keyword.arg
 
 
-def test_every_action_is_listed() -> None:
-    """The tables have each action once, with its level and fields, and no other."""
-    rows = [row for rows in tables(document(PAGE)) for row in rows if "Action" in row]
-    listed = [(span(r["Action"]), r["Level"], frozenset(spans(r["Fields"]))) for r in rows]
+def listed() -> Iterator[Record]:
+    """Yield what the lists of the page have: ``- `action` (level; `field`, `field`): meaning``."""
+    _, *parts = document(PAGE).split("\n## ")
+    for line in re.findall(r"^- .+$", "\n".join(parts), flags=re.MULTILINE):
+        found = LISTED.fullmatch(line)
+        assert found, line
+        fields = frozenset(spans(found["fields"] or ""))
+        yield from ((found["action"], level, fields) for level in found["levels"].split(" or "))
 
-    assert sorted(set(logged()), key=str) == sorted(listed, key=str)
-    assert all(row["Meaning, what to do"] for row in rows)
+
+def test_every_action_is_listed() -> None:
+    """The lists have each action once, with its level and fields, and no other."""
+    assert sorted(set(logged()), key=str) == sorted(listed(), key=str)
 
 
 def test_the_example_has_the_form_of_a_record() -> None:
@@ -52,7 +61,7 @@ def test_the_example_has_the_form_of_a_record() -> None:
     example = json.loads(line)
     stream = io.StringIO()
     log.configure(level="debug", format="json", stream=stream)
-    first = [span(row["Field of every record"]) for row in table(PAGE, "Log")]
+    first = re.findall(r"^- `(\w+)`", section(PAGE, "Log"), flags=re.MULTILINE)
     fields = {name: value for name, value in example.items() if name not in first}
     structlog.get_logger().warning(example["action"], **fields)
     written = stream.getvalue()
@@ -65,6 +74,6 @@ def test_the_example_has_the_form_of_a_record() -> None:
 
 def test_the_levels_are_those_of_the_configuration() -> None:
     """A record has one of the levels that can be configured."""
-    [row] = [r for r in table(PAGE, "Log") if span(r["Field of every record"]) == "level"]
+    [levels] = re.findall(r"^- `level`: (.+)$", section(PAGE, "Log"), flags=re.MULTILINE)
 
-    assert list(log._LEVELS) == spans(row["Value"])
+    assert list(log._LEVELS) == spans(levels)

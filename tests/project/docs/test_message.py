@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from bridge.core.routing import Route
 from bridge.settings import load
 from bridge.superoffice.normalize import normalize
 from bridge.superoffice.payload import parse
-from tests.project.docs.documents import blocks, section, span, spans, table
+from tests.project.docs.documents import blocks, items, section, span, spans, table
 from tests.project.docs.events import RECEIVED_NS, delivery, normalized, published
 
 PAGE = "reference/message.md"
@@ -59,14 +60,14 @@ def received() -> Delivery:
 @pytest.fixture(scope="module")
 def example(received: Delivery) -> Message:
     """Return the message of the example."""
-    return published(normalize(parse(received.body), delivery=received).event, received)
+    return published(normalize(parse(received.body), delivery=received)[0], received)
 
 
 @pytest.fixture(scope="module")
 def bare() -> Message:
     """Return a message of an event of which nothing is known but its name."""
     came = delivery(b'{"Event": "contact.changed"}')
-    return published(normalize(parse(came.body), delivery=came).event, came)
+    return published(normalize(parse(came.body), delivery=came)[0], came)
 
 
 def test_the_example_is_what_is_published(example: Message) -> None:
@@ -106,7 +107,7 @@ def test_the_headers_are_those_of_the_wire(example: Message, bare: Message) -> N
 def test_long_headers_are_cut_as_described() -> None:
     """A name of a body's length does not make a header of that length."""
     came = delivery(json.dumps({"Event": f"{'a' * 300}.created"}).encode())
-    cut = str(published(normalize(parse(came.body), delivery=came).event, came).headers["entity"])
+    cut = str(published(normalize(parse(came.body), delivery=came)[0], came).headers["entity"])
 
     assert f"at most {MAX_HEADER_BYTES} bytes" in section(PAGE, "Headers")
     assert ("a" * 200, "~", 16) == (cut[:200], cut[200], len(cut[201:]))
@@ -114,18 +115,16 @@ def test_long_headers_are_cut_as_described() -> None:
 
 def test_the_envelope_has_the_members_listed(example: Message, bare: Message) -> None:
     """All of them, and without a primary key those that are always present."""
-    rows = table(PAGE, "Envelope")
+    listed = items(section(PAGE, "Envelope"))
 
-    assert [span(row["Member"]) for row in rows] == list(json.loads(example.body))
-    assert json.loads(bare.body).keys() == {
-        span(row["Member"]) for row in rows if row["Present"] == "always"
-    }
+    assert [spans(name)[0] for name in listed] == list(json.loads(example.body))
+    assert json.loads(bare.body).keys() == {span(n) for n in listed if ", with " not in n}
 
 
 def test_data_has_the_members_listed(example: Message) -> None:
     """All of them, always, with the defaults of the table."""
     rows = table(PAGE, "`data`")
-    absent = normalized(Event="x").event.data
+    absent = normalized(Event="x")[0].data
 
     assert [span(row["Member"]) for row in rows] == list(json.loads(example.body)["data"])
     assert absent.keys() == json.loads(example.body)["data"].keys()
@@ -139,7 +138,7 @@ def test_a_raw_route_publishes_the_bytes(tmp_path: Path) -> None:
     config.write_text(blocks(section(PAGE, "Raw routes"), "toml")[0])
     [route] = load(config, {"SUPEROFFICE_SECRET": "s3cret"}).settings.routes
     came = delivery(b'{ "Event": "y_rental.created", "big": 1, "big": 18446744073709551616 }')
-    given = normalize(parse(came.body), delivery=came).event
+    given = normalize(parse(came.body), delivery=came)[0]
     raw = Route(route.match, route.exchange, route.routing_key, raw=route.format == "raw")
     changed = published(given, came, raw)
     usual = published(given, came)
@@ -156,8 +155,8 @@ def test_a_raw_route_publishes_the_bytes(tmp_path: Path) -> None:
 def test_an_unrouted_message_has_the_headers_listed(example: Message) -> None:
     """It goes to its exchange with two headers more, and is otherwise the same."""
     copy = unrouted_message(example)
-    what = [row["What"] for row in table(PAGE, "Unrouted messages")]
-    more = {span(name) for name in what if name.startswith("Header ")}
+    listed = items(section(PAGE, "Unrouted messages"))
+    more = {span(name) for name in listed if name.startswith("Header ")}
 
     assert "superoffice.unrouted" == copy.exchange
     assert more == copy.headers.keys() - example.headers.keys()
@@ -170,15 +169,15 @@ def test_parked_messages_have_what_is_listed(received: Delivery, example: Messag
     """Those that were not understood, and those that were not delivered."""
     raw = parked_message(received, reason="not_json", time="2026-03-02T09:15:27.5Z")
     copy = refused_message(example, reason="refused", time="2026-03-02T09:15:27.5Z")
-    rows = {span(row["What"]): row for row in table(PAGE, "Parked messages")}
-    headers = table(PAGE, "Parked messages", number=1)
+    listed = items(section(PAGE, "Parked messages"))
+    headers = table(PAGE, "Parked messages")
     names = {column: {span(r["Header"]) for r in headers if r[column]} for column in headers[0]}
 
     assert ("superoffice.parked", "superoffice.parked") == (raw.exchange, copy.exchange)
     assert ("not_json", "refused") == (raw.routing_key, copy.routing_key)
-    assert span(rows["content_type"]["Not understood"]) == raw.content_type
-    assert span(rows["type"]["Not understood"]) == raw.type
-    assert span(rows["message_id"]["Not understood"]).startswith(raw.message_id[:7])
+    assert spans(listed["`content_type`"])[0] == raw.content_type
+    assert spans(listed["`type`"])[0] == raw.type
+    assert spans(listed["`message_id`"])[0].startswith(raw.message_id[:7])
     assert names["Not understood"] == raw.headers.keys()
     assert names["Not delivered"] == names["Header"]
     assert names["Header"] == copy.headers.keys() - {"entity", "action", "context", "primary_key"}
@@ -186,13 +185,14 @@ def test_parked_messages_have_what_is_listed(received: Delivery, example: Messag
     assert example.body == copy.body
 
 
+def parked_for(why: str) -> set[str]:
+    """Return the reasons of one of the two lists, by the words that are above it."""
+    above = rf"^Reasons why .+ was not {why}:\n\n((?:- .+\n)+)"
+    [lines] = re.findall(above, section(PAGE, "Parked messages"), flags=re.MULTILINE)
+    return {span(name) for name in items(lines)}
+
+
 def test_every_reason_to_park_is_listed() -> None:
     """What the parser refuses, and what the drain gives up."""
-    rows = table(PAGE, "Parked messages", number=2)
-    kinds = {
-        kind: {span(row["Reason"]) for row in rows if row["Kind"] == kind}
-        for kind in ("Not understood", "Not delivered")
-    }
-
-    assert set(Unreadable) == kinds["Not understood"]
-    assert set(Undelivered) == kinds["Not delivered"]
+    assert set(Unreadable) == parked_for("understood")
+    assert set(Undelivered) == parked_for("delivered")

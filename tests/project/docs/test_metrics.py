@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from prometheus_client import Metric
 
-from bridge.core.reasons import Status
 from bridge.metrics import Counter, Metrics
 from bridge.service import Service
 from bridge.settings import load
 from bridge.spool import opened
 from bridge.superoffice.normalize import ODDITIES
-from tests.project.docs.documents import span, spans, table
+from tests.project.docs.documents import items, section, span, spans, table
 from tests.project.docs.source import PACKAGE, tree
 
 PAGE = "reference/metrics.md"
@@ -32,12 +32,18 @@ async def metrics(tmp_path: Path) -> AsyncIterator[Metrics]:
         yield Service(settings, spool).metrics
 
 
-def listed() -> dict[str, tuple[str, tuple[str, ...]]]:
-    """Return type and labels by name, as the page has them."""
-    return {
-        span(row["Metric"]): (row["Type"], tuple(spans(row["Labels"])))
-        for row in table(PAGE, "Metrics")
-    }
+def listed() -> dict[str, tuple[str, ...]]:
+    """Return the labels by name, as the page has them."""
+    return {span(row["Metric"]): tuple(spans(row["Labels"])) for row in table(PAGE, "Metrics")}
+
+
+def kind_of(name: str) -> str:
+    """Return the type that a metric has by the rule of the page."""
+    [histogram] = re.findall(r"`(\w+)` a histogram", section(PAGE, "Metrics"))
+    assert "ends in `_total` is a counter" in section(PAGE, "Metrics")
+    if name.endswith("_total"):
+        return "counter"
+    return "histogram" if name == histogram else "gauge"
 
 
 def families(metrics: Metrics) -> dict[str, Metric]:
@@ -51,7 +57,7 @@ def labelled(metrics: Metrics) -> None:
 
     Another number of labels than the metric's own is refused.
     """
-    for name, (_, labels) in listed().items():
+    for name, labels in listed().items():
         counter = getattr(metrics, name.removeprefix(PREFIX).removesuffix("_total"), None)
         if isinstance(counter, Counter):
             counter.labels(*("x" for _ in labels))
@@ -61,7 +67,7 @@ async def test_every_metric_is_listed(metrics: Metrics) -> None:
     """Names and types are those of the registry of a service."""
     found = {name: family.type for name, family in families(metrics).items()}
 
-    assert found == {name: kind for name, (kind, _) in listed().items()}
+    assert found == {name: kind_of(name) for name in listed()}
 
 
 async def test_every_metric_has_the_labels_listed(metrics: Metrics) -> None:
@@ -72,30 +78,28 @@ async def test_every_metric_has_the_labels_listed(metrics: Metrics) -> None:
         for name, family in families(metrics).items()
     }
 
-    assert found == {name: set(labels) for name, (_, labels) in listed().items()}
+    assert found == {name: set(labels) for name, labels in listed().items()}
     assert all(family.samples for family in families(metrics).values())
+
+
+def label_values() -> dict[tuple[str, str], set[str]]:
+    """Return the values of each label that a metric has to itself, by metric and label."""
+    said = items(section(PAGE, "Labels"))
+    named = {tuple(spans(name)): set(spans(text)) for name, text in said.items() if " of `" in name}
+    return {(metric, label): found for (label, metric), found in named.items()}
 
 
 def values(metric: str, label: str) -> set[str]:
     """Return the values of a label, as the page has them."""
-    [row] = [
-        row
-        for row in table(PAGE, "Labels")
-        if (span(row["Metric"]), span(row["Label"])) == (PREFIX + metric, label)
-    ]
-    return set(spans(row["Values"]))
+    return label_values()[PREFIX + metric, label]
 
 
 def test_every_label_has_its_values() -> None:
-    """The table of labels covers every label of the table of metrics, and no other."""
-    used = {(name, label) for name, (_, labels) in listed().items() for label in labels}
-    rows = {(span(row["Metric"]), span(row["Label"])) for row in table(PAGE, "Labels")}
-    of_all = {label for metric, label in rows if not metric}
+    """The list covers every label of the table of metrics, and no other."""
+    used = {(name, label) for name, labels in listed().items() for label in labels}
 
-    assert {(name, label) for name, label in used if label not in of_all} == {
-        (metric, label) for metric, label in rows if metric and label not in of_all
-    }
-    assert {"endpoint"} == of_all
+    assert {(name, label) for name, label in used if label != "endpoint"} == label_values().keys()
+    assert "`endpoint` of any metric" in items(section(PAGE, "Labels"))
 
 
 async def test_states_are_those_listed(metrics: Metrics) -> None:
@@ -103,18 +107,6 @@ async def test_states_are_those_listed(metrics: Metrics) -> None:
     for name in ("broker_state", "topology_state"):
         family = families(metrics)[PREFIX + name]
         assert {sample.labels["state"] for sample in family.samples} == values(name, "state")
-
-
-def test_statuses_are_those_of_the_answers() -> None:
-    """What is accepted is counted by the status of its answer."""
-    assert set(Status) == values("accepted_total", "status")
-
-
-def test_reasons_to_park_are_those_of_the_messages() -> None:
-    """What is parked is counted by the reason that its message gives."""
-    rows = table("reference/message.md", "Parked messages", number=2)
-
-    assert {span(row["Reason"]) for row in rows} == values("parked_total", "reason")
 
 
 def test_stages_are_those_observed() -> None:
@@ -131,4 +123,6 @@ def test_stages_are_those_observed() -> None:
 
 def test_kinds_are_the_oddities() -> None:
     """Every oddity has its line, in the order of the code's list."""
-    assert list(ODDITIES) == [span(row["`kind`"]) for row in table(PAGE, "Labels", number=1)]
+    kinds = section(PAGE, "Labels").partition("Each `kind`")[2]
+
+    assert list(ODDITIES) == spans("\n".join(items(kinds)))

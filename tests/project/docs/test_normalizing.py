@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
 from bridge.core.routing import render_key
 from bridge.superoffice.normalize import snake_case
-from tests.project.docs.documents import Row, span, spans, table
+from tests.project.docs.documents import Row, items, section, span, spans, table
 from tests.project.docs.events import delivery, event, normalized, published
 
 PAGE = "reference/message.md"
@@ -20,20 +21,20 @@ PROPERTIES = table(PAGE, "Properties")
 def test_properties_are_normalized_as_listed(row: Row) -> None:
     """What is received becomes what the page says, and is counted as it says."""
     base = {"Event": "contact.changed", "EventId": "1", "Timestamp": "2026-03-02T09:15:27Z"}
-    found = normalized(**{**base, **json.loads(span(row["Received"]))})
+    event_, oddities = normalized(**{**base, **json.loads(span(row["Received"]))})
     shown = json.loads(span(row["In `data`"]))
 
-    assert shown == {name: found.event.data[name] for name in shown}
-    assert tuple(spans(row["[Counted](metrics.md#labels) as"])) == found.oddities
+    assert shown == {name: event_.data[name] for name in shown}
+    assert tuple(spans(row["[Counted](metrics.md#labels) as"])) == oddities
 
 
-NAMES = table(PAGE, "Names of columns")
+NAMES = items(section(PAGE, "Names of columns"))
 
 
-@pytest.mark.parametrize("row", NAMES, ids=[span(row["Received"]) for row in NAMES])
-def test_names_are_normalized_as_listed(row: Row) -> None:
+@pytest.mark.parametrize("received", NAMES)
+def test_names_are_normalized_as_listed(received: str) -> None:
     """The spelling of a column becomes that of the page."""
-    assert span(row["Becomes"]) == snake_case(span(row["Received"]))
+    assert span(NAMES[received]) == snake_case(span(received))
 
 
 VALUES = table(PAGE, "Values of columns")
@@ -43,8 +44,9 @@ VALUES = table(PAGE, "Values of columns")
 def test_values_are_normalized_as_listed(row: Row) -> None:
     """A column becomes what the page says, in both collections."""
     received = json.loads(span(row["Received"]))
-    name = f"{span(row['Entity'])}.changed"
-    data = normalized(Event=name, FieldValues=received, Values=received).event.data
+    entity = span(row["Column"]) or "contact"
+    name = f"{entity}.changed"
+    data = normalized(Event=name, FieldValues=received, Values=received)[0].data
 
     assert span(row["Becomes"]) == json.dumps(data["field_values"])
     assert data["field_values"] == data["values"]
@@ -70,16 +72,17 @@ def test_placeholders_become_what_is_listed() -> None:
     """Each placeholder has its value, and what stands for an absent one."""
     full = event("contact.created")
     empty = event("contact", PrimaryKey=None, ContextIdentifier=None)
-    for row in table(PAGE, "Routing keys of routes"):
-        name = span(row["Placeholder"])
+    listed = items(section(PAGE, "Routing keys of routes"))
+    for name, text in ((span(name), text) for name, text in listed.items()):
         value = getattr(full, name.strip("{}"))
         assert str(value).lower() == render_key(name, full)
-        if spans(row["If absent"]):
-            assert span(row["If absent"]) == render_key(name, empty)
+        for absent in re.findall(r", or `(\w+)`$", text):
+            assert absent == render_key(name, empty)
+    assert 5 == len(listed)
     assert "contact" == render_key("{entity}.{action}", empty)
 
 
-TEMPLATES = table(PAGE, "Routing keys of routes", number=1)
+TEMPLATES = table(PAGE, "Routing keys of routes")
 
 
 @pytest.mark.parametrize("row", TEMPLATES, ids=[span(row["Routing key"]) for row in TEMPLATES])

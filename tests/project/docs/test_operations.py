@@ -17,6 +17,9 @@ from bridge.core.message import UNROUTED
 from tests.helpers import amqp, drain, eventually, ids
 from tests.project.docs.documents import ROOT, blocks, document, section, span, spans, table
 from tests.project.docs.test_bindings import DEFAULT_URL
+from tests.project.docs.test_http import accepted, rejected
+from tests.project.docs.test_message import parked_for
+from tests.project.docs.test_metrics import label_values
 
 PAGE = "operations.md"
 CONFIG = ROOT / "config"
@@ -56,15 +59,13 @@ def listed() -> dict[str, set[str]]:
     return {span(row["Metric"]): set(spans(row["Labels"])) for row in rows}
 
 
-def label_values() -> dict[tuple[str, str], set[str]]:
+def known_values() -> dict[tuple[str, str], set[str]]:
     """Return the values that the reference lists for a label of a metric."""
-    found = {
-        (span(row["Metric"]), span(row["Label"])): set(spans(row["Values"]))
-        for row in table("reference/metrics.md", "Labels")
-        if row["Metric"].startswith("`")
+    return label_values() | {
+        (f"{PREFIX}accepted_total", "status"): accepted(),
+        (f"{PREFIX}rejected_total", "reason"): set(rejected()),
+        (f"{PREFIX}parked_total", "reason"): parked_for("understood") | parked_for("delivered"),
     }
-    reasons = {span(row["Reason"]) for row in table("reference/http.md", "Rejected")}
-    return found | {(f"{PREFIX}rejected_total", "reason"): reasons}
 
 
 def alert_sections() -> list[str]:
@@ -103,7 +104,7 @@ def test_every_alert_is_made_to_fire() -> None:
 @pytest.mark.parametrize("expression", sorted(set(expressions())))
 def test_a_query_asks_for_what_there_is(expression: str) -> None:
     """Its metrics are listed in the reference, and so are labels and values it selects by."""
-    known, values = listed(), label_values()
+    known, values = listed(), known_values()
     for name, chosen in selectors(expression):
         assert name in known
         assert chosen.keys() - {"job", "instance"} <= known[name]

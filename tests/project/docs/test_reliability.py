@@ -1,39 +1,39 @@
-"""docs/reliability.md has the tables that ``python -m tests.system.faults.page`` writes."""
+"""docs/reliability.md has the lists that ``python -m tests.system.faults.page`` writes."""
 
 from __future__ import annotations
 
 import pytest
 
 from tests.project.docs.documents import document
-from tests.system.faults.page import TABLES, Table, rewritten
+from tests.system.faults.page import LISTINGS, Listing, name_in, parted, rewritten
 
 PAGE = "reliability.md"
 
-COUNTS = {"accepted": 2, "lost": 0, "duplicates": 1, "violations": 0, "redelivered": 0}
+COUNTS = {"accepted": 2, "duplicates": 1, "violations": 0, "redelivered": 0}
 
-each_table = pytest.mark.parametrize("table", TABLES, ids=[table.head for table in TABLES])
+each_listing = pytest.mark.parametrize("listing", LISTINGS, ids=[each.title for each in LISTINGS])
 
 
-@each_table
-def test_a_table_is_found_and_keeps_its_place(table: Table) -> None:
+@each_listing
+def test_a_list_is_found_and_keeps_its_place(listing: Listing) -> None:
     """The page has each of them once; what is around it stays."""
     text = document(PAGE)
-    before, _, rest = text.partition(table.head + "\n")
-    names = [line.split(" | ")[0].removeprefix("| ") for line in rest.split("\n\n")[0].split("\n")]
-    columns = dict(table.columns)
-    prefix = "cluster: " if "redelivered" in columns else ""
-    found = [COUNTS | {"row": prefix + name, "lost": int("lost" in columns)} for name in names[1:]]
+    before, lines, after = parted(text, listing)
+    more, _ = listing.more or ("", "")
+    prefix = "cluster: " if more == "redelivered" else ""
+    lost = int(more == "lost")
+    found = [COUNTS | {"row": prefix + name_in(line), "lost": lost} for line in lines]
 
-    written = rewritten(text, table, found)
+    written = rewritten(text, listing, found)
 
-    assert 1 == text.count(table.head + "\n")
-    assert before == written.partition(table.head)[0]
-    assert rest.partition("\n\n")[2] == written.partition(table.head)[2].partition("\n\n")[2]
-    assert written != text
+    assert 1 == text.count(f"\n{listing.title}\n")
+    end = ", 1 lost" if lost else ""
+    assert [f"- {name_in(line)}: 2 (1){end}" for line in lines] == parted(written, listing)[1]
+    assert (before, after) == (parted(written, listing)[0], parted(written, listing)[2])
 
 
-@each_table
-def test_a_table_is_left_without_the_counts_of_a_row(table: Table) -> None:
+@each_listing
+def test_a_list_is_left_without_the_counts_of_a_row(listing: Listing) -> None:
     """A part of the matrix does not take the place of the whole of it."""
     with pytest.raises(LookupError):
-        rewritten(document(PAGE), table, [])
+        rewritten(document(PAGE), listing, [])

@@ -10,6 +10,7 @@ import pytest
 from bench.spools import Messages
 from bridge.spool import opened
 from tests.project.docs.documents import Row, table
+from tests.values import changed
 
 PAGE = "scaling.md"
 TITLE = "The spool for an outage"
@@ -42,14 +43,13 @@ async def test_an_event_takes_on_disk_what_the_table_says(row: Row, tmp_path: Pa
     async with opened(path, max_bytes=1 << 40, lock_wait=0) as spool:
         for place in range(EVENTS):
             body = made(place).body.ljust(size)[:size]
-            spool.append(made(place)._replace(body=body), on_written=lambda *_: None)
+            spool.append(changed(made(place), body=body), on_written=lambda *_: None)
         await spool.flush()
         counted = spool.bytes / EVENTS
     on_disk = path.stat().st_size / EVENTS
 
     assert number(row["Counted"]) == counted
     assert number(row["On disk"]) == pytest.approx(on_disk, rel=0.03)
-    assert number(row["Ratio"]) == pytest.approx(on_disk / counted, rel=0.03)
     assert on_disk / counted < 2.1
 
 
