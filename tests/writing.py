@@ -29,7 +29,7 @@ class WritingThread:
         """Let it be: it ends by itself."""
 
 
-def writing_process(pid):
+def writing_process(pid: int) -> int | None:
     """Return the id of the process that writes for a bridge, None if there is none."""
     for children in Path(f"/proc/{pid}/task").glob("*/children"):
         for child in children.read_text().split():

@@ -160,14 +160,16 @@ class Child:
     def _keep(self) -> None:
         # What is blocked here is blocked in the process, from its first instruction on.
         signal.pthread_sigmask(signal.SIG_BLOCK, _OURS)
-        while not self._is_ending.is_set():
+        while True:
             cause = self._run()
             self._failures += 1
-            self._tell(self._detach, cause)
+            if not self._tell(self._detach, cause):
+                return
             pause = delay(
                 self._failures, base=_PAUSE_SECONDS, cap=_PAUSE_SECONDS_AT_MOST, spread=0.0
             )
-            self._is_ending.wait(pause)
+            if self._is_ending.wait(pause):
+                return
             if wrong := self._what_is_wrong():
                 self._tell(self._master.gone, wrong)
                 return

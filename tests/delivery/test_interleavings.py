@@ -1003,6 +1003,7 @@ def test_memory_that_ends_before_the_disk(bridge, monkeypatch):
     loop = SimpleNamespace(
         call_soon=failing_once(bridge.loop.call_soon),
         call_later=bridge.loop.call_later,
+        call_exception_handler=bridge.loop.call_exception_handler,
     )
     monkeypatch.setattr(bridge.spool._writer, "_loop", loop)
     bridge.broker.blocked = True

@@ -53,6 +53,11 @@ def frozen(pid):
         os.kill(pid, signal.SIGCONT)
 
 
+async def dead(spool, processes):
+    """Wait until so many processes have died."""
+    await eventually(lambda: spool.deaths == processes)
+
+
 class Answers:
     """What became of the events that were handed over."""
 
@@ -76,15 +81,18 @@ async def test_killed_again_and_again(spool):
         await used.flush()
         for number in range(400):
             used.append(message(number, body=b"x" * 5000), on_written=answers)
-            await asyncio.sleep(0.002)
-            if number % 40 == 39 and answers.count < number:  # something is under way
+            await asyncio.sleep(0.001)
+            if number % 40 == 39:
+                for _ in range(number // 40):  # more and more of it is on its way, or done
+                    await asyncio.sleep(0)
                 os.kill(writer(), signal.SIGKILL)
                 killed += 1
+                await dead(used, killed)
                 await used.flush()  # the second that a job meets would have it refused
         await used.flush()
         rows = await all_rows(used)
 
-    assert killed > 0
+    assert 10 == killed
     assert ([], [*range(1, 401)]) == (answers.refused, answers.stored)
     assert [*range(1, 401)] == [row.seq for row in rows]
     assert 400 == used.events
