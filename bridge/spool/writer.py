@@ -213,9 +213,15 @@ class Writer:
         try:
             self._child.send(order.job)
         except (ValueError, MemoryError) as error:  # nothing of it is on its way
-            self._loop.call_soon(self._refuse, order, f"{type(error).__name__}: {error}")
+            self._loop.call_soon(self._note_unsent, order, f"{type(error).__name__}: {error}")
         else:
             self._orders.append(order)
+
+    def _note_unsent(self, order: Order, error: str) -> None:
+        self._refuse(order, error)
+        if not self._orders:
+            self.health.rest()
+        self._go_on()
 
     # The process calls what follows.
 

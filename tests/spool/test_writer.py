@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 from bridge.disk import commits, work
 from bridge.disk.commits import commit, connect
 from bridge.spool import health, opened, watch, writer
+from bridge.spool.operations import Append
 from tests.helpers import eventually, message
 from tests.spool.support import all_rows, database_error, raises, stored
 
@@ -269,3 +270,21 @@ async def test_opening_the_writer_takes_the_disk_too(spool, monkeypatch):
         await eventually(lambda: not waiting.accepts)
         done.set()
         await eventually(lambda: waiting.accepts)
+
+
+async def test_a_row_that_cannot_be_sent(spool):
+    """It is refused, and the disk is as well as before: the next one is stored."""
+    refusals = []
+    async with spool() as used:
+        await used.flush()
+        odd = used._writer
+        odd.put(Append(0, 1, (object(),), refusals.append))
+        await eventually(lambda: refusals)
+        await asyncio.sleep(0)
+        is_idle = odd.health._began is None
+        used.append(message(1), on_written=stored)
+        await used.flush()
+        kept = used.events
+
+    assert "unmarshallable" in str(refusals[0])
+    assert (True, 1) == (is_idle, kept)
