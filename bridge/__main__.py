@@ -3,14 +3,15 @@
 import os
 import signal
 import sys
+from pathlib import Path
 
 
 def main() -> None:
     """Run the command of ``sys.argv``.
 
-    Loading it takes half a second, and far more where processors are scarce. A bridge that is told
-    to stop meanwhile ends at once. It needs a handler for that: without one, the signal would kill
-    it with an error, and as process 1 of a container it would not even receive the signal.
+    Loading it takes a while, and a long one where processors are scarce. A bridge that is told to
+    stop meanwhile ends at once. It needs a handler for that: without one, the signal would kill it
+    with an error, and as process 1 of a container it would not even receive the signal.
     """
     _open_closed_streams()
     if sys.argv[1:2] == ["serve"]:
@@ -18,9 +19,19 @@ def main() -> None:
             signal.signal(number, _leave)
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup leaves it
             signal.signal(signal.SIGHUP, _go_on)
-    from bridge.cli.app import main as run  # not earlier: this is what takes the time
+    match sys.argv[1:]:  # what is imported here, and not earlier, is what takes the time
+        case ["serve"]:
+            from bridge.cli.quick import serve
 
-    run()
+            serve(None)
+        case ["serve", "--config", path]:
+            from bridge.cli.quick import serve
+
+            serve(Path(path))
+        case _:
+            from bridge.cli.app import main as run
+
+            run()
 
 
 def _open_closed_streams() -> None:

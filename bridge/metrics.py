@@ -2,26 +2,19 @@
 
 Every label has a bounded set of values: nothing that a client can choose becomes a label. All
 counting happens on the event loop, several times an event, so it needs no lock. prometheus_client
-only formats the counts when they are read (docs/decisions/0010).
+only formats the counts when they are read (docs/decisions/0010): ``exposition`` does that, and is
+imported then.
 """
 
 from __future__ import annotations
 
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
-from itertools import accumulate
+from typing import NamedTuple
 
-from prometheus_client import CollectorRegistry, Gauge, ProcessCollector, generate_latest
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_1_0_0
-from prometheus_client.registry import Collector
-
-CONTENT_TYPE = CONTENT_TYPE_PLAIN_1_0_0
-_PREFIX = "superoffice_bridge"
-
-_LATENCY_BUCKETS = (
+LATENCY_BUCKETS = (
     0.0001,
     0.0005,
     0.001,
@@ -54,29 +47,23 @@ class Count:
         self.value += 1
 
 
-class Counter(Collector):
+class Counter:
     """Counts, one for every combination of labels that has occurred."""
 
     def __init__(self, name: str, text: str, *labels: str) -> None:
-        self._family = partial(CounterMetricFamily, f"{_PREFIX}_{name}", text, labels=labels)
-        self._names = labels
-        self._counts: dict[tuple[str, ...], Count] = {}
+        self.name = name
+        self.text = text
+        self.names = labels
+        self.counts: dict[tuple[str, ...], Count] = {}
 
     def labels(self, *values: str) -> Count:
         """Return the count of these labels; raises ValueError if their number is wrong."""
-        count = self._counts.get(values)
+        count = self.counts.get(values)
         if count is None:
-            if len(values) != len(self._names):
-                raise ValueError(f"{values} do not fit the labels {self._names}")
-            count = self._counts[values] = Count()
+            if len(values) != len(self.names):
+                raise ValueError(f"{values} do not fit the labels {self.names}")
+            count = self.counts[values] = Count()
         return count
-
-    def collect(self) -> Iterator[Metric]:
-        """Yield the counts in the form of prometheus_client."""
-        family = self._family()
-        for values, count in self._counts.items():
-            family.add_metric(values, count.value, created=count.created)
-        yield family
 
 
 class Latency:
@@ -85,43 +72,48 @@ class Latency:
     __slots__ = ("counts", "seconds")
 
     def __init__(self) -> None:
-        self.counts = [0] * (len(_LATENCY_BUCKETS) + 1)
+        self.counts = [0] * (len(LATENCY_BUCKETS) + 1)
         self.seconds = 0.0
 
     def observe(self, seconds: float) -> None:
         """Count one more."""
-        self.counts[bisect_left(_LATENCY_BUCKETS, seconds)] += 1
+        self.counts[bisect_left(LATENCY_BUCKETS, seconds)] += 1
         self.seconds += seconds
 
 
-class Latencies(Collector):
+class Latencies:
     """Histograms, one for every value of a label; all values are known."""
 
     def __init__(self, name: str, text: str, label: str, values: tuple[str, ...]) -> None:
-        self._family = partial(HistogramMetricFamily, f"{_PREFIX}_{name}", text, labels=[label])
-        self._latencies = {value: Latency() for value in values}
+        self.name = name
+        self.text = text
+        self.label = label
+        self.latencies = {value: Latency() for value in values}
 
     def labels(self, value: str) -> Latency:
         """Return the latencies of this label."""
-        return self._latencies[value]
+        return self.latencies[value]
 
-    def collect(self) -> Iterator[Metric]:
-        """Yield the histograms in the form of prometheus_client."""
-        family = self._family()
-        bounds = [*map(str, map(float, _LATENCY_BUCKETS)), "+Inf"]
-        for value, latency in self._latencies.items():
-            buckets = list(zip(bounds, accumulate(latency.counts), strict=True))
-            family.add_metric([value], buckets, latency.seconds)
-        yield family
+
+class Gauge(NamedTuple):
+    """A value that is read when it is asked for; with a ``state``, of the label of that name."""
+
+    name: str
+    text: str
+    read: Callable[[], float]
+    state: str = ""
 
 
 class Metrics:
-    """All metrics of one service, in a registry of its own."""
+    """All metrics of one service."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        ProcessCollector(registry=self.registry)
+        self.counters: list[Counter] = []
+        self.gauges: list[Gauge] = []
         self.received = self._counter("received", "Requests for an endpoint's path", "endpoint")
+        self.received_plain = self._counter(
+            "received_plain", "Of these, requests that took the plain path", "endpoint"
+        )
         self.rejected = self._counter(
             "rejected",
             "Requests refused, and 503; malformed HTTP is only logged",
@@ -151,31 +143,18 @@ class Metrics:
             "stage",
             ("deliver", "total"),
         )
-        self.registry.register(self.stage_seconds)
-
-    def count_drained(self, endpoint: str, *, unrouted: bool) -> None:
-        """Count an event from the spool that is now with the broker."""
-        self.drained.inc()
-        if unrouted:
-            self.unrouted.labels(endpoint).inc()
 
     def gauge(self, name: str, text: str, read: Callable[[], float]) -> None:
         """Add a gauge; ``read`` is called when Prometheus asks."""
-        Gauge(f"{_PREFIX}_{name}", text, registry=self.registry).set_function(read)
+        self.gauges.append(Gauge(name, text, read))
 
     def state(self, name: str, text: str, values: tuple[str, ...], read: Callable[[], str]) -> None:
         """Add a gauge per value, 1 for the one that ``read`` returns and 0 for the others."""
-        gauge = Gauge(f"{_PREFIX}_{name}", text, ["state"], registry=self.registry)
-        for value in values:
-            gauge.labels(value).set_function(partial(_is, read, value))
-
-    def render(self) -> bytes:
-        """Return the text exposition format."""
-        return generate_latest(self.registry)
+        self.gauges += [Gauge(name, text, partial(_is, read, value), value) for value in values]
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         counter = Counter(name, text, *labels)
-        self.registry.register(counter)
+        self.counters.append(counter)
         return counter
 
 

@@ -1,14 +1,10 @@
-"""The composition root: puts the parts together, and starts and stops them in order."""
+"""The composition root: puts the parts together. ``lifecycle`` starts and stops them."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import structlog
-
-from bridge.aio import keep_running
 from bridge.contract.rendering import Documents
 from bridge.delivery.outbox import COMMIT_SECONDS
 from bridge.gauges import add_gauges
@@ -25,19 +21,18 @@ from bridge.parts import (
     public_listener,
     publisher_of,
     receiver_of,
+    responder_of,
 )
 from bridge.settings import ServerSettings, Settings
-from bridge.spool import Spool, opened
+from bridge.spool import Spool
 from bridge.web.admin import Admin
 
 if TYPE_CHECKING:
     from bridge.tracing import Traces
 
-log = structlog.get_logger()
-
 
 class Service:
-    """A running bridge; made by ``running``. Every part is built here, in order."""
+    """The parts of a bridge, built in order; ``lifecycle.running`` makes and runs it."""
 
     def __init__(self, settings: Settings, spool: Spool, traces: Traces | None = None) -> None:
         self.metrics = Metrics()
@@ -47,9 +42,12 @@ class Service:
         self.outbox = outbox_of(settings, spool, self.publisher, self.drain, traces)
         self.dedup = dedup_of(settings)
         self._pipeline = pipeline_of(settings, self.outbox, self.dedup, self.metrics, traces)
-        self._receiver = receiver_of(settings, self._pipeline, self.metrics)
+        self._responder = responder_of(settings, self._pipeline, self.metrics)
+        receiver = receiver_of(settings, self._responder, self.metrics)
         self._certificate = certificate_of(settings.server)
-        self.listener = public_listener(settings, self._receiver, self._certificate, traces)
+        self.listener = public_listener(
+            settings, receiver, self._responder, self._certificate, traces
+        )
         self._documents = Documents(settings)
         self.admin = admin_listener(settings, self._admin(settings))
         self._watch_the_disk(settings)
@@ -99,7 +97,7 @@ class Service:
     def adopt(self, settings: Settings) -> None:
         """Go by these settings from the next request on, where a change needs no restart."""
         set_level(settings.log.level)
-        self._receiver.renew_log()
+        self._responder.renew_log()
         self._pipeline.use(endpoints_of(settings))
         self._documents.use(settings)
 
@@ -111,51 +109,3 @@ class Service:
         if self._certificate is None or server.tls_certificate is None:
             return False
         return self._certificate.renew(server.tls_certificate, server.tls_key)
-
-
-@asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[Service]:
-    """Run a service for the length of the block.
-
-    It stops in the order that loses nothing: it takes no new requests, answers the last ones, puts
-    what is unresolved on the disk, leaves the broker, and closes the spool.
-
-    Raises OSError when a port cannot be bound, ``SpoolLocked`` when another process uses the spool,
-    ``SpoolUnusable`` when it cannot be opened or made.
-    """
-    spool: Spool | None = None
-    try:
-        async with (
-            _tracing(settings) as traces,
-            opened(
-                settings.spool.path,
-                max_bytes=settings.spool.max_bytes,
-                lock_wait=settings.server.shutdown_grace_seconds,
-            ) as spool,
-        ):
-            service = Service(settings, spool, traces)
-            async with (
-                keep_running("publisher", service.publisher.run),
-                keep_running("drain", service.drain.run),
-            ):
-                try:
-                    await service.listener.start()
-                    await service.admin.start()  # second: what it calls ready must be open
-                    log.info("service_started", url=service.listener.url, admin=service.admin.url)
-                    yield service
-                finally:
-                    log.info("service_stopping", in_flight=service.publisher.in_flight)
-                    await service.listener.stop()
-                    service.outbox.spill_all()
-                    await service.admin.stop()
-    finally:  # the usual end is a cancellation
-        if spool is not None:
-            log.info("service_stopped", spooled=spool.events)
-
-
-def _tracing(settings: Settings) -> AbstractAsyncContextManager[Traces | None]:
-    if not settings.tracing.enabled:
-        return nullcontext()
-    from bridge import tracing  # only now: OpenTelemetry need not be installed
-
-    return tracing.opened()

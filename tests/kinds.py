@@ -40,10 +40,12 @@ PROCESSES = (
     "tests/spool/test_salvage.py::test_killed",
     "tests/spool/test_watch.py",
     "tests/test_imports.py::test_nothing_happens_at_import",
-    "tests/test_imports.py::test_the_service_loads_only_what_it_needs",
+    "tests/test_imports.py::test_a_start_loads_only_what_it_needs",
+    "tests/test_imports.py::test_what_was_left_out",
     "tests/tracing/test_tracing_off.py",
     "tests/web/test_documents.py::test_the_generator_is_loaded",
     "tests/web/test_sockets.py::test_connections_that_there_are_descriptors_for",
+    "tests/web/test_tls.py::test_a_restart_refuses_nobody",
 )
 """Beginnings of the names of tests that start processes by themselves."""
 

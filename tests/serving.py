@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import aiohttp
 import pytest
 
-from bridge import service as service_module
+from bridge.lifecycle import NO_SOCKETS, running
 from bridge.settings import load
 from tests.helpers import eventually
 
@@ -79,7 +79,7 @@ def serving(broker, tmp_path):
     """Return a context manager that runs a service with settings from the environment."""
 
     @asynccontextmanager
-    async def run(*, wait=True, secret=SECRET, **environ):
+    async def run(*, wait=True, secret=SECRET, shared=NO_SOCKETS, **environ):
         defaults = {
             "SUPEROFFICE_SECRET": secret.decode(),
             "BRIDGE_BROKER__URLS": broker,
@@ -92,7 +92,7 @@ def serving(broker, tmp_path):
         config = tmp_path / "empty.toml"
         config.touch()
         settings = load(config, {**defaults, **environ}).settings
-        async with service_module.running(settings) as service, aiohttp.ClientSession() as session:
+        async with running(settings, shared) as service, aiohttp.ClientSession() as session:
             if wait:
                 await eventually(lambda: service.publisher.is_ready)
             yield Client(service, session)

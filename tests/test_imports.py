@@ -18,7 +18,7 @@ PURE = {
 
 ONLY_PURE = (
     "core", "superoffice", "contract",
-    "web/answers.py",
+    "web/answers.py", "web/heads.py",
     "delivery/fifo.py", "delivery/records.py", "delivery/rows.py", "delivery/turns.py",
     "delivery/held/closers.py", "delivery/held/timetable.py", "delivery/held/held_rows.py",
     "delivery/held/places.py", "delivery/held/share.py", "delivery/held/shares.py",
@@ -36,7 +36,7 @@ ONLY_IN = {
     "aiormq": {"broker"},
     "pamqp": {"broker"},
     "opentelemetry": {"tracing"},
-    "prometheus_client": {"metrics"},
+    "prometheus_client": {"exposition"},
     "pydantic": {"settings"},
     "tomllib": {"settings"},
     "typer": {"cli"},
@@ -57,16 +57,16 @@ ONLY_STANDARD = {"disk"}
 LAYERS = (
     {"__main__"},
     {"cli"},
-    {"reload"},
+    {"reload", "lifecycle"},
     {"service"},
     {"parts"},
     {"tracing", "contract"},
     {"web"},
-    {"pipeline", "gauges"},
+    {"pipeline", "gauges", "exposition"},
     {"delivery"},
     {"broker", "spool", "settings", "dev", "metrics"},
     {"superoffice", "tls"},
-    {"core", "aio", "log", "reading", "sampling", "disk"},
+    {"core", "aio", "build", "log", "reading", "sampling", "disk"},
 )
 """A room may import those of the rows below it: never one above, nor one of its own row."""
 
@@ -122,17 +122,57 @@ def test_only_commands_for_development_import_dev():
     assert IMPORT_DEV == {path.relative_to(PACKAGE).as_posix() for path in found}
 
 
-def test_the_service_loads_only_what_it_needs():
-    """`bridge serve` starts without `bridge.dev`, and without the generator of the contract."""
-    rooms = ("bridge.dev", "bridge.contract.")
-    code = f"""
-import sys, bridge.__main__, bridge.cli.commands.serve, bridge.reload, bridge.service
-print(*sorted(name for name in sys.modules if name.startswith({rooms!r})))
+LATER = (
+    "typer", "rich", "aiohttp.client", "aiohttp.connector", "aiohttp.web_app", "aio_pika", "aiormq",
+    "pamqp", "prometheus_client", "opentelemetry", "multiprocessing",
+    "bridge.cli.app", "bridge.cli.commands", "bridge.cli.context", "bridge.dev",
+    "bridge.contract.documents", "bridge.broker.session", "bridge.exposition", "bridge.reload",
+)  # fmt: skip
+"""What `bridge serve` loads after it listens, or never: all of it would hold up every start."""
+
+LISTENING = """
+import os, sys
+def hook(event, arguments):
+    if event == "socket.bind":
+        os.write(1, " ".join(sys.modules).encode())
+        os._exit(0)
+sys.addaudithook(hook)
+sys.argv = ["bridge", "serve"]
+from bridge.__main__ import main
+main()
 """
-    command = [sys.executable, "-c", code]
+
+
+def test_a_start_loads_only_what_it_needs(tmp_path):
+    """By the time that `bridge serve` listens, it has loaded nothing that can wait."""
+    found = subprocess.run(
+        [sys.executable, "-c", LISTENING],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(PACKAGE.parent), "SUPEROFFICE_SECRET": "x"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded = found.stdout.split()
+
+    assert "bridge.service" in loaded
+    assert [] == [name for name in loaded if name in LATER]
+
+
+def test_what_was_left_out_of_a_library_is_there_when_it_is_asked_for():
+    """A part of aiohttp that no bridge needs is loaded by who needs it, rich as well."""
+    code = """
+from bridge.cli.lean import load_less
+load_less()
+from aiohttp import web
+import aiohttp, rich.console, structlog, sys
+assert web.Response and not {"aiohttp.client", "aiohttp.web_app"} & set(sys.modules)
+print(aiohttp.ClientSession.__name__, web.Application.__name__, aiohttp.web is web)
+"""
+    command = [sys.executable, "-W", "error", "-c", code]
     found = subprocess.run(command, capture_output=True, text=True, check=True)
 
-    assert "bridge.contract.names bridge.contract.rendering\n" == found.stdout
+    assert "ClientSession Application True\n" == found.stdout
 
 
 def test_every_room_has_a_layer():

@@ -4,6 +4,9 @@
 and opens the channel that ``submit`` writes to. Whatever breaks, the connection is thrown away and
 a new one is made. aio-pika's robust connections are not used, because they try to restore a broken
 one.
+
+The library takes a while to load. ``run`` loads it on a thread, so a bridge that starts takes
+events meanwhile; they go to the disk, as whenever there is no connection.
 """
 
 from __future__ import annotations
@@ -11,23 +14,27 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Sequence
+from importlib import import_module
 from itertools import cycle
+from typing import TYPE_CHECKING
 
 import structlog
 
-from bridge.broker.connection import Connection, connect
-from bridge.broker.errors import broker_errors, safe_url
+from bridge.aio import run_in_thread
 from bridge.broker.limits import BrokerLimits
 from bridge.broker.renewal import Renewal
-from bridge.broker.returns import Unrouted
-from bridge.broker.session import Session
 from bridge.broker.topology import Mismatch, Mode, Topology
 from bridge.broker.topology_watch import TopologyWatch
-from bridge.broker.trials import Trials
 from bridge.core.backoff import delay
 from bridge.core.errors import BrokerError
 from bridge.core.message import Message
 from bridge.core.publish import Outcome, Publish
+
+if TYPE_CHECKING:
+    from bridge.broker.connection import Connection
+    from bridge.broker.returns import Unrouted
+    from bridge.broker.session import Session
+    from bridge.broker.trials import Trials
 
 _ELECTION_SECONDS = 1.0
 """Longest pause after the loss of a connection; the shortest is half of it.
@@ -65,8 +72,9 @@ class RabbitPublisher:
         self._limits = BrokerLimits()
         self._renewal = Renewal()
         self._topology = TopologyWatch(wanted, mode, self._limits)
-        self._unrouted = Unrouted(self._topology.is_verified)
-        self._trials = Trials(self._unrouted, self._limits, patience=confirm_deadline)
+        self._unrouted: Unrouted
+        """Made by ``run``, as the trials are: nothing needs either before there is a session."""
+        self._trials: Trials
         self._session: Session | None = None
         self.connection = 0
         """The number of the session: each one has the next."""
@@ -140,6 +148,7 @@ class RabbitPublisher:
         After a connection it is the turn of the next URL, not of the first one. A node that stands
         still would have to time out before each of the others.
         """
+        await self._load()
         failures = 0
         while True:
             for _ in self._urls:
@@ -151,8 +160,19 @@ class RabbitPublisher:
             log.info("broker_reconnecting", in_seconds=round(pause, 2))
             await asyncio.sleep(pause)
 
+    async def _load(self) -> None:
+        """Load the library, and make what needs it."""
+        await run_in_thread(import_module, f"{__package__}.trials", name="broker-library")
+        from bridge.broker.returns import Unrouted
+        from bridge.broker.trials import Trials
+
+        self._unrouted = Unrouted(self._topology.is_verified)
+        self._trials = Trials(self._unrouted, self._limits, patience=self._deadline)
+
     async def _serve(self, url: str) -> bool:
         """Serve on one connection until it is gone; return whether it ever served."""
+        from bridge.broker.connection import connect
+
         try:
             await self._topology.check_needed(url)
             connection = await connect(url, purpose="publisher")
@@ -167,6 +187,8 @@ class RabbitPublisher:
             self._topology.stop()
 
     async def _serve_on(self, connection: Connection, url: str) -> None:
+        from bridge.broker.errors import broker_errors, safe_url
+
         try:
             with broker_errors(url):
                 session = await self._open(connection, url)
@@ -182,6 +204,8 @@ class RabbitPublisher:
             await connection.close()
 
     async def _open(self, connection: Connection, url: str) -> Session:
+        from bridge.broker.session import Session
+
         channel = await connection.channel()
         self.connection += 1
         self._session = Session(

@@ -10,7 +10,6 @@ import structlog
 
 from bridge.broker.limits import BrokerLimits
 from bridge.broker.topology import Mismatch, Mode, Report, Topology
-from bridge.broker.topology_check import check
 from bridge.core.errors import BrokerError, NoRoom
 
 RECHECK_SECONDS = 10.0
@@ -75,12 +74,12 @@ class TopologyWatch:
         broker allows no connection for that, everything is checked now.
         """
         if not self._may_connect:
-            self._note(await check(url, self._wanted, mode=self._mode), is_all=True)
+            self._note(await self._found(url, self._wanted), is_all=True)
             self._may_connect = True
             return
         wrong = {mismatch.name for mismatch in self.mismatches}
         now = self._wanted.needed.without(wrong)
-        found = await check(url, now, mode=self._mode)
+        found = await self._found(url, now)
         mismatches = dict.fromkeys((*found.mismatches, *self.mismatches))
         self._note(replace(found, mismatches=tuple(mismatches)), is_all=now == self._wanted)
         if (rest := self._wanted.without(wrong)) != now:
@@ -111,7 +110,7 @@ class TopologyWatch:
 
     async def _check(self, url: str, topology: Topology) -> None:
         try:
-            found = await check(url, topology, mode=self._mode)
+            found = await self._found(url, topology)
         except BrokerError as error:
             self.note_error(error)
             log.warning("topology_unchecked", error=str(error))
@@ -122,6 +121,11 @@ class TopologyWatch:
         left_out = () if topology == self._wanted else self.mismatches
         mismatches = dict.fromkeys((*found.mismatches, *left_out))
         self._note(replace(found, mismatches=tuple(mismatches)), is_all=topology == self._wanted)
+
+    async def _found(self, url: str, topology: Topology) -> Report:
+        from bridge.broker.topology_check import check  # with the library: see ``publisher``
+
+        return await check(url, topology, mode=self._mode)
 
     def _note(self, report: Report, *, is_all: bool) -> None:
         for mismatch in report.mismatches:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import os
-import sys
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import Annotated, Any
@@ -13,9 +10,10 @@ import typer
 from typer.core import TyperGroup
 
 from bridge import __version__, log
+from bridge.build import build
 from bridge.cli import commands, output
-from bridge.cli.errors import EXIT_CODES, PIPE_CLOSED, OutputClosed, lines
-from bridge.cli.runtime import end_in_time
+from bridge.cli.ending import ended_well, told
+from bridge.cli.errors import EXIT_CODES, OutputClosed
 from bridge.core.errors import BridgeError
 
 
@@ -58,12 +56,8 @@ class Commands(TyperGroup):
         """Run the command."""
         try:
             return super().invoke(ctx)
-        except BridgeError as error:
-            for line in lines(error):
-                output.notice(f"error: {line}")
-            raise typer.Exit(error.exit_code) from error
-        except OutputClosed:
-            raise typer.Exit(PIPE_CLOSED) from None
+        except (BridgeError, OutputClosed) as error:
+            raise typer.Exit(told(error)) from error
 
 
 app = typer.Typer(
@@ -79,7 +73,7 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        output.line(f"superoffice-bridge {__version__}")
+        output.line(f"superoffice-bridge {__version__} ({build()})")
         raise typer.Exit
 
 
@@ -87,7 +81,9 @@ def _version(wanted: bool) -> None:
 def common(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Print version and build."
+        ),
     ] = False,
 ) -> None:
     """Keep errors readable until a command says how it wants to log."""
@@ -96,24 +92,7 @@ def common(
 
 def main() -> None:
     """Run the command of ``sys.argv``."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(line_buffering=True, errors="backslashreplace")
-    if not output.is_terminal():
-        app.rich_markup_mode = None
-    try:
+    with ended_well():
+        if not output.is_terminal():
+            app.rich_markup_mode = None
         app()
-    except SystemExit as ended:
-        _flush()
-        end_in_time(ended.code if isinstance(ended.code, int) else 0)
-        raise
-    finally:
-        _flush()
-
-
-def _flush() -> None:
-    """Flush what was printed, or drop it: the interpreter would complain of a closed pipe."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

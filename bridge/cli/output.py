@@ -1,4 +1,7 @@
-"""The output of commands: tables on a terminal, tabs without one, JSON for programs."""
+"""The output of commands: tables on a terminal, tabs without one, JSON for programs.
+
+rich is imported where a terminal needs it: ``bridge serve`` never does, and starts without it.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,13 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, TextIO
-
-from rich.console import Console, OverflowMethod, RenderableType
-from rich.progress import Progress, ProgressColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
-from rich.text import Text
+from typing import TYPE_CHECKING, Any, TextIO
 
 from bridge.cli.errors import OutputClosed
+
+if TYPE_CHECKING:
+    from rich.console import Console, OverflowMethod, RenderableType
+    from rich.progress import Progress, ProgressColumn
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
@@ -26,7 +28,12 @@ def is_terminal() -> bool:
 
 def line(text: str, *, style: str = "") -> None:
     """Print one line, whatever its length; ``style`` is for a terminal."""
-    _write(_rendered(Text(text, style=style)) if style and is_terminal() else text)
+    if not (style and is_terminal()):
+        _write(text)
+        return
+    from rich.text import Text
+
+    _write(_rendered(Text(text, style=style)))
 
 
 def notice(text: str) -> None:
@@ -56,6 +63,9 @@ def table(
         for row in cells:
             _write("\t".join(row))
         return
+    from rich.table import Table
+    from rich.text import Text
+
     grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for name in columns:
         grid.add_column(name, no_wrap=name != flexible, overflow=overflow)
@@ -66,6 +76,8 @@ def table(
 
 def progress(*columns: ProgressColumn, stream: TextIO, shown: bool = True) -> Progress:
     """Return a display of progress; it shows nothing if the stream is not a terminal."""
+    from rich.progress import Progress
+
     disable = not (shown and stream.isatty())
     return Progress(*columns, console=_console(stream), transient=True, disable=disable)
 
@@ -73,6 +85,8 @@ def progress(*columns: ProgressColumn, stream: TextIO, shown: bool = True) -> Pr
 @contextmanager
 def waiting(text: str) -> Iterator[None]:
     """Show that something takes its time, with a clock if there is a terminal."""
+    from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
+
     if not is_terminal():
         line(f"{text} ...")
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
@@ -87,6 +101,8 @@ def printable(text: str) -> str:
 
 
 def _rendered(content: RenderableType) -> str:
+    from rich.text import Text
+
     console = _console(sys.stdout)
     with console.capture() as capture:
         console.print(content, soft_wrap=isinstance(content, Text))
@@ -94,6 +110,8 @@ def _rendered(content: RenderableType) -> str:
 
 
 def _console(stream: TextIO) -> Console:
+    from rich.console import Console
+
     return Console(file=stream, force_terminal=stream.isatty(), highlight=False)
 
 

@@ -19,6 +19,9 @@ from bridge.spool.errors import SpoolLocked
 MAGIC = b"SQLite format 3\0"
 """First bytes of every SQLite database."""
 
+_LOOK_SECONDS = 0.02
+"""Pause between two looks at a lock that another process has: senders may be waiting for it."""
+
 log = structlog.get_logger()
 
 
@@ -45,7 +48,7 @@ class Lock:
             if not told:
                 log.warning("spool_locked", holder=holder, waiting_seconds=wait_seconds)
             told = True
-            self._stopped.wait(0.1)
+            self._stopped.wait(_LOOK_SECONDS)
         _sign(file)
         self._file = file
 

@@ -22,13 +22,14 @@ class Health:
 
     ``hung_seconds`` is how long one may take, given how long its requests can wait.
     ``progress_at`` is when the latest ended, well or not. ``stores`` is whether the latest one that
-    stored an event, or probed, has succeeded.
+    stored an event, or probed, has succeeded. ``deaths`` counts the processes that write and have died.
     """
 
     def __init__(self) -> None:
         self.hung_seconds = HUNG_SECONDS
         self.progress_at = 0.0
         self.stores = True
+        self.deaths = 0
         self._began: float | None = None
         self._probation = 0
         """How many more jobs have to be in time."""

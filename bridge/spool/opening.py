@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import sqlite3
-import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
@@ -17,18 +16,20 @@ from bridge.aio import run_in_thread
 from bridge.disk.beside import RESERVE_BYTES, Reserve, is_damage, private, suspicion
 from bridge.disk.commits import connect
 from bridge.disk.schema import VERSION, complete, foreign, let_it_shrink, version_of
+from bridge.spool import counting
+from bridge.spool.counting import Count
 from bridge.spool.errors import SpoolHung, SpoolUnavailable, SpoolUnusable
 from bridge.spool.files import Identity, Lock, sync
-from bridge.spool.reader import TOTALS
 from bridge.spool.salvage.copying import put_in_place, salvage
 from bridge.spool.salvage.walcheck import what_is_wrong
+from bridge.spool.soundness import check_pages, look_beside
 from bridge.spool.store import Spool
 from bridge.spool.watch import watching
 
 _Result = TypeVar("_Result")
 
 _CHECKED_BYTES = 64 * 1024 * 1024
-"""Size above which a file is checked while it is in use, so that a start need not wait."""
+"""Size above which a file is checked and counted while it is in use: a start does not wait."""
 
 _SLOW_SECONDS = 1.0
 """How long opening or closing may take before we log that it is slow."""
@@ -57,8 +58,14 @@ log = structlog.get_logger()
 
 
 @asynccontextmanager
-async def opened(path: Path, *, max_bytes: int, lock_wait: float) -> AsyncIterator[Spool]:
-    """Open the spool for the length of the block.
+async def opened(
+    path: Path,
+    *,
+    max_bytes: int,
+    lock_wait: float,
+    meanwhile: Callable[[], object] = lambda: None,
+) -> AsyncIterator[Spool]:
+    """Open the spool for the length of the block; call ``meanwhile`` as soon as the disk works.
 
     Raises ``SpoolLocked`` when another process has it for longer than ``lock_wait`` seconds,
     ``SpoolUnavailable`` when the disk has trouble now, and ``SpoolUnusable`` when no later start
@@ -67,7 +74,8 @@ async def opened(path: Path, *, max_bytes: int, lock_wait: float) -> AsyncIterat
     lock = Lock(path)
     opening = _Opening(path, lock, lock_wait, max_bytes)
     try:
-        spool = await _on_a_thread(opening.prepare, f"{path}: opening it", lock.stop_waiting)
+        what = f"{path}: opening it"
+        spool = await _on_a_thread(opening.prepare, what, lock.stop_waiting, meanwhile)
         with watching(spool, opening.identity):
             yield spool
     finally:
@@ -78,15 +86,19 @@ async def opened(path: Path, *, max_bytes: int, lock_wait: float) -> AsyncIterat
 
 
 async def _on_a_thread(
-    work: Callable[[], _Result], what: str, hurry: Callable[[], None] = lambda: None
+    work: Callable[[], _Result],
+    what: str,
+    hurry: Callable[[], None] = lambda: None,
+    meanwhile: Callable[[], object] = lambda: None,
 ) -> _Result:
-    """Run ``work`` on a thread, and log when it is slow.
+    """Run ``work`` on a thread and ``meanwhile`` on this one, and log when the thread is slow.
 
     A cancellation calls ``hurry`` and still waits for the thread, which must not work on the file
     when we have given up the lock, nor take the lock later. Raises ``SpoolHung`` when that takes
     too long: then the lock ends with the process.
     """
     working = run_in_thread(work, name="spool-open")
+    meanwhile()
     try:
         seconds, more = 0.0, _SLOW_SECONDS
         while not (await asyncio.wait({working}, timeout=more))[0]:
@@ -134,24 +146,25 @@ class _Opening:
             self._lock.acquire(wait_seconds=self._lock_wait)
             if path.exists():
                 self._identity = Identity(path)
-            checked = prepare(path)
+            count = prepare(path)
             if self._identity is None or self._identity.what_is_wrong():  # it was salvaged
                 if self._identity is not None:
                     self._identity.close()
                 self._identity = Identity(path)
             self.spool = Spool(
                 path,
+                count,
                 max_bytes=self._max_bytes,
                 loop=self._loop,
                 what_is_wrong=self._identity.what_is_wrong,
                 lock=self._lock.number,
             )
+            if not count.is_exact:
+                look_beside(self.spool, path, count, self._loop)
         except (sqlite3.Error, OSError) as error:
             raise _refusal(path, error) from error
         finally:
             self._is_at_work = False
-        if not checked:
-            _check_beside(self.spool, path)
         return self.spool
 
     def end(self) -> None:
@@ -213,23 +226,24 @@ def _make_private(path: Path) -> None:
         log.warning("spool_made_private", files=[file.name for file in open_to_others])
 
 
-def prepare(path: Path) -> bool:
+def prepare(path: Path) -> Count:
     """Make sure that there is a sound database; salvage what can be read of a damaged one.
 
-    Return whether the whole file was checked. Raises ``SpoolUnusable`` and ``SpoolUnavailable``.
+    Return its rows; if their count is not exact, the file was not checked as a whole either. Raises
+    ``SpoolUnusable`` and ``SpoolUnavailable``.
     """
     try:
         put_in_place(path)  # finish a salvage that was killed at its end
         _make_private(path)
-        checked = _check_or_salvage(path)
+        count = _check_or_salvage(path)
         suspicion(path).unlink(missing_ok=True)
         sync(path.parent)
     except (sqlite3.Error, OSError) as error:
         raise _refusal(path, error) from error
-    return checked
+    return count
 
 
-def _check_or_salvage(path: Path) -> bool:
+def _check_or_salvage(path: Path) -> Count:
     try:
         return _check(path)
     except sqlite3.DatabaseError as error:
@@ -243,10 +257,10 @@ def _check_or_salvage(path: Path) -> bool:
     return _check(path)
 
 
-def _check(path: Path) -> bool:
+def _check(path: Path) -> Count:
     """Complete the schema, and check the database if it is small or has the mark of damage.
 
-    Return whether the whole file was checked; raises ``sqlite3.DatabaseError`` for damage.
+    Return its rows; raises ``sqlite3.DatabaseError`` for damage.
     """
     if wrong := what_is_wrong(path):  # SQLite would drop the commits behind it without an error
         with suppress(sqlite3.Error), closing(_as_it_is(path)) as database:
@@ -256,11 +270,13 @@ def _check(path: Path) -> bool:
     with closing(connect(path)) as database:
         _refuse_foreign(path, database)
         if whole:
-            _check_pages(database)
+            check_pages(database)
         complete(database)
-        if not database.execute(TOTALS).fetchall():  # the query that every start needs, too
+        # Here, where damage is noticed. A count of a damaged index is of no use to anybody.
+        count = counting.exact(database) if whole else counting.quick(database)
+        if not count.events:
             let_it_shrink(database)
-    return whole
+    return count
 
 
 def _as_it_is(path: Path) -> sqlite3.Connection:
@@ -278,23 +294,3 @@ def _refuse_foreign(path: Path, database: sqlite3.Connection) -> None:
             f"{path} is no spool of this version ({found}): empty it with the program that"
             " wrote it, or choose another spool.path"
         )
-
-
-def _check_pages(database: sqlite3.Connection) -> None:
-    [(verdict,)] = database.execute("PRAGMA quick_check(1)")
-    if verdict != "ok":
-        raise sqlite3.DatabaseError(verdict)
-
-
-def _check_beside(spool: Spool, path: Path) -> None:
-    """Check the whole of a large file while it is in use, on a thread of its own."""
-
-    def check() -> None:
-        try:
-            with closing(sqlite3.connect(path)) as database:
-                _check_pages(database)
-        except Exception as error:
-            log.warning("spool_unchecked", error=f"{type(error).__name__}: {error}")
-            spool.note_error(error)
-
-    threading.Thread(target=check, name="spool-check", daemon=True).start()

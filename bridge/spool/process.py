@@ -81,7 +81,7 @@ def start(path: Path, connection: socket.socket, lock: int | None) -> Process:
 
 
 class Child:
-    """The process that writes, whichever it is at the time; ``deaths`` says how many have died."""
+    """The process that writes, whichever it is at the time."""
 
     def __init__(
         self,
@@ -103,7 +103,6 @@ class Child:
         self._master = master
         self._what_is_wrong = what_is_wrong
         self._lock = lock
-        self.deaths = 0
         self._link: _Link | None = None
         self._last_words = ""
         self._failures = 0
@@ -151,7 +150,6 @@ class Child:
             self._link = None
         if self._is_ending.is_set():
             return
-        self.deaths += 1
         cause, self._last_words = self._last_words or cause, ""
         self._master.lost(cause)
 

@@ -16,9 +16,6 @@ _READ_ROWS = 64
 _READ_BYTES = 4 * 1024 * 1024
 """Size of bodies at which a read ends early: memory must not grow with what waits."""
 
-TOTALS = "SELECT exchange, count(*), sum(size), max(seq) FROM event GROUP BY exchange"
-"""Query for what a start must know; the table's index alone answers it."""
-
 
 class Reader:
     """A connection that only reads, and its thread."""
@@ -30,11 +27,9 @@ class Reader:
         """
         self._failed = failed
         self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        # SQLite opens the log at the first read. By the time of a later one it may be gone.
+        self._database.execute("SELECT 1 FROM event LIMIT 1").fetchall()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="spool-reader")
-
-    def totals(self) -> list[tuple[str, int, int, int]]:
-        """Return exchange, number of events, their size and last ``seq``, for each exchange."""
-        return self._database.execute(TOTALS).fetchall()
 
     async def fetch(self, sql: str, *parameters: int | str) -> list[Any]:
         """Return what a query finds, or only its beginning when the bodies are large."""

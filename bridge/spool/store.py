@@ -17,6 +17,8 @@ import structlog
 from bridge.aio import start_thread
 from bridge.core.message import Message
 from bridge.disk.beside import is_damage, suspect
+from bridge.spool.batch import SELECT_BATCH, rows_of
+from bridge.spool.counting import Count
 from bridge.spool.errors import SpoolFull, SpoolHung, SpoolUnavailable
 from bridge.spool.health import HUNG_SECONDS
 from bridge.spool.operations import Append, Counted, Delete, NoteTries
@@ -39,6 +41,12 @@ _END_SECONDS = 5.0
 _RESCUE_SECONDS = 20.0
 """The same while we write the only copy of the events: to sync a large one takes seconds."""
 
+_BEHIND = f"{SELECT} WHERE seq > ? ORDER BY seq LIMIT ?"
+"""Query for the next rows after one."""
+
+_AMONG = f"{SELECT} WHERE seq IN (SELECT value FROM json_each(?)) ORDER BY seq"  # noqa: S608
+"""Query for some rows by number."""
+
 log = structlog.get_logger()
 
 OnWritten = Callable[[Row, SpoolFull | None], None]
@@ -57,6 +65,7 @@ class Spool:
     def __init__(
         self,
         path: Path,
+        found: Count,
         *,
         max_bytes: int,
         loop: asyncio.AbstractEventLoop,
@@ -65,15 +74,12 @@ class Spool:
     ) -> None:
         """Open the file, on any thread; everything else happens on the loop, unless it says so.
 
-        ``what_is_wrong`` and ``lock`` are for the process that writes. Raises ``sqlite3.Error``.
+        ``found`` are its rows; ``what_is_wrong`` and ``lock`` are for the process that writes.
+        Raises ``sqlite3.Error``.
         """
         self._max_bytes = max_bytes
         self._reader = Reader(path, failed=self.note_error)
-        found = self._reader.totals()
-        self.exchanges: tuple[str, ...] = tuple(name for name, *_ in found)
-        self.events: int = sum(events for _, events, _, _ in found)
-        self.bytes: int = sum(size for _, _, size, _ in found)
-        self._last_seq: int = max((last for *_, last in found), default=0)
+        self.exchanges, self.events, self.bytes, self._last_seq, _ = found
         self._path = path
         self._loop = loop
         self.damaged = asyncio.Event()
@@ -98,7 +104,7 @@ class Spool:
             what_is_wrong=what_is_wrong,
             lock=lock,
         )
-        self._health = self._writer.health
+        self.health = self._writer.health
 
     def __repr__(self) -> str:
         """Show how much is spooled."""
@@ -109,24 +115,20 @@ class Spool:
         """Return whether there is room for one more row of average size, and the disk is well."""
         size = self.bytes / self.events if self.events else 0
         has_room = self.bytes + size <= self._max_bytes
-        return has_room and self._health.is_ok and not self.damaged.is_set()
+        return has_room and self.health.is_ok and not self.damaged.is_set()
+
+    def correct(self, surplus: int) -> None:
+        """Note that the start has counted so many bytes too many."""
+        self.bytes -= surplus
 
     def answer_within(self, seconds: float) -> None:
-        """Tell how long an HTTP request can wait for the disk.
-
-        It may have to wait for two commits: the one that is under way, and its own.
-        """
-        self._health.hung_seconds = min(HUNG_SECONDS, seconds / 2)
+        """Tell how long a request can wait for two commits: that under way, and its own."""
+        self.health.hung_seconds = min(HUNG_SECONDS, seconds / 2)
 
     @property
     def is_slow(self) -> bool:
         """Return whether the disk does not answer in time, or did not recently."""
-        return self._health.is_slow
-
-    @property
-    def deaths(self) -> int:
-        """Return how many processes that write have died."""
-        return self._writer.deaths
+        return self.health.is_slow
 
     @property
     def fullness(self) -> float:
@@ -147,7 +149,7 @@ class Spool:
         """Hand a message over; it is safe when ``on_written`` says so. Raises ``SpoolFull``."""
         if self.damaged.is_set():
             raise SpoolFull("the spool is damaged")
-        if self._health.is_hung:
+        if self.health.is_hung:
             raise SpoolFull("the disk does not answer")
         row, meta = row_to_store(self._last_seq + 1, time.time(), tries, message)
         if self.bytes + row.size > self._max_bytes:
@@ -177,8 +179,7 @@ class Spool:
 
         A full disk may owe a deletion for a long time, so they may fill whole pages.
         """
-        query = f"{SELECT} WHERE seq > ? ORDER BY seq LIMIT ?"
-        while found := await self._select(query, after, limit):
+        while found := await self._select(_BEHIND, after, limit):
             rows = [row for row in found if row.seq not in self._deleting]
             if rows:
                 return rows
@@ -200,8 +201,7 @@ class Spool:
 
     async def get_all(self, seqs: Sequence[int]) -> list[Row]:
         """Return these rows in the order of acceptance, without those gone or being deleted."""
-        query = f"{SELECT} WHERE seq IN (SELECT value FROM json_each(?)) ORDER BY seq"  # noqa: S608
-        found = await self._select(query, orjson.dumps(seqs).decode())
+        found = await self._select(_AMONG, orjson.dumps(seqs).decode())
         return [row for row in found if row.seq not in self._deleting]
 
     async def oldest_seconds(self) -> float:
@@ -264,7 +264,7 @@ class Spool:
             )
 
     def _idle_since(self) -> float:
-        return max(self._progress_at, self._health.progress_at)
+        return max(self._progress_at, self.health.progress_at)
 
     def _close(self) -> None:
         self._writer.close()
@@ -285,8 +285,12 @@ class Spool:
             self.bytes -= row.size
         on_written(row, refusal)
 
-    async def _select(self, sql: str, *parameters: int | str) -> list[Row]:
-        return [row_of(columns) for columns in await self._fetch(sql, *parameters)]
+    async def _select(self, rows: str, *parameters: int | str) -> list[Row]:
+        [columns] = await self._fetch(f"{SELECT_BATCH} ({rows})", *parameters)
+        found = rows_of(columns)
+        if found is None:
+            found = [row_of(each) for each in await self._fetch(rows, *parameters)]
+        return found
 
     async def _fetch(self, sql: str, *parameters: int | str) -> list[Any]:
         async with self._reading:

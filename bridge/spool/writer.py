@@ -99,11 +99,6 @@ class Writer:
         self._lines = Sampled(note_events)
         self._child = Child(path, loop, self, what_is_wrong=what_is_wrong, lock=lock)
 
-    @property
-    def deaths(self) -> int:
-        """Return how many processes have died."""
-        return self._child.deaths
-
     def put(self, operation: Append | Change) -> None:
         """Queue an operation; deletions and tries are repeated until they are done."""
         if not self._is_look_due and self._has_room:
@@ -242,8 +237,9 @@ class Writer:
 
     def lost(self, cause: str) -> None:
         """Take note that the process has died; no job is the end of more than two."""
+        self.health.deaths += 1
         if self._lines.lets("spool_process_ended"):
-            log.error("spool_process_ended", cause=cause, times=self.deaths)
+            log.error("spool_process_ended", cause=cause, times=self.health.deaths)
         self._is_here = False
         self.health.begin()
         orders, self._orders = self._orders, deque()

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import structlog
 from aiohttp import hdrs, web
 
-from bridge.metrics import CONTENT_TYPE, Metrics
+from bridge.metrics import Metrics
 from bridge.sampling import Sampled
 from bridge.web.answers import ADMIN_REJECTIONS
 from bridge.web.responses import json_response, reject
@@ -104,11 +104,13 @@ class Admin:
         return json_response(shown, status=200 if status["ready"] else 503)
 
     def _render(self) -> web.Response:
+        from bridge import exposition  # its library would hold up the start
+
         begun = perf_counter()
         if begun >= self._page_until:
-            self._page = self._metrics.render()
+            self._page = exposition.render(self._metrics)
             self._page_until = (1 + _KEPT) * perf_counter() - _KEPT * begun
-        return web.Response(body=self._page, headers={hdrs.CONTENT_TYPE: CONTENT_TYPE})
+        return web.Response(body=self._page, headers={hdrs.CONTENT_TYPE: exposition.CONTENT_TYPE})
 
     async def _document(self, name: str) -> web.Response:
         return web.Response(body=await self._documents.get(name), content_type="application/json")

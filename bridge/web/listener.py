@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from collections.abc import Sequence
+from typing import Any
 
 import structlog
 
 from bridge.web.eviction import handshake_gives_way
 from bridge.web.server import HttpServer
-from bridge.web.sockets import bound, is_gone, reachable
+from bridge.web.sockets import bound, is_gone, prepared, reachable
 
 _ACCEPTED_AT_A_TURN = 64
 """Maximum number of connections to accept until the rest of the event loop has its turn.
@@ -31,6 +33,9 @@ _PAUSE_SECONDS = 0.1
 
 _SILENT_SECONDS = 60.0
 """How long to wait before the log says again that the system refuses connections."""
+
+_LAST_SECONDS = 0.25
+"""How long a stop waits for requests that are on their way: longer than from here to the sender."""
 
 _GOODBYE_SECONDS = 1.0
 """How long TLS waits for the client's goodbye after ours."""
@@ -58,6 +63,7 @@ class Listener:
         self._host = host
         self._grace = grace
         self._tls = tls
+        self._is_shared = False
         self._sockets: list[socket.socket] = []
         self._handshakes: dict[asyncio.Task[bool], socket.socket] = {}
         """Accepted connections on their way to the server, the oldest first."""
@@ -65,28 +71,60 @@ class Listener:
         self.port = port
         self.is_open = False
 
-    async def start(self) -> None:
-        """Bind and accept; raises OSError."""
-        self._sockets = await bound(self._host, self.port, tls=self._tls is not None)
+    async def start(self, shared: Sequence[socket.socket] = ()) -> None:
+        """Bind and accept; raises OSError.
+
+        ``shared`` are sockets that listen already, and still will when this process has ended.
+        """
+        tls = self._tls is not None
+        self._is_shared = bool(shared)
+        if shared:
+            self._sockets = [prepared(each, tls=tls) for each in shared]
+        else:
+            self._sockets = await bound(self._host, self.port, tls=tls)
         self.port = self._sockets[0].getsockname()[1]
         self.is_open = True
         for each in self._sockets:
             self._accept_from(each)
 
     async def stop(self) -> None:
-        """Stop accepting, let requests finish for a while, then cut them off."""
-        self.is_open = False
-        loop = asyncio.get_running_loop()
-        while self._sockets:
-            listening = self._sockets.pop()
-            loop.remove_reader(listening)
-            listening.close()
+        """Stop accepting, let requests finish for a while, then cut them off.
+
+        Who waits to be accepted is left to the process that has the socket next, or is accepted
+        now, because the system resets those connections with the last socket.
+        """
+        self._stop_listening()
+        await self._take_last()
         handshakes = list(self._handshakes)
         for handshake in handshakes:
             handshake.cancel()
         await asyncio.gather(*handshakes, return_exceptions=True)
         self._server.pre_shutdown()
         await self._server.shutdown(self._grace)
+
+    def _stop_listening(self) -> None:
+        self.is_open = False
+        loop = asyncio.get_running_loop()
+        while self._sockets:
+            listening = self._sockets.pop()
+            loop.remove_reader(listening)
+            if not self._is_shared:
+                self._accept(listening)
+            listening.close()
+
+    async def _take_last(self) -> None:
+        """Take one more request from each connection, if it comes soon, and answer it.
+
+        Nobody knows of a connection that rests whether its next request is on its way.
+        """
+        self._server.is_stopping = True
+        loop = asyncio.get_running_loop()
+        end = loop.time() + _LAST_SECONDS
+        while (left := end - loop.time()) > 0:
+            ends: list[asyncio.Future[Any]] = [*self._handshakes, *self._server.ends]
+            if not ends:
+                return
+            await asyncio.wait(ends, timeout=left)
 
     @property
     def url(self) -> str:

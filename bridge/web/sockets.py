@@ -61,11 +61,16 @@ def _listening(family: int, address: Any, *, both: bool, tls: bool) -> socket.so
     """Return a socket that listens there; ``both`` in IPv6 and IPv4, if the machine has both."""
     both = both and family == socket.AF_INET6 and socket.has_dualstack_ipv6()
     made = socket.create_server(address, family=family, backlog=_BACKLOG, dualstack_ipv6=both)
+    return prepared(made, tls=tls)
+
+
+def prepared(listening: socket.socket, *, tls: bool) -> socket.socket:
+    """Return a socket that listens, with the buffers that its clients shall have."""
     received = _ENCRYPTED_BYTES if tls else _KERNEL_BYTES
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, received)  # its clients inherit both
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _KERNEL_BYTES)
-    made.setblocking(False)
-    return made
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, received)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _KERNEL_BYTES)
+    listening.setblocking(False)
+    return listening
 
 
 def is_gone(client: socket.socket) -> bool:

@@ -50,7 +50,7 @@ def test_it_runs_without_a_broker_until_a_signal(directory, number):
 
 def test_it_ends_before_it_is_loaded(directory):
     """Told to stop while its libraries are loaded, which takes long on a busy machine, it does."""
-    (directory / "typer.py").write_text(
+    (directory / "uvloop.py").write_text(
         "print('loading', flush=True)\nimport sys\nsys.stdin.read()"
     )
     with running("serve", cwd=directory, stdin=subprocess.PIPE, **SECRET, **NO_BROKER) as command:
@@ -106,6 +106,29 @@ def test_a_start_that_waits_for_a_file(directory, file, variables):
 
     assert f"warning: {file} has not been read for 1 s: waiting\n" == said
     assert 75 == code
+
+
+@pytest.mark.parametrize("option", [["--config", "mine.toml"], ["--config=mine.toml"]])
+def test_a_configuration_of_its_own(directory, option):
+    """It is named in either way, and each mistake in it is told."""
+    (directory / "mine.toml").write_text("[server]\nprot = 1\n")
+    with running("serve", *option, cwd=directory, **SECRET, **NO_BROKER) as command:
+        code, stderr = command.wait()
+
+    assert (78, []) == (code, command.lines)
+    assert stderr.startswith("error: mine.toml: server.prot: ")
+
+
+def test_it_tells_systemd_when_it_is_ready(directory):
+    """With Type=notify a start has ended when the bridge listens."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as news:
+        news.bind(f"{directory / 'news'}")
+        news.settimeout(30)
+        env = {**SECRET, **NO_BROKER, "NOTIFY_SOCKET": "news"}
+        with running("serve", cwd=directory, **env) as command:
+            assert b"READY=1" == news.recv(100)
+            until_started(command)
+            assert (0, "") == command.end()
 
 
 def test_hup_does_not_end_it(directory):
@@ -247,9 +270,9 @@ def answers(port):
 
 def test_hup_while_it_loads(directory):
     """Asked to read its configuration again before it has read it, it goes on."""
-    (directory / "typer.py").write_text(
+    (directory / "uvloop.py").write_text(
         "print('loading', flush=True)\nimport sys\nsys.stdin.read(1)\n"
-        "sys.path.pop(0)\ndel sys.modules['typer']\nfrom typer import *\nimport typer"
+        "sys.path.pop(0)\ndel sys.modules['uvloop']\nfrom uvloop import *\nimport uvloop"
     )
     with running("serve", cwd=directory, stdin=subprocess.PIPE, **SECRET, **NO_BROKER) as command:
         command.read_until("loading")

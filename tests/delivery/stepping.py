@@ -101,7 +101,6 @@ class SteppedSpool:
         self.flows = True
         self.refuses = False
         loop.work = lambda: self.flows and self.work()
-        prepare(path)
         self.spool = loop.run_until_complete(_spool(path, max_bytes))
         self._writer = self.spool._writer
         self._jobs = self._writer._child.jobs
@@ -185,8 +184,6 @@ class SteppedSpool:
 class NoProcess:
     """Stands in for the process that writes: keeps its jobs, which are done in steps."""
 
-    deaths = 0
-
     def __init__(self, *_, **__):
         self.jobs = []
 
@@ -196,4 +193,4 @@ class NoProcess:
 
 
 async def _spool(path, max_bytes):
-    return Spool(path, max_bytes=max_bytes, loop=asyncio.get_running_loop())
+    return Spool(path, prepare(path), max_bytes=max_bytes, loop=asyncio.get_running_loop())

@@ -19,13 +19,14 @@ from bridge.spool import (
     SpoolLocked,
     SpoolUnavailable,
     SpoolUnusable,
+    counting,
     opened,
     opening,
     operations,
     store,
     writer,
 )
-from bridge.spool.reader import TOTALS
+from bridge.spool.counting import BYTES, TOTALS
 from tests.helpers import eventually, message
 from tests.spool.support import is_damaged, raises, stored
 from tests.system.faults import damage
@@ -40,16 +41,49 @@ async def test_counted_at_the_start(spool, path):
         await first.flush()
         before = (first.events, first.bytes, first.last_seq)
     async with spool() as again:
+        await eventually(lambda: again.bytes == before[1])
         after = (again.events, again.bytes, again.last_seq)
 
     assert before == after == (200, sum(row.size for row in rows[100:]), 300)
-    assert {"superoffice", "audit"} == set(again.exchanges)
+    assert ("audit", "superoffice") == again.exchanges
 
 
-def test_no_row_is_read_to_count(path):
-    """Counting at a start reads the index alone, so that it takes no time when millions wait."""
+async def test_the_bytes_of_a_large_file_are_estimated_at_first(spool, path, monkeypatch):
+    """By a few rows; then they are added up, and what has changed meanwhile counts."""
+    async with spool() as first:
+        one, *rest = await first.read(after=0, limit=1000)
+    exact = sum(row.size for row in rest)
+    may_add, add = threading.Event(), counting.bytes_of
+    monkeypatch.setattr(counting, "_SAMPLE_ROWS", 1)
+    monkeypatch.setattr(counting, "bytes_of", lambda database: may_add.wait(30) and add(database))
+    async with spool() as again:
+        estimated = again.bytes
+        new = again.append(message(301), on_written=stored)
+        again.delete(one)
+        await again.flush()
+        may_add.set()
+        await eventually(lambda: again.bytes == exact + new.size)
+
+    assert 300 * one.size == estimated != exact + one.size
+
+
+@pytest.mark.parametrize("events", [0, 300])
+async def test_a_small_file_is_counted_at_once(tmp_path, path, monkeypatch, events):
+    """It knows its bytes to the byte as soon as it is open."""
+    monkeypatch.undo()
+    file = path if events else tmp_path / "new.db"
+    async with opened(file, max_bytes=1 << 24, lock_wait=0) as spool:
+        found = (spool.events, spool.bytes)
+        rows = await spool.read(after=0, limit=1000)
+
+    assert (events, sum(row.size for row in rows)) == found
+
+
+@pytest.mark.parametrize("query", [TOTALS, BYTES])
+def test_no_row_is_read_to_count(path, query):
+    """Counting reads the index alone, so that it takes no time when millions wait."""
     with closing(sqlite3.connect(path)) as database:
-        plan = database.execute(f"EXPLAIN QUERY PLAN {TOTALS}").fetchall()
+        plan = database.execute(f"EXPLAIN QUERY PLAN {query}").fetchall()
 
     assert ["SCAN event USING COVERING INDEX event_totals"] == [detail for *_, detail in plan]
 
@@ -87,7 +121,7 @@ async def test_who_is_cancelled_keeps_the_lock_to_the_end(spool, monkeypatch, ow
 
 async def test_damage_that_is_met_later(spool, path, monkeypatch):
     """A large file is opened unchecked; damage that reading meets makes the next start salvage."""
-    monkeypatch.setattr(opening, "_check_beside", lambda spool, path: None)
+    monkeypatch.setattr(opening, "look_beside", lambda *_: None)
     lost = damage.overwrite(path, damage.middle(path))
     async with spool() as damaged:
         known, accepted = damaged.events, damaged.accepts

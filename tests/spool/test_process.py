@@ -55,7 +55,7 @@ def frozen(pid):
 
 async def dead(spool, processes):
     """Wait until so many processes have died."""
-    await eventually(lambda: spool.deaths == processes)
+    await eventually(lambda: spool.health.deaths == processes)
 
 
 class Answers:
@@ -114,7 +114,7 @@ async def test_killed_between_two_events(spool):
             left, second = await all_rows(used), writer()
 
     assert first != second
-    assert ([], 0, 1) == (left, used.events, used.deaths)
+    assert ([], 0, 1) == (left, used.events, used.health.deaths)
     assert [("spool_process_ended", "killed by signal 9")] == [
         (line["event"], line["cause"]) for line in log
     ]
@@ -147,7 +147,7 @@ async def test_stored_and_not_reported(spool, dying_after_a_commit):
         rows = await all_rows(used)
 
     assert ([1], []) == (answers.stored, answers.refused)
-    assert ([1], 1, 1) == ([row.seq for row in rows], used.events, used.deaths)
+    assert ([1], 1, 1) == ([row.seq for row in rows], used.events, used.health.deaths)
 
 
 async def test_a_job_that_kills(spool, dying_after_a_commit):
@@ -185,7 +185,7 @@ async def test_frozen(spool, monkeypatch):
             unanswered = answers.count
         await eventually(lambda: used.accepts)
 
-    assert (0, [1], 0) == (unanswered, answers.stored, used.deaths)
+    assert (0, [1], 0) == (unanswered, answers.stored, used.health.deaths)
 
 
 async def test_frozen_before_an_end(spool, monkeypatch):

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from bridge.disk import commits, work
 from bridge.disk.commits import commit, connect
-from bridge.spool import health, opened, watch, writer
+from bridge.spool import SpoolFull, health, opened, watch, writer
 from bridge.spool.operations import Append
 from tests.helpers import eventually, message
 from tests.spool.support import all_rows, database_error, raises, stored
@@ -274,7 +274,7 @@ async def test_opening_the_writer_takes_the_disk_too(spool, monkeypatch):
 
 async def test_a_row_that_cannot_be_sent(spool):
     """It is refused, and the disk is as well as before: the next one is stored."""
-    refusals = []
+    refusals: list[SpoolFull | None] = []
     async with spool() as used:
         await used.flush()
         odd = used._writer

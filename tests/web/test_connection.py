@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, closing
 
 import pytest
 
-from bridge.web import connection
+from bridge.web import connection, listener
 from bridge.web.eviction import Phase
 from tests.helpers import eventually, id_of
 from tests.serving import sign, webhook
@@ -247,6 +247,22 @@ async def test_end_of_the_service(serving, node):
 
     assert (b"", False) == (idle_rest, answered_early)
     assert (200, "spooled", b"") == (answer[0], answer[2]["status"], rest)
+
+
+async def test_a_request_on_its_way_when_the_service_ends(serving, monkeypatch):
+    """It is answered, and then its connection ends; those without one are not waited for long."""
+    monkeypatch.setattr(listener, "_LAST_SECONDS", 60)
+    async with serving() as client, connected(client.service) as wire:
+        wire.write(request(ONE))
+        first = await wire.answer()
+        ending = asyncio.create_task(client.service.listener.stop())
+        await eventually(lambda: not client.service.listener.is_open)
+        wire.write(request(TWO))
+        last, rest = await wire.answer(), await wire.rest()
+        await ending
+
+    assert (200, None) == (first[0], first[1].get("Connection"))
+    assert (200, "close", b"") == (last[0], last[1]["Connection"], rest)
 
 
 async def begun(client, wire):

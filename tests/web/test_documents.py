@@ -59,7 +59,7 @@ async def test_the_token_guards_the_contract(serving):
 
 STARTED = """
 import asyncio, pathlib, sys, urllib.request
-from bridge.service import running
+from bridge.lifecycle import running
 from bridge.settings import load
 
 async def main(config, spool):

@@ -54,6 +54,18 @@ async def test_an_address_that_the_machine_has_not(serving, monkeypatch):
             pass
 
 
+async def test_a_shared_socket_goes_on_to_listen(serving):
+    """Who connects when one bridge has stopped and the next has not begun waits for the next."""
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        port = held.getsockname()[1]
+        async with serving(shared={"public": [held.dup()]}) as client:
+            assert port == client.service.listener.port
+            assert 200 == (await client.post(webhook()))[0]
+        waiting = asyncio.create_task(asked("127.0.0.1", port))
+        async with serving(shared={"public": [held.dup()]}):
+            assert 404 == await waiting
+
+
 async def asked(host, port):
     """Return the status of an answer from this address."""
     async with asyncio.timeout(10):

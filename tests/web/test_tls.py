@@ -2,15 +2,20 @@
 
 import asyncio
 import os
+import re
 import shutil
 import socket
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 
 import aiohttp
 import pytest
 
+from bridge.web import listener
 from tests.authority import Pair
 from tests.cli.conftest import invoke
+from tests.helpers import eventually
+from tests.system.faults.activated import ActivatedBridge
+from tests.system.faults.client import Connection
 from tests.system.faults.process import until
 from tests.system.faults.webhooks import SECRET, Webhooks, signature
 
@@ -75,6 +80,31 @@ async def test_events_are_taken_over_https(https, authority):
         assert 0 == await bridge.terminate()
 
 
+EXPECTING = b"\r\nExpect: 100-continue\r\n"
+
+
+async def test_head_and_body_in_records_of_their_own(https, authority):
+    """Over https the plain path is taken too, also by a body that comes after its head."""
+    async with https() as bridge:
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", bridge.port, ssl=authority.client(), server_hostname="127.0.0.1"
+        )
+        for number in range(4):
+            data = Webhooks().request(f"event-{number}", key=1, number=1)
+            head = data.index(b"\r\n\r\n") + 4
+            whole = number % 2 == 0
+            writer.write(data if whole else data[:head].replace(b"\r\n", EXPECTING, 1))
+            if not whole:
+                assert b"HTTP/1.1 100 Continue\r\n\r\n" == await reader.readuntil(b"\r\n\r\n")
+                writer.write(data[head:])
+            answer = await reader.readuntil(b"\r\n\r\n")
+            assert answer.startswith(b"HTTP/1.1 200 ")
+            await reader.readexactly(int(re.findall(rb"Content-Length: (\d+)", answer)[0]))
+        writer.close()
+
+        assert 4 == await bridge.metric("received_plain_total")
+
+
 def deaf(authority, bridge):
     """Post an event and return the connection, from which nothing is read after the answer."""
     connection = socket.create_connection(("127.0.0.1", bridge.port), timeout=60)
@@ -101,6 +131,64 @@ async def test_it_ends_although_a_handshake_does_not(https, authority):
                 assert 200 == await post(later, bridge, "event-1")
             assert 0 == await bridge.terminate()
     assert not {"library_message", "not_json"} & bridge.log.counts.keys()
+
+
+async def test_a_handshake_on_its_way_when_the_service_ends(
+    serving, environ, authority, monkeypatch
+):
+    """It ends, and so does the request behind it: with an answer."""
+    monkeypatch.setattr(listener, "_LAST_SECONDS", 60)
+    async with serving(**environ) as client:
+        public = client.service.listener
+        reader, writer = await asyncio.open_connection("127.0.0.1", public.port)
+        await eventually(lambda: public._handshakes)
+        ending = asyncio.create_task(public.stop())
+        await eventually(lambda: not public.is_open)
+        await writer.start_tls(authority.client(), server_hostname="127.0.0.1")
+        writer.write(Webhooks().request("event-1", key=1, number=1))
+        async with asyncio.timeout(30):
+            answer = await reader.read()
+        writer.close()
+        await ending
+
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b"\r\nConnection: close\r\n" in answer
+
+
+async def test_a_restart_refuses_nobody(environ, authority, tmp_path):
+    """On a socket that stays open a handshake waits for the next bridge, or is ended by the last.
+
+    Each client makes a new connection for every other event.
+    """
+    with closing(ActivatedBridge(tmp_path, "amqp://127.0.0.1:1/", **environ)) as bridge:
+        await bridge.start()
+        restarted = asyncio.Event()
+        clients = [
+            asyncio.create_task(statuses_until(restarted, authority, bridge.port, number))
+            for number in range(8)
+        ]
+        for _ in range(2):
+            await bridge.restart()
+            await bridge.hand_over()
+        restarted.set()
+        found = {status for statuses in await asyncio.gather(*clients) for status in statuses}
+        assert 0 == await bridge.terminate()
+
+    assert {200} == found
+
+
+async def statuses_until(ended, authority, port, number):
+    """Post events until then; return the status of each answer, None where none came."""
+    found: list[int | None] = []
+    connection = Connection(port, tls=authority.client(), races=True)
+    while not ended.is_set():
+        request = Webhooks().request(f"{number}-{len(found)}", key=number, number=len(found))
+        reply = await connection.send(request)
+        found.append(reply and reply.status)
+        if len(found) % 2:
+            connection.close()
+    connection.close()
+    return found
 
 
 async def test_a_handshake_has_the_time_of_a_head(bridges, environ, authority):

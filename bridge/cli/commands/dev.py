@@ -15,7 +15,6 @@ from bridge import log
 from bridge.cli import output
 from bridge.cli.clients.consumer import first_reachable
 from bridge.cli.clients.roundtrip import Viewer, check_round_trip
-from bridge.cli.commands.serve import run_service
 from bridge.cli.context import (
     URLS,
     ConfigOption,
@@ -28,6 +27,7 @@ from bridge.cli.context import (
 from bridge.cli.errors import CommandFailed
 from bridge.cli.local import local_environ, on_free_ports
 from bridge.cli.runtime import run_beside, run_until_stopped
+from bridge.cli.serving import run_service
 from bridge.core.errors import BrokerUnreachable
 from bridge.dev.rabbitmq import RabbitMQFailed, RabbitMQNode, RabbitMQNotInstalled
 from bridge.service import Service

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from bridge.dev.rabbitmq import free_port
-from bridge.service import Service, running
+from bridge.lifecycle import running
+from bridge.service import Service
 from bridge.settings import load
 from bridge.superoffice.signature import sign
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import Metric
 
+from bridge.exposition import registry_of
 from bridge.metrics import Counter, Metrics
 from bridge.service import Service
 from bridge.settings import load
@@ -48,7 +49,7 @@ def kind_of(name: str) -> str:
 
 def families(metrics: Metrics) -> dict[str, Metric]:
     """Return what is exposed, by the name that a query uses."""
-    found = metrics.registry.collect()
+    found = registry_of(metrics).collect()
     return {f"{m.name}_total" if m.type == "counter" else m.name: m for m in found}
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from collections.abc import Iterator
+from configparser import ConfigParser
 from typing import Any
 
 import pika
@@ -188,3 +190,26 @@ def declare_quarantine(channel: BlockingChannel) -> None:
         channel.queue_declare(queue.name, durable=True, arguments=dict(queue.all_arguments))
         channel.queue_bind(queue.name, queue.exchange, "")
     channel.confirm_delivery()
+
+
+@pytest.mark.parametrize(
+    ("unit", "name", "prefix"),
+    [("superoffice-bridge", "public", ""), ("superoffice-bridge-admin", "admin", "admin_")],
+)
+def test_the_sockets_of_systemd_are_the_listeners(unit: str, name: str, prefix: str) -> None:
+    """They have the names that the bridge knows, and listen where it would itself."""
+    socket, service = ini(f"{unit}.socket")["Socket"], ini("superoffice-bridge.service")["Service"]
+    server = tomllib.loads((CONFIG / "bridge.toml").read_text())["server"]
+
+    assert name == socket["FileDescriptorName"]
+    assert f"{server[f'{prefix}host']}:{server[f'{prefix}port']}" == socket["ListenStream"]
+    assert "superoffice-bridge.service" == socket.get("Service", f"{unit}.service")
+    assert f"{unit}.socket" in service["Sockets"].split()
+
+
+def ini(file: str) -> ConfigParser:
+    """Return a unit of systemd."""
+    found = ConfigParser(interpolation=None)
+    found.optionxform = str  # type: ignore[assignment,method-assign]
+    found.read(CONFIG / "systemd" / file)
+    return found

@@ -107,9 +107,17 @@ class BridgeProcess:
         self._spawn()
         await until(self.answers, what="the bridge answers")
 
+    def _command(self) -> list[str]:
+        return [sys.executable, "-W", "error", "-m", "bridge", "serve"]
+
+    def _passed(self) -> list[int]:
+        """Return the descriptors that it inherits."""
+        return []
+
     def _spawn(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-W", "error", "-m", "bridge", "serve"],
+            self._command(),
+            pass_fds=self._passed(),
             cwd=self._directory,  # where there is no config/bridge.toml
             env=self._environ,
             stdin=subprocess.DEVNULL,

@@ -32,6 +32,7 @@ class Traffic:
     to its next event when the one before it was accepted or given up; each of ``concurrent``
     records has ``at_once``. A sender ends after ``most`` events. ``pace`` shortens the time between
     attempts, ``padding`` makes bodies larger by so many bytes, ``path`` is that of the endpoint.
+    With ``races`` a request that crossed with the end of its connection is sent again at once.
     """
 
     rate: float = 400
@@ -44,6 +45,7 @@ class Traffic:
     padding: int = 0
     pace: float = 0.25
     path: str = "/webhook"
+    races: bool = False
 
 
 class Senders:
@@ -51,8 +53,8 @@ class Senders:
 
     ``speed`` is the part of the rate that is sent, and may be changed at any time. ``statuses``
     counts the first accepted answer of each event by its status, and answers that are not 200 by
-    their number (0: none came); ``slowest`` is the longest answer in seconds; ``given_up`` counts
-    events that all attempts failed for.
+    their number (0: none came); ``raced`` counts what was sent again at once; ``slowest`` is the
+    longest answer in seconds; ``given_up`` counts events that all attempts failed for.
     """
 
     def __init__(self, port: int, ledger: Ledger, traffic: Traffic) -> None:
@@ -64,6 +66,7 @@ class Senders:
         self._tasks: list[asyncio.Task[None]] = []
         self.speed = 1.0
         self.statuses: Counter[str] = Counter()
+        self.raced = 0
         self.slowest = 0.0
         self.given_up = 0
 
@@ -97,7 +100,7 @@ class Senders:
             raise failed[0]
 
     async def _run(self, kind: str, record: int, interval: float) -> None:
-        connection = Connection(self._port, seconds=ANSWER_SECONDS)
+        connection = Connection(self._port, seconds=ANSWER_SECONDS, races=self._traffic.races)
         loop = asyncio.get_running_loop()
         due = loop.time() + random.random() * interval
         try:
@@ -107,6 +110,7 @@ class Senders:
                 await self._send(connection, kind, record)
                 due = max(due + interval / self.speed, loop.time() - BEHIND_SECONDS)
         finally:
+            self.raced += connection.raced
             connection.close()
 
     async def _stopped_within(self, seconds: float) -> bool:

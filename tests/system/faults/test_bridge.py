@@ -2,6 +2,7 @@
 
 import asyncio
 
+from tests.system.faults.activated import ActivatedBridge
 from tests.system.faults.proxy import Proxy
 from tests.system.faults.world import ROW_LIMIT, size
 
@@ -76,3 +77,18 @@ async def test_terminated_under_load(world):
         assert counts.is_clean
         # Only what was answered from disk may be published again by the next one.
         assert counts.duplicates <= senders.statuses["spooled"]
+
+
+async def test_restarted_on_sockets_that_stay_open(world):
+    """Who connects meanwhile waits: nobody is refused, and every request is answered 200."""
+    async with world(make=ActivatedBridge) as row:
+        async with row.senders(rate=size(400, 1000), races=True) as senders:
+            for number in range(size(4, 20)):
+                await row.accepts(100)
+                await (row.bridge.hand_over() if number % 2 else row.bridge.restart())
+        row.figures["slowest"] = [senders.slowest]
+        row.figures["raced"] = [senders.raced]
+        counts = await row.counts("restart on shared sockets")
+
+        assert counts.is_clean
+        assert senders.never_failed, f"{senders.statuses}"

@@ -199,18 +199,19 @@ async def running(
     queue: bool = True,
     replicas: int = 1,
     results: Path = RESULTS,
+    make: type[BridgeProcess] = BridgeProcess,
     **environ: str,
 ) -> AsyncIterator[World]:
     """Run a bridge, or several, for the length of the block, on an empty broker; they are ready.
 
     Each has a spool of its own. Unless ``queue`` is false, there is a queue ``everything``, bound
-    with ``#`` and consumed. ``environ`` are settings of the bridges.
+    with ``#`` and consumed. ``make`` says what kind of bridges, ``environ`` are settings of them.
     """
     settings = {DEADLINE: f"{DEADLINE_SECONDS}", **environ}
     homes = [directory / f"bridge-{number}" for number in range(1, replicas + 1)]
     for home in homes:
         home.mkdir(exist_ok=True)
-    bridges = [BridgeProcess(home, broker_url or node.url, **settings) for home in homes]
+    bridges = [make(home, broker_url or node.url, **settings) for home in homes]
     world = World(node, bridges, results)
     try:
         await asyncio.to_thread(wipe, node.url, queues=QUEUES)
