@@ -67,6 +67,7 @@ test-compiled: compiled ## Run all tests on compiled modules, then remove these
 
 .PHONY: test-all
 test-all: ## What continuous integration runs: every check and every test (as root)
+	@$(MAKE) --no-print-directory check-cost
 	@$(MAKE) --no-print-directory alerts-check
 	@$(MAKE) --no-print-directory kubernetes-check
 	@$(MAKE) --no-print-directory contract-check
@@ -162,9 +163,19 @@ bench-hostile: ## How long a signed event takes while other clients flood the br
 	@.venv/bin/python -m bench.hostile $(ARGS)
 
 .PHONY: bench
-bench: ## Measure the bridge and its peers, at most 30 minutes (QUICK=1 at most 8; ARGS='-k ours')
+bench: ## Measure the bridge and its peers, at most 40 minutes (QUICK=1 at most 10; ARGS='--against ../before')
 	@.ci/bootstrap bench rabbitmq
 	@.venv/bin/python -m bench $(if $(QUICK),--quick) $(ARGS)
+
+.PHONY: bench-faults
+bench-faults: ## Put the bridge and its peers through five faults: what each refuses and loses (ARGS='-k go')
+	@.ci/bootstrap bench rabbitmq
+	@.venv/bin/python -m bench.faults $(ARGS)
+
+.PHONY: check-cost
+check-cost: ## Count the instructions of an event: no more than bench/cost.toml says (ARGS=--write)
+	@.ci/bootstrap dev valgrind
+	@.venv/bin/python -m bench.instructions $(ARGS)
 
 .PHONY: secrets
 secrets: ## Make the passwords and the webhook's secret for docker compose, where they are missing
@@ -190,5 +201,5 @@ lock: ## Move the lock files to the newest releases that pyproject.toml allows
 .PHONY: clean
 clean: interpreted ## Remove what make and the tools made; a spool in var/ stays, it may hold events
 	rm -rf .venv bench/peers/node/node_modules .ci/asyncapi/node_modules docs/consumers/*/node_modules docs/consumers/*/target
-	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist var/install.log var/consumers var/tools var/debian13*
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist var/install.log var/consumers var/peers var/tools var/debian13*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -32,6 +32,7 @@ PROCESSES = (
     "tests/cli/test_runtime.py",
     "tests/cli/test_send_direct.py",
     "tests/cli/test_serve.py",
+    "tests/dev/superoffice/test_program.py",
     "tests/dev/test_deprecated.py",
     "tests/dev/test_supervisor.py",
     "tests/dev/test_start.py",

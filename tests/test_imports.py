@@ -31,7 +31,7 @@ ONLY_PURE = (
 NOT_PURE = ("contract/rendering.py",)
 
 ONLY_IN = {
-    "aiohttp": {"web", "tracing", "cli"},
+    "aiohttp": {"web", "tracing", "cli", "dev"},
     "aio_pika": {"broker", "cli"},
     "aiormq": {"broker"},
     "pamqp": {"broker"},

@@ -651,7 +651,7 @@ def test_an_error_of_the_spool_is_of_one_event(bridge, monkeypatch):
 class Moody(str):
     """A text that cannot be looked up, once."""
 
-    __slots__ = ("moods",)
+    moods: list[Exception]
 
     def __hash__(self):
         """Fail as often as there are moods."""

@@ -1,5 +1,6 @@
 """requirements/: what is installed is bound by hashes, and names no package index."""
 
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -31,3 +32,23 @@ def test_a_lock_is_hashed_and_holds_no_address(lock):
     assert [] == [
         line for line in lock.read_text().splitlines() if "://" in line or "index" in line
     ]
+
+
+PEERS = Path(__file__).parents[3] / "bench" / "peers"
+
+
+@pytest.mark.parametrize("peer", ["go", "bento"])
+def test_modules_of_a_peer_in_go_are_hashed(peer):
+    """Go refuses a module whose bytes are not those of go.sum."""
+    lines = (PEERS / peer / "go.sum").read_text().splitlines()
+
+    assert [] == [line for line in lines if " h1:" not in line]
+    assert len(lines) >= 2
+
+
+def test_crates_of_the_peer_in_rust_are_hashed():
+    """Cargo refuses a crate whose bytes are not those of Cargo.lock."""
+    packages = tomllib.loads((PEERS / "rust" / "Cargo.lock").read_text())["package"]
+
+    assert ["peer"] == [each["name"] for each in packages if "checksum" not in each]
+    assert len(packages) > 25
