@@ -22,7 +22,7 @@ class Health:
 
     ``hung_seconds`` is how long one may take, given how long its requests can wait.
     ``progress_at`` is when the latest ended, well or not. ``stores`` is whether the latest one that
-    stored an event, or probed, has succeeded. ``deaths`` counts the processes that write and have died.
+    stored an event, or probed, has succeeded. ``deaths`` counts the processes that died.
     """
 
     def __init__(self) -> None:
