@@ -70,6 +70,6 @@ STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=30s --timeout=10s --start-period=10s --retries=3 \
     CMD ["bridge", "health"]
 
-# The bridge is process 1 itself, without tini or --init: it handles SIGTERM, and there are no
-# zombies to reap because it starts no other processes.
+# The bridge is process 1 itself, without tini or --init: it handles SIGTERM, and reaps the only
+# process that it starts.
 CMD ["bridge", "serve"]

@@ -15,7 +15,7 @@ from bridge.delivery.tally import Tally
 from bridge.delivery.turns import Turns
 from bridge.delivery.wire import Wire
 from bridge.spool import Row, Spool
-from bridge.spool.store import Counted
+from bridge.spool.operations import Counted
 
 _LOSSES = 2
 """How many connections may be lost under a row until it is tried on one of its own."""

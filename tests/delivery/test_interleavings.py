@@ -1012,7 +1012,8 @@ def test_memory_that_ends_before_the_disk(bridge, monkeypatch):
     """What could not be handed to the disk is counted nowhere, and the next event is written."""
     loop = SimpleNamespace(
         call_soon=failing_once(bridge.loop.call_soon),
-        call_soon_threadsafe=bridge.loop.call_soon_threadsafe,
+        call_later=bridge.loop.call_later,
+        call_exception_handler=bridge.loop.call_exception_handler,
     )
     monkeypatch.setattr(bridge.spool._writer, "_loop", loop)
     bridge.broker.blocked = True
