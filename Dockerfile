@@ -16,9 +16,19 @@ COPY ${LOCK} ./requirements.lock
 RUN pip --python /usr/local/lib/bridge/bin/python install --no-cache-dir --only-binary :all: \
         --require-hashes --requirement requirements.lock
 
+# The hot modules run compiled (docs/decisions/0033). The compiler has an environment of its own, and
+# stays in this stage with it.
+RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev
+COPY requirements/compile.lock ./
+RUN python -m venv --without-pip /opt/compiler \
+    && pip --python /opt/compiler/bin/python install --no-cache-dir --only-binary :all: \
+        --require-hashes --requirement compile.lock
+
 # The build backend is in the lock file too. It is of no use at run time, so it goes again.
 COPY pyproject.toml README.md LICENSE ./
+COPY .ci/compile ./.ci/compile
 COPY bridge ./bridge
+RUN /opt/compiler/bin/python .ci/compile /usr/local/lib/bridge/bin/python
 RUN pip --python /usr/local/lib/bridge/bin/python install --no-cache-dir --no-deps --no-build-isolation --no-index . \
     && pip --python /usr/local/lib/bridge/bin/python uninstall --yes flit_core
 
@@ -60,6 +70,6 @@ STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=30s --timeout=10s --start-period=10s --retries=3 \
     CMD ["bridge", "health"]
 
-# The bridge is process 1 itself, without tini or --init: it handles SIGTERM, and there are no
-# zombies to reap because it starts no other processes.
+# The bridge is process 1 itself, without tini or --init: it handles SIGTERM, and reaps the only
+# process that it starts.
 CMD ["bridge", "serve"]

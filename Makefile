@@ -52,8 +52,22 @@ test: ## Run all tests against private RabbitMQs (WORKERS=2 ARGS='-k signature')
 	@.ci/bootstrap dev rabbitmq
 	PYTHONDONTWRITEBYTECODE= .venv/bin/pytest -n $(WORKERS) $(ARGS)
 
+.PHONY: compiled
+compiled: ## Compile the hot modules in place, half a minute: what runs from here on is faster
+	@.ci/bootstrap dev compiler
+	@.venv/bin/python .ci/compile
+
+.PHONY: interpreted
+interpreted: ## Remove what is compiled: the sources run again
+	@find bridge -name '*.so' -delete
+
+.PHONY: test-compiled
+test-compiled: compiled ## Run all tests on compiled modules, then remove these
+	@$(MAKE) --no-print-directory test; status=$$?; $(MAKE) --no-print-directory interpreted; exit $$status
+
 .PHONY: test-all
 test-all: ## What continuous integration runs: every check and every test (as root)
+	@$(MAKE) --no-print-directory check-cost
 	@$(MAKE) --no-print-directory alerts-check
 	@$(MAKE) --no-print-directory kubernetes-check
 	@$(MAKE) --no-print-directory contract-check
@@ -61,6 +75,7 @@ test-all: ## What continuous integration runs: every check and every test (as ro
 	@$(MAKE) --no-print-directory test-scale
 	@$(MAKE) --no-print-directory consumers-check
 	@$(MAKE) --no-print-directory test-rabbitmq4
+	@$(MAKE) --no-print-directory test-compiled
 	@$(MAKE) --no-print-directory test
 
 .PHONY: test-scale
@@ -87,12 +102,12 @@ faults: ## Run the fault matrix alone and print its counts (FAULTS=full for the 
 	@FAULTS=$(FAULTS) .venv/bin/python -m tests.system.faults
 
 .PHONY: check
-check: ## Lint, formatting, types, import rules, known vulnerabilities of the dependencies
+check: ## Lint, formatting, types, rules of imports and of what is compiled, known vulnerabilities of the dependencies
 	@.ci/bootstrap dev
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
-	.venv/bin/pytest -q tests/test_imports.py
+	.venv/bin/pytest -q tests/test_imports.py tests/test_compiled.py
 	@.ci/audit
 
 .PHONY: alerts-check
@@ -148,9 +163,19 @@ bench-hostile: ## How long a signed event takes while other clients flood the br
 	@.venv/bin/python -m bench.hostile $(ARGS)
 
 .PHONY: bench
-bench: ## Measure the bridge and its peers, at most 30 minutes (QUICK=1 at most 8; ARGS='-k ours')
+bench: ## Measure the bridge and its peers, at most 40 minutes (QUICK=1 at most 10; ARGS='--against ../before')
 	@.ci/bootstrap bench rabbitmq
 	@.venv/bin/python -m bench $(if $(QUICK),--quick) $(ARGS)
+
+.PHONY: bench-faults
+bench-faults: ## Put the bridge and its peers through five faults: what each refuses and loses (ARGS='-k go')
+	@.ci/bootstrap bench rabbitmq
+	@.venv/bin/python -m bench.faults $(ARGS)
+
+.PHONY: check-cost
+check-cost: compiled ## Count the instructions of an event: no more than bench/cost.toml says (ARGS=--write)
+	@.ci/bootstrap dev valgrind
+	@.venv/bin/python -m bench.instructions $(ARGS); status=$$?; $(MAKE) --no-print-directory interpreted; exit $$status
 
 .PHONY: secrets
 secrets: ## Make the passwords and the webhook's secret for docker compose, where they are missing
@@ -174,7 +199,7 @@ lock: ## Move the lock files to the newest releases that pyproject.toml allows
 	@.ci/lock
 
 .PHONY: clean
-clean: ## Remove what make and the tools made; a spool in var/ stays, it may hold events
+clean: interpreted ## Remove what make and the tools made; a spool in var/ stays, it may hold events
 	rm -rf .venv bench/peers/node/node_modules .ci/asyncapi/node_modules docs/consumers/*/node_modules docs/consumers/*/target
-	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist var/install.log var/consumers var/tools var/debian13*
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist var/install.log var/consumers var/peers var/tools var/debian13*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

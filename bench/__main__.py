@@ -14,16 +14,18 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import uvloop
 
-from bench import parity, report
+from bench import instructions, parity, report
 from bench.lab import CATALOGUE, FULL, NODE_PEERS, QUICK, Lab, Length, laboratory
 from bench.machine import facts
 from bench.pool import Bodies
 from bench.results import Results
-from bench.rows import ROWS, Row, chosen
+from bench.rows import ROWS, Row, chosen, rows_of
 from bench.runner import prepare, rounds
+from bridge.build import build
 
 EXIT_NOT_EQUAL = 1
 EXIT_USAGE = 2
@@ -37,11 +39,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="make bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="fewer and shorter, under 8 minutes")
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter, under 10 minutes")
     parser.add_argument("-k", "--rows", action="append", default=[], metavar="TEXT",
                         help="only rows whose key contains this; may be repeated")  # fmt: skip
     parser.add_argument("--rounds", type=int, help="how often everything is measured")
     parser.add_argument("--seconds", type=int, help="how long each measurement is")
+    parser.add_argument("--against", type=Path, metavar="CHECKOUT",
+                        help="another checkout, whose bridge drains a spool too")  # fmt: skip
     parser.add_argument("--list", action="store_true", help="print the keys of all rows")
     options = parser.parse_args(arguments)
     if options.list:
@@ -52,7 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Measure what the options ask for and return the exit status."""
-    length, rows = length_of(options), chosen(options.rows)
+    whole = rows_of(build=build(), against=options.against)
+    length, rows = length_of(options), chosen(options.rows, whole)
     skipped = {row.key: reason for row in rows if (reason := row.missing())}
     if not rows:
         print(f"no row is called {' or '.join(options.rows)}: see --list", file=sys.stderr)
@@ -64,12 +69,14 @@ def run(options: argparse.Namespace) -> int:
         command=f"make bench{command_of(options)}",
         rounds=length.rounds,
         seconds=length.seconds,
-        complete=length == FULL and rows == [*ROWS] and not skipped,
+        complete=length == FULL and rows == whole and not skipped,
+        build=build(),
         skipped=skipped,
+        rows=instructions.samples(),
     )
     wanted = [row for row in rows if row.key not in skipped]
     try:
-        uvloop.run(measured(results, wanted, length))
+        uvloop.run(measured(results, wanted, length, options.against))
     except (KeyboardInterrupt, asyncio.CancelledError):
         results.complete = False
         published(results)
@@ -93,6 +100,7 @@ def command_of(options: argparse.Namespace) -> str:
     words += [
         f"--{name} {value:g}" for name in ("rounds", "seconds") if (value := getattr(options, name))
     ]
+    words += ["--against ..."] if options.against else []
     return (" QUICK=1" if options.quick else "") + (f" ARGS='{' '.join(words)}'" if words else "")
 
 
@@ -100,7 +108,9 @@ class NotEqual(Exception):
     """A peer of equal work does not do equal work: nothing was measured."""
 
 
-async def measured(results: Results, rows: list[Row], length: Length) -> None:
+async def measured(
+    results: Results, rows: list[Row], length: Length, against: Path | None = None
+) -> None:
     """Fill the results; SIGTERM ends it as Ctrl-C does, so that nothing is left running."""
     this = asyncio.current_task()
     assert this is not None  # noqa: S101  # we are in it
@@ -108,13 +118,14 @@ async def measured(results: Results, rows: list[Row], length: Length) -> None:
     load = os.getloadavg()[0]
     if load > BUSY:
         print(f"this machine is busy (load {load:.1f}): expect noise instead of figures")
-    with laboratory(length) as lab:
+    with laboratory(length, against) as lab:
         check_equality(lab, rows)
         results.machine = {"load before": f"{load:.1f}", **facts(lab)}
         pool = lab.pool()
         results.notes = {
             "date": results.date,
             "command": results.command,
+            "build": results.build,
             "rounds": "less than one",
             "events": f"{pool.events:,} of contact.created, {pool.body_bytes} bytes each, signed",
             "queue": "classic, durable; persistent messages; confirmed before 200",

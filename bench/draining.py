@@ -6,13 +6,14 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 from bench import measure
 from bench.consumer import Consumer
 from bench.lab import POOL_EVENTS, Lab
 from bench.load import Sequence, Shots, open_loop
 from bench.measure import Sample
-from bench.process import Bridge, ProgramFailed
+from bench.process import ROOT, Bridge, ProgramFailed
 
 LIGHT_RATE = 500.0
 PATIENCE_SECONDS = 180.0
@@ -21,6 +22,17 @@ PATIENCE_SECONDS = 180.0
 async def prepare(lab: Lab) -> None:
     """Make the spool that is drained in every round."""
     await lab.prepared_spool(lab.length.drained_events)
+
+
+async def prepare_before(lab: Lab) -> Path:
+    """Make the spool that the other checkout drains."""
+    return await lab.prepared_spool(lab.length.drained_events, checkout=lab.against or ROOT)
+
+
+async def before(lab: Lab) -> dict[str, Sample]:
+    """Measure the bridge of the other checkout, which has nothing else to do."""
+    lab.copy_spool(await prepare_before(lab))
+    return {"drain": await _drained(lab, lab.before())}
 
 
 async def idle(lab: Lab) -> dict[str, Sample]:

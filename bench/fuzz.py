@@ -2,7 +2,8 @@
 
 Real sockets, a real bridge process and a real RabbitMQ. Nothing may be answered 5xx, the process
 must live, its memory must stay flat, and every authentic delivery must be published or parked: the
-broker's queues are counted at the end.
+broker's queues are counted at the end. Every other request is made to be plain or nearly so: it
+comes in pieces, on a connection that has earned a 200.
 """
 
 from __future__ import annotations
@@ -18,14 +19,16 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
+from urllib.request import urlopen
 
 import pika
 
 from bridge.core.message import PARKED, UNROUTED
-from bridge.dev.rabbitmq import RabbitMQNode
+from bridge.dev.rabbitmq import RabbitMQNode, free_port
 from bridge.dev.samples import encode, known_events, sample
 from bridge.superoffice.headers import SIGNATURE
 from bridge.superoffice.signature import sign
@@ -35,6 +38,8 @@ CONNECTIONS = 16
 MAX_BODY = 65_536
 RSS_GROWTH_MB = 40
 """Between the first tenth of the run and its end; caches fill up in that tenth."""
+
+_CLOSE = b"Connection: close\r\n"
 
 _HOSTILE = [
     b"",
@@ -49,16 +54,28 @@ _HOSTILE = [
 ]
 
 
+_PLAIN = re.compile(r"^superoffice_bridge_received_plain_total{.*} (.+)$", re.MULTILINE)
+
+
 @dataclass(frozen=True, slots=True)
 class Shot:
     """One request as bytes; ``authentic`` if it must be answered 200 and end in a queue.
 
-    ``patience`` in seconds: what is no request need not be answered at all.
+    ``patience`` in seconds: what is no request need not be answered at all. What is ``before`` it
+    is answered first.
     """
 
     data: bytes
     authentic: bool
     patience: float = 15.0
+    before: bytes = b""
+    cuts: tuple[int, ...] = ()
+
+    @property
+    def pieces(self) -> Iterator[bytes]:
+        """Yield the bytes, cut."""
+        for start, end in pairwise([0, *self.cuts, len(self.data)]):
+            yield self.data[start:end]
 
 
 class Marksman:
@@ -75,7 +92,23 @@ class Marksman:
             self._good, self._mutated_json, self._random_body, self._good_chunked,
             self._bad_signature, self._odd_headers, self._odd_request, self._noise,
         )  # fmt: skip
-        return self._random.choices(kinds, weights=(4, 4, 2, 2, 1, 2, 1, 1))[0]()
+        shot = self._random.choices(kinds, weights=(4, 4, 2, 2, 1, 2, 1, 1))[0]()
+        return self._kept_open(shot) if self._random.random() < 0.5 else shot
+
+    def _kept_open(self, shot: Shot) -> Shot:
+        """Return the same shot as a request that does not end its connection, nor begins it."""
+        first = self._fresh()
+        data = shot.data.replace(_CLOSE, b"", 1)
+        places = range(1, max(len(data), 2))
+        cuts = self._random.choices(places, k=self._random.randrange(3))
+        if (body := data.find(b"\r\n\r\n") + 4) >= 4 and self._random.random() < 0.5:
+            cuts = [body]
+        return replace(
+            shot,
+            data=data,
+            before=request(first, sign(first, secret=SECRET)).replace(_CLOSE, b"", 1),
+            cuts=tuple(sorted(cuts)),
+        )
 
     def _fresh(self) -> bytes:
         """Return a sample with an id of its own."""
@@ -202,20 +235,44 @@ async def fire(marksman: Marksman, port: int, left: Sequence[int], tally: Tally)
         shot = marksman.shot()
         source = (f"127.0.0.{2 + left[0] % 100}", 0)  # ports in TIME_WAIT would run out
         reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=source)
-        answer = b""
         try:
-            writer.write(shot.data)
-            async with asyncio.timeout(shot.patience):
-                answer = await reader.read()
+            answer = await asked(shot, reader, writer, tally)
         except TimeoutError:
+            answer = b""
             if shot.patience > 1:
                 tally.failures.append(f"no answer: {shot.data[:3000]!r}")
-        except ConnectionError:
-            pass  # cut by the bridge, in the middle of what it had refused
+        except OSError:
+            answer = b""  # cut by the bridge, in the middle of what it had refused
         finally:
             writer.transport.abort()
         if answer:
             tally.add(shot, answer)
+
+
+async def asked(
+    shot: Shot, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, tally: Tally
+) -> bytes:
+    """Send a shot, and return all that is answered until the connection ends."""
+    if shot.before:
+        async with asyncio.timeout(shot.patience + 15):
+            await begin(shot, reader, writer, tally)
+    for piece in shot.pieces:
+        writer.write(piece)
+        await asyncio.sleep(0)
+    if shot.before:
+        writer.write_eof()
+    async with asyncio.timeout(shot.patience):
+        return await reader.read()
+
+
+async def begin(
+    shot: Shot, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, tally: Tally
+) -> None:
+    """Send what is before a shot, and count its answer."""
+    writer.write(shot.before)
+    head = await reader.readuntil(b"\r\n\r\n")
+    length = int(re.findall(rb"Content-Length: (\d+)", head)[0])
+    tally.add(Shot(shot.before, True), head + await reader.readexactly(length))
 
 
 class Bridge:
@@ -223,13 +280,14 @@ class Bridge:
 
     def __init__(self, node: RabbitMQNode, directory: Path) -> None:
         self._log = directory / "bridge.log"
+        self._admin_port = free_port()
         environ = {
             **os.environ,
             "SUPEROFFICE_SECRET": SECRET.decode(),
             "BRIDGE_BROKER__URLS": node.url,
             "BRIDGE_SERVER__HOST": "127.0.0.1",
             "BRIDGE_SERVER__PORT": "0",
-            "BRIDGE_SERVER__ADMIN_PORT": "0",
+            "BRIDGE_SERVER__ADMIN_PORT": str(self._admin_port),
             "BRIDGE_SERVER__MAX_BODY_BYTES": str(MAX_BODY),
             "BRIDGE_SERVER__READ_TIMEOUT_SECONDS": "1",
             "BRIDGE_SPOOL__PATH": str(directory / "spool.db"),
@@ -246,6 +304,11 @@ class Bridge:
                 return int(found[1])
             time.sleep(0.1)
         raise SystemExit(f"the bridge did not start:\n{self._log.read_text()[-2000:]}")
+
+    def plain_requests(self) -> float:
+        """Return how many requests took the plain path."""
+        with urlopen(f"http://127.0.0.1:{self._admin_port}/metrics", timeout=15) as page:
+            return sum(map(float, re.findall(_PLAIN, page.read().decode())))
 
     def rss_mb(self) -> float:
         """Return the resident memory in MB."""
@@ -314,12 +377,14 @@ def main() -> int:
         try:
             tally, early, late = asyncio.run(run(options.requests, options.seed, bridge))
             alive = bridge.process.poll() is None
+            plain = bridge.plain_requests()
             queued = counted(node)
         finally:
             defects = bridge.stop()
     owed = {"all": tally.outcomes["published"], PARKED: tally.outcomes["parked"]}
     owed[UNROUTED] = tally.outcomes["unrouted"]
     print(f"answers {dict(sorted(tally.statuses.items()))}, outcomes {dict(tally.outcomes)}")
+    print(f"plain {plain:.0f}")
     print(f"queued {dict(queued)}, owed {owed}")
     print(f"memory {early:.1f} MB after a tenth, {late:.1f} MB at the end")
     print(f"{time.monotonic() - begun:.0f} s")
@@ -328,6 +393,7 @@ def main() -> int:
     checks = {
         "no 5xx, and every authentic delivery answered 200": not tally.failures,
         "the process lives": alive,
+        "many requests were plain": plain > options.requests / 4,
         "no defect in the log": not defects,
         "every authentic delivery is in a queue": all(queued[q] >= n for q, n in owed.items()),
         f"memory grew by less than {RSS_GROWTH_MB} MB": late - early < RSS_GROWTH_MB,

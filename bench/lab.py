@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench import parity, pool
+from bench.builds import interpreted_copy
 from bench.peers import environment
 from bench.process import ROOT, Bridge, Program, output, reserve_port
 from bridge.dev.rabbitmq import RabbitMQNode
@@ -21,7 +22,12 @@ from tests.system.faults.webhooks import SECRET
 VAR = ROOT / "var" / "bench"
 """On the disk of the checkout: what the system has for temporary files may be memory."""
 
-NODE_PEERS = ROOT / "bench" / "peers" / "node"
+PEERS = ROOT / "bench" / "peers"
+NODE_PEERS = PEERS / "node"
+BUILT_PEERS = ROOT / "var" / "peers"
+"""Of ``.ci/peers``."""
+
+BENTO_CONFIG = PEERS / "bento" / "peer.yaml"
 CATALOGUE = "catalogue.json"
 POOL_EVENTS = 24_000
 WINDOW_EVENTS = 8_000
@@ -44,8 +50,8 @@ class Length:
     most_seconds: float
 
 
-FULL = Length(5, 2, 4, 200_000, 1_000_000, 100_000, 30 * 60)
-QUICK = Length(3, 1, 2, 40_000, 100_000, 20_000, 8 * 60)
+FULL = Length(5, 2, 4, 200_000, 1_000_000, 100_000, 40 * 60)
+QUICK = Length(3, 1, 2, 40_000, 100_000, 20_000, 10 * 60)
 
 
 class Peer(Program):
@@ -67,11 +73,15 @@ class Peer(Program):
 
 @dataclass
 class Lab:
-    """What measurements use; ``directory`` is emptied of spools between them."""
+    """What measurements use; ``directory`` is emptied of spools between them.
+
+    ``against`` is another checkout of the bridge.
+    """
 
     node: RabbitMQNode
     directory: Path
     length: Length
+    against: Path | None = None
     round: int = 0
     begun: float = field(default_factory=time.monotonic)
     pools: dict[tuple[int, int], pool.Pool] = field(default_factory=dict)
@@ -86,6 +96,11 @@ class Lab:
         argv = ["node", str(NODE_PEERS / f"{name}.mjs")]
         return Peer(self.directory, name, argv, self.node.url)
 
+    def built_peer(self, name: str, *arguments: str) -> Program:
+        """Return a peer that is a binary of its own and not running yet."""
+        argv = [str(BUILT_PEERS / name), *arguments]
+        return Peer(self.directory, name, argv, self.node.url)
+
     def ours(self, *, broker: str | None = None, **environ: str) -> Bridge:
         """Return a bridge that is not running yet; ``clear_spool`` comes first."""
         settings = {
@@ -95,6 +110,14 @@ class Lab:
         }
         return Bridge(self.directory, broker or self.node.url, **settings)
 
+    def interpreted(self) -> Bridge:
+        """Return the same bridge with nothing compiled."""
+        return self.ours(PYTHONPATH=str(interpreted_copy(self.directory)))
+
+    def before(self) -> Bridge:
+        """Return the bridge of the other checkout."""
+        return self.ours(PYTHONPATH=str(self.against))
+
     def pool(self, events: int = POOL_EVENTS, *, size: int = 0) -> pool.Pool:
         """Return a pool, which is made when it is asked for the first time."""
         if (events, size) not in self.pools:
@@ -102,16 +125,17 @@ class Lab:
             self.pools[events, size] = pool.write(path, events, size=size)
         return self.pools[events, size]
 
-    async def prepared_spool(self, events: int) -> Path:
+    async def prepared_spool(self, events: int, *, checkout: Path = ROOT) -> Path:
         """Return a spool with so many events, made when it is asked for the first time.
 
-        Their numbers begin where those of the usual pool end.
+        Their numbers begin where those of the usual pool end. A checkout makes its own.
         """
-        path = self.directory / f"prepared-{events}" / "spool.db"
+        kind = "prepared" if checkout == ROOT else "before"
+        path = self.directory / f"{kind}-{events}" / "spool.db"
         if not path.exists():
             path.parent.mkdir()
             arguments = [str(path), str(events), str(POOL_EVENTS)]
-            await output([sys.executable, "-m", "bench.spools", *arguments])
+            await output([sys.executable, "-m", "bench.spools", *arguments], checkout=checkout)
         return path
 
     def copy_spool(self, prepared: Path) -> None:
@@ -129,14 +153,14 @@ class Lab:
 
 
 @contextmanager
-def laboratory(length: Length) -> Iterator[Lab]:
+def laboratory(length: Length, against: Path | None = None) -> Iterator[Lab]:
     """Start the private RabbitMQ; remove everything in the end, also after an interrupt."""
     VAR.mkdir(parents=True, exist_ok=True)
     directory = Path(tempfile.mkdtemp(prefix="lab-", dir=VAR))
     try:
         (directory / CATALOGUE).write_text(parity.catalogue())
         with RabbitMQNode.start(directory) as node:
-            yield Lab(node, directory, length)
+            yield Lab(node, directory, length, against)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 

@@ -5,19 +5,24 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import time
+import tomllib
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from bench.lab import NODE_PEERS, Lab
+from bench.lab import NODE_PEERS, PEERS, Lab
 from bench.stats import percentile
 from bridge.dev.rabbitmq import RabbitMQFailed
 
 PACKAGES = ("aiohttp", "uvloop", "aio-pika", "orjson", "fastapi", "faststream", "uvicorn")
 NODE_PACKAGES = ("fastify", "amqplib", "prom-client")
+GO_MODULES = {"go": "github.com/rabbitmq/amqp091-go", "bento": "github.com/warpstreamlabs/bento"}
+CRATES = ("axum", "lapin")
 SYNCS = 300
+_NONE = "not installed"
 
 
 def facts(lab: Lab) -> dict[str, str]:
@@ -33,6 +38,10 @@ def facts(lab: Lab) -> dict[str, str]:
         "Erlang/OTP": _erlang(lab),
         "Node": _node(),
         **_node_packages(),
+        "Go": _first_line(["go", "version"]).removeprefix("go version ") if _has("go") else _NONE,
+        **{module.rpartition("/")[2]: _module(peer, module) for peer, module in GO_MODULES.items()},
+        "Rust": _first_line(["rustc", "--version"]) if _has("rustc") else _NONE,
+        **{crate: _crate(crate) for crate in CRATES},
         "wrk": _first_line(["wrk", "-v"]).removeprefix("wrk ").partition(" ")[0],
     }
 
@@ -74,7 +83,7 @@ def _installed(package: str) -> str:
     try:
         return version(package)
     except PackageNotFoundError:
-        return "not installed"
+        return _NONE
 
 
 def _erlang(lab: Lab) -> str:
@@ -85,7 +94,23 @@ def _erlang(lab: Lab) -> str:
 
 
 def _node() -> str:
-    return _first_line(["node", "--version"]) if shutil.which("node") else "not installed"
+    return _first_line(["node", "--version"]) if _has("node") else _NONE
+
+
+def _has(program: str) -> bool:
+    return shutil.which(program) is not None
+
+
+def _module(peer: str, module: str) -> str:
+    """Return the version of a module that a peer in Go pins."""
+    found = re.search(rf"{re.escape(module)} (v\S+)", (PEERS / peer / "go.mod").read_text())
+    return found[1] if found else "unknown"
+
+
+def _crate(name: str) -> str:
+    """Return the version of a crate that the peer in Rust pins."""
+    packages = tomllib.loads((PEERS / "rust" / "Cargo.lock").read_text())["package"]
+    return next((each["version"] for each in packages if each["name"] == name), "unknown")
 
 
 def _node_packages() -> dict[str, str]:

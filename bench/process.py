@@ -17,7 +17,6 @@ from tests.system.faults.client import Connection, Reply
 from tests.system.faults.webhooks import SECRET
 
 ROOT = Path(bridge.__file__).parents[1]
-START_SECONDS = 60.0
 
 
 class ProgramFailed(Exception):
@@ -32,6 +31,7 @@ class Program:
 
     name = "the program"
     health_path = "/"
+    start_seconds = 60.0
 
     def __init__(self, directory: Path, argv: Sequence[str], environ: dict[str, str]) -> None:
         """Take where it runs, what, and the environment that it gets beside the usual."""
@@ -52,7 +52,7 @@ class Program:
     async def start(self) -> None:
         """Start it and return when it answers; raises ``ProgramFailed``."""
         process = self._process = await asyncio.to_thread(self._spawn)
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + self.start_seconds
         while await self._ask(self.health_path) is None:
             if process.poll() is not None or time.monotonic() > deadline:
                 raise ProgramFailed(f"{self.name} does not answer: {self.tail()}")
@@ -183,17 +183,20 @@ class Bridge(Program):
         return sum(float(value) for key, _, value in found if key.partition(b"{")[0] == wanted)
 
 
-async def output(command: Sequence[str], enough: asyncio.Event | None = None) -> str:
-    """Run a helper to its end and return what it prints; raises ``ProgramFailed``.
+async def output(
+    command: Sequence[str], enough: asyncio.Event | None = None, *, checkout: Path = ROOT
+) -> str:
+    """Run a helper of a checkout to its end and return what it prints; raises ``ProgramFailed``.
 
     It is asked to end, with SIGTERM, when there is ``enough``.
     """
     process = await asyncio.create_subprocess_exec(
         *command,
+        cwd=checkout,  # Python looks there first
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(checkout)},
         start_new_session=True,  # Ctrl-C is for the program that measures
     )
     asking = asyncio.create_task(_ask_to_end(process, enough)) if enough else None

@@ -26,6 +26,7 @@ CHART = ROOT / "docs" / "performance.svg"
 HEADINGS = {
     "bars": "Claims",
     "closed-64": "64 connections",
+    "closed-256": "256 connections",
     "broker": "RabbitMQ alone",
     "open": "Open loop",
     "drain": "Draining",
@@ -34,13 +35,21 @@ HEADINGS = {
     "void": "Not counted",
     "machine": "Machine",
 }
+OF_OTHERS = ("faults",)
+"""Blocks that another run writes: ``bench.faults``."""
+
 _BLOCK = re.compile(r"(<!-- bench:([a-z0-9-]+) -->\n).*?(<!-- /bench -->)", re.DOTALL)
 
 
 def render(page: str, blocks: Mapping[str, str]) -> str:
-    """Return the page with each marked block replaced; one that was not measured says so."""
+    """Return the page with each marked block replaced; one that was not measured says so.
+
+    Blocks that another run writes stay.
+    """
 
     def block(match: re.Match[str]) -> str:
+        if match[2] in OF_OTHERS and match[2] not in blocks:
+            return match[0]
         text = blocks.get(match[2], "Nothing." if match[2] == "void" else "Not measured.")
         return f"{match[1]}\n{text}\n\n{match[3]}"
 
@@ -57,6 +66,13 @@ def write(results: Results) -> None:
     """Write page and chart."""
     PAGE.write_text(render(PAGE.read_text(), tables(results)))
     CHART.write_text(chart(results))
+
+
+def write_block(name: str, text: str) -> None:
+    """Write one block of the page, and leave the others as they are."""
+    found = {match[2]: match[0] for match in _BLOCK.finditer(PAGE.read_text())}
+    new = render(found[name], {name: text})
+    PAGE.write_text(PAGE.read_text().replace(found[name], new))
 
 
 def main() -> int:

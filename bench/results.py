@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from bench.builds import INTERPRETED
 from bench.stats import Spread, spread
 
 Samples = dict[str, dict[str, list[dict[str, Any]]]]
@@ -16,13 +17,17 @@ Samples = dict[str, dict[str, list[dict[str, Any]]]]
 
 @dataclass
 class Results:
-    """One run. ``complete`` if nothing was left out or shortened: only that may be published."""
+    """One run of one ``build`` of the bridge.
+
+    ``complete`` if nothing was left out or shortened: only that may be published.
+    """
 
     date: str
     command: str
     rounds: int
     seconds: float
     complete: bool
+    build: str = INTERPRETED
     machine: dict[str, str] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)

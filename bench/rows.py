@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from bench import draining, growth, scenarios
-from bench.lab import NODE_PEERS, Lab
+from bench.builds import COMPILED
+from bench.lab import BUILT_PEERS, NODE_PEERS, Lab
 from bench.machine import node_version
-from bench.scenarios import Run, node, open_loop, ours, publishing, python
+from bench.scenarios import Made, Run, built, node, open_loop, ours, publishing, python
 
 NODE_AT_LEAST = 20
 """What Fastify needs."""
@@ -45,14 +47,64 @@ def _node_missing() -> str | None:
     return None
 
 
+def _not_built(name: str, tool: str) -> Callable[[], str | None]:
+    """Return what says why a peer cannot be measured that is a binary."""
+
+    def missing() -> str | None:
+        if (BUILT_PEERS / name).exists():
+            return None
+        if not shutil.which(tool):
+            return f"{tool} is not installed"
+        return "it is not built: .ci/peers says why"
+
+    return missing
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """A program that publishes what it is sent, ours or a peer; fields are those of a row."""
+
+    key: str
+    title: str
+    made: Made
+    missing: Callable[[], str | None] = _nothing
+
+    @property
+    def row(self) -> Row:
+        """Return what measures it under closed-loop load."""
+        return Row(self.key, self.title, publishing(self.made), self.missing)
+
+
+NAIVE = Contender("naive", "bare: aiohttp + aio-pika", python("naive"))
+FASTIFY = Contender("fastify", "bare: Fastify + amqplib", node("bare"), _node_missing)
+GO = Contender("go", "Go: net/http + amqp091-go", built("go"), _not_built("go", "go"))
+RUST = Contender("rust", "Rust: axum + lapin", built("rust"), _not_built("rust", "cargo"))
+BENTO = Contender("bento", "Bento", scenarios.bento, _not_built("bento", "go"))
+BENTO_BUFFERED = Contender(
+    "bento-buffered",
+    "Bento, 200 from its SQLite buffer",
+    scenarios.bento_buffered,
+    BENTO.missing,
+)
+OURS = Contender("ours", "the bridge", ours)
+CONTENDERS = (OURS, NAIVE, FASTIFY, GO, RUST, BENTO, BENTO_BUFFERED)
+"""Those that go through the faults too."""
+
+INTERPRETED = Contender("ours-interpreted", "the bridge, interpreted", scenarios.interpreted)
+
 HTTP = (
     Row("floor", "floor: aiohttp's web.Server, reads the body and answers", scenarios.answering),
-    Row("naive", "bare: aiohttp + aio-pika", publishing(python("naive"))),
+    NAIVE.row,
     Row("faststream", "bare: FastAPI + FastStream", publishing(python("faststream_app"))),
-    Row("fastify", "bare: Fastify + amqplib", publishing(node("bare")), _node_missing),
+    FASTIFY.row,
+    GO.row,
+    RUST.row,
+    BENTO.row,
+    BENTO_BUFFERED.row,
     Row("naive-equal", "equal work: aiohttp + aio-pika", publishing(python("equal"))),
     Row("fastify-equal", "equal work: Fastify + amqplib", publishing(node("equal")), _node_missing),
-    Row("ours", "the bridge", publishing(ours)),
+    OURS.row,
+    INTERPRETED.row,
     Row("ours-spooling", "the bridge, broker down", scenarios.spooling),
     Row(
         "ours-slow-disk",
@@ -90,6 +142,12 @@ DRAIN = (
         draining.loaded,
         prepare=draining.prepare,
     ),
+    Row(
+        "drain-before",
+        "from the spool, idle, the checkout before",
+        draining.before,
+        prepare=draining.prepare_before,
+    ),
 )
 
 GROWTH = (
@@ -105,10 +163,17 @@ BODIES = (Row("bodies", "bodies of 1 kB, 100 kB and 1 MB", growth.bodies),)
 ROWS = (*BROKER, *HTTP, *OPEN, *DRAIN, *GROWTH, *BODIES)
 
 
-def chosen(names: list[str]) -> list[Row]:
+def rows_of(*, build: str, against: Path | None) -> list[Row]:
+    """Return the rows of a whole run of this build, with or without another checkout."""
+    without = set() if build == COMPILED else {"ours-interpreted"}
+    without |= set() if against else {"drain-before"}
+    return [row for row in ROWS if row.key not in without]
+
+
+def chosen(names: Sequence[str], rows: Sequence[Row] = ROWS) -> list[Row]:
     """Return the rows with one of these keys, or with such a part in their key; all without."""
-    keys = {row.key for row in ROWS}
-    return [row for row in ROWS if not names or any(_is_meant(row, name, keys) for name in names)]
+    keys = {row.key for row in rows}
+    return [row for row in rows if not names or any(_is_meant(row, name, keys) for name in names)]
 
 
 def _is_meant(row: Row, name: str, keys: set[str]) -> bool:

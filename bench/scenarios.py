@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 from bench import measure
-from bench.lab import POOL_EVENTS, Lab, nobody_listens
+from bench.lab import BENTO_CONFIG, POOL_EVENTS, Lab, nobody_listens
 from bench.load import Sequence
 from bench.load import open_loop as load_at
 from bench.measure import Judge, Sample, SpoolJudge
@@ -39,6 +39,29 @@ def python(name: str) -> Made:
 def node(name: str) -> Made:
     """Return what makes a peer on Node."""
     return lambda lab: lab.node_peer(name)
+
+
+def built(name: str) -> Made:
+    """Return what makes a peer that is a binary."""
+    return lambda lab: lab.built_peer(name)
+
+
+def bento(lab: Lab) -> Program:
+    """Return Bento, which answers after the confirm."""
+    return lab.built_peer("bento", "--config", str(BENTO_CONFIG))
+
+
+def bento_buffered(lab: Lab) -> Program:
+    """Return Bento with a buffer on disk, which answers when an event is in it."""
+    lab.clear_spool()
+    buffer = "buffer.sqlite.path=spool.db"
+    return lab.built_peer("bento", "--config", str(BENTO_CONFIG), "--set", buffer)
+
+
+def interpreted(lab: Lab) -> Program:
+    """Return the bridge with an empty spool and nothing compiled."""
+    lab.clear_spool()
+    return lab.interpreted()
 
 
 async def answering(lab: Lab) -> Samples:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from bench.bars import BARS
+from bench.bars import bars
+from bench.builds import COMPILED, INTERPRETED
+from bench.ordeal import Counts
 from bench.results import Results
 from bench.rows import BODIES, BROKER, DRAIN, GROWTH, HTTP, OPEN, ROWS, Row
 from bench.stats import Spread
@@ -16,7 +18,8 @@ def tables(results: Results) -> dict[str, str]:
     """Return all tables by name; one for which nothing was measured is left out."""
     found = {
         "bars": _bars(results),
-        "closed-64": _closed(results, "c64"),
+        "closed-64": _closed(results, "c64", HTTP),
+        "closed-256": _closed(results, "c256", _claimed()),
         "broker": _broker(results),
         "open": _open(results),
         "drain": _drain(results),
@@ -45,9 +48,26 @@ def _line(cells: Sequence[str], widths: Sequence[int], align: Align) -> str:
     return f"| {' | '.join(padded)} |"
 
 
+def faults(titles: Mapping[str, str], found: Mapping[str, Mapping[str, Counts | None]]) -> str:
+    """Return a table for each fault, by key, below its title; columns are of ``Counts``."""
+    header = ["", "posts", "refused", "lost", "duplicates", "slowest answer, s"]
+    parts = []
+    for key, title in titles.items():
+        rows = [[name, *_fates(counts)] for name, counts in found[key].items()]
+        parts.append(f"{title[0].upper()}{title[1:]}:\n\n{table(header, rows)}")
+    return "\n\n".join(parts)
+
+
+def _fates(counts: Counts | None) -> list[str]:
+    if counts is None:
+        return ["void", "-", "-", "-", "-"]
+    numbers = (counts.sent, counts.refused, counts.lost, counts.duplicates)
+    return [*(f"{each:,}" for each in numbers), f"{counts.slowest:.2f}"]
+
+
 def _bars(results: Results) -> str:
     rows = []
-    for bar in BARS:
+    for bar in bars(results.build):
         value = bar.value(results)
         sign = ">=" if bar.least else "<="
         measured = "-" if value is None else f"{value:.3f}"
@@ -57,11 +77,18 @@ def _bars(results: Results) -> str:
     return table(["claim", "measured", "bar", "stretch", ""], rows if measured_any else [])
 
 
-def _closed(results: Results, part: str) -> str:
+def _claimed() -> list[Row]:
+    """Return the rows of which something is claimed."""
+    claims = [*bars(COMPILED), *bars(INTERPRETED)]
+    keys = {each.row for bar in claims for each in (bar.figure, bar.relative_to) if each}
+    return [row for row in HTTP if row.key in keys]
+
+
+def _closed(results: Results, part: str, wanted: Sequence[Row]) -> str:
     header = ["", "requests/s", "lowest..highest", "p50 ms", "p99 ms", "p99.9 ms", "CPU us",
               "MiB", "delivered"]  # fmt: skip
     rows = []
-    for row in _measured(results, HTTP, part):
+    for row in _measured(results, wanted, part):
         rate = results.spread(row.key, part, "rate")
         latencies = [_ms(results, row, part, each) for each in ("p50_us", "p99_us", "p999_us")]
         cpu, memory = (_number(results, row, part, each) for each in ("cpu_us", "rss_mib"))

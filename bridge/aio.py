@@ -39,6 +39,28 @@ async def set_within(event: asyncio.Event, seconds: float) -> bool:
         return False
 
 
+async def called_back(begin: Callable[[Callable[[_Result | Exception], None]], None]) -> _Result:
+    """Begin what calls back once, with its result or its error; return the one or raise the other.
+
+    A caller that is cancelled gives up the answer, not what was begun.
+    """
+    found: asyncio.Future[_Result] = asyncio.get_running_loop().create_future()
+    begin(partial(_settle, found))
+    try:
+        return await found
+    finally:  # else the error holds this frame, which holds the error
+        del found
+
+
+def _settle(found: asyncio.Future[_Result], result: _Result | Exception) -> None:
+    if found.done():
+        return
+    if isinstance(result, Exception):
+        found.set_exception(result)
+    else:
+        found.set_result(result)
+
+
 @asynccontextmanager
 async def keep_running(
     name: str, run: Callable[[], Coroutine[Any, Any, None]]

@@ -25,6 +25,7 @@ def add_gauges(
     gauge("spool_events", "Events on disk", lambda: spool.events)
     gauge("spool_bytes", "Bytes that they count against max_bytes", lambda: spool.bytes)
     gauge("spool_accepts", "1 while the spool takes events", lambda: float(spool.accepts))
+    gauge("spool_process_deaths", "Processes that write and have died", lambda: spool.health.deaths)
     gauge("spool_max_bytes", "How many bytes may wait on disk", lambda: max_bytes)
     gauge("spool_oldest_seconds", "Age of the oldest event on disk", lambda: drain.oldest_seconds)
     gauge(

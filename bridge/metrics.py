@@ -111,6 +111,9 @@ class Metrics:
         self.counters: list[Counter] = []
         self.gauges: list[Gauge] = []
         self.received = self._counter("received", "Requests for an endpoint's path", "endpoint")
+        self.received_plain = self._counter(
+            "received_plain", "Of these, requests that took the plain path", "endpoint"
+        )
         self.rejected = self._counter(
             "rejected",
             "Requests refused, and 503; malformed HTTP is only logged",
@@ -140,12 +143,6 @@ class Metrics:
             "stage",
             ("deliver", "total"),
         )
-
-    def count_drained(self, endpoint: str, *, unrouted: bool) -> None:
-        """Count an event from the spool that is now with the broker."""
-        self.drained.inc()
-        if unrouted:
-            self.unrouted.labels(endpoint).inc()
 
     def gauge(self, name: str, text: str, read: Callable[[], float]) -> None:
         """Add a gauge; ``read`` is called when Prometheus asks."""

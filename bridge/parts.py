@@ -11,17 +11,20 @@ from bridge.broker.publisher import RabbitPublisher
 from bridge.broker.topology import Queue, Topology
 from bridge.core import publish as ports
 from bridge.core.routing import Router
-from bridge.delivery.dedup import Dedup
+from bridge.delivery.dedup import Dedup, Memory
 from bridge.delivery.drain import Drain
 from bridge.delivery.outbox import Outbox
 from bridge.metrics import Metrics
-from bridge.pipeline import Endpoint, Pipeline
+from bridge.pipeline import Acceptor, Endpoint, Pipeline
 from bridge.settings import QueueSettings, ServerSettings, Settings
 from bridge.spool import Spool
 from bridge.tls import Certificate
 from bridge.web.admin import Admin
+from bridge.web.heads import Heads
 from bridge.web.listener import Listener
+from bridge.web.plain import Plain
 from bridge.web.receiver import Receiver
+from bridge.web.responder import Responder
 from bridge.web.server import HttpServer, Limits
 from bridge.web.sockets import affordable
 from bridge.web.throttle import Failures
@@ -91,20 +94,25 @@ def dedup_of(settings: Settings) -> Dedup:
     )
 
 
-def receiver_of(settings: Settings, pipeline: Pipeline, metrics: Metrics) -> Receiver:
-    """Return the handler of the public listener."""
+def responder_of(settings: Settings, pipeline: Acceptor, metrics: Metrics) -> Responder:
+    """Return what answers the deliveries of the public listener."""
     server = settings.server
+    failures = Failures(
+        limit=server.max_signature_failures,
+        window=server.signature_failure_window_seconds,
+        clock=asyncio.get_running_loop().time,
+    )
+    return Responder(pipeline, metrics, failures=failures)
+
+
+def receiver_of(settings: Settings, responder: Responder, metrics: Metrics) -> Receiver:
+    """Return the handler of the public listener."""
     return Receiver(
         _paths(settings),
-        pipeline,
+        responder,
         metrics,
-        failures=Failures(
-            limit=server.max_signature_failures,
-            window=server.signature_failure_window_seconds,
-            clock=asyncio.get_running_loop().time,
-        ),
-        max_body=server.max_body_bytes,
-        read_timeout=server.read_timeout_seconds,
+        max_body=settings.server.max_body_bytes,
+        read_timeout=settings.server.read_timeout_seconds,
     )
 
 
@@ -118,16 +126,19 @@ def certificate_of(server: ServerSettings) -> Certificate | None:
 def public_listener(
     settings: Settings,
     receiver: Receiver,
+    responder: Responder,
     certificate: Certificate | None,
     traces: Traces | None,
 ) -> Listener:
-    """Return the listener that SuperOffice posts to."""
-    server = settings.server
-    handle = traces.handler(receiver.handle, _paths(settings)) if traces else receiver.handle
+    """Return the listener that SuperOffice posts to. With traces each request has a span."""
+    server, paths = settings.server, _paths(settings)
+    handle = traces.handler(receiver.handle, paths) if traces else receiver.handle
+    heads = Heads(paths, max_body=server.max_body_bytes)
+    plain = None if traces else Plain(heads, responder)
     places = affordable(server.max_connections, others=_ADMIN_CONNECTIONS)
     limits = _limits(server, connections=places)
     return Listener(
-        HttpServer(handle, max_body=server.max_body_bytes, limits=limits),
+        HttpServer(handle, max_body=server.max_body_bytes, limits=limits, plain=plain),
         host=server.host,
         port=server.port,
         grace=server.shutdown_grace_seconds,
@@ -166,10 +177,10 @@ def _queue(queue: QueueSettings) -> Queue:
 def pipeline_of(
     settings: Settings,
     outbox: ports.Outbox,
-    dedup: Dedup,
+    dedup: Memory,
     metrics: Metrics,
     traces: Traces | None = None,
-) -> Pipeline:
+) -> Acceptor:
     """Return the pipeline that the settings describe, in front of any outbox."""
     make = traces.pipeline if traces else Pipeline
     return make(

@@ -21,6 +21,7 @@ from bridge.parts import (
     public_listener,
     publisher_of,
     receiver_of,
+    responder_of,
 )
 from bridge.settings import ServerSettings, Settings
 from bridge.spool import Spool
@@ -41,9 +42,12 @@ class Service:
         self.outbox = outbox_of(settings, spool, self.publisher, self.drain, traces)
         self.dedup = dedup_of(settings)
         self._pipeline = pipeline_of(settings, self.outbox, self.dedup, self.metrics, traces)
-        self._receiver = receiver_of(settings, self._pipeline, self.metrics)
+        self._responder = responder_of(settings, self._pipeline, self.metrics)
+        receiver = receiver_of(settings, self._responder, self.metrics)
         self._certificate = certificate_of(settings.server)
-        self.listener = public_listener(settings, self._receiver, self._certificate, traces)
+        self.listener = public_listener(
+            settings, receiver, self._responder, self._certificate, traces
+        )
         self._documents = Documents(settings)
         self.admin = admin_listener(settings, self._admin(settings))
         self._watch_the_disk(settings)
@@ -93,7 +97,7 @@ class Service:
     def adopt(self, settings: Settings) -> None:
         """Go by these settings from the next request on, where a change needs no restart."""
         set_level(settings.log.level)
-        self._receiver.renew_log()
+        self._responder.renew_log()
         self._pipeline.use(endpoints_of(settings))
         self._documents.use(settings)
 

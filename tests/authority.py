@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import ssl
+from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,9 +28,11 @@ class Authority:
         self.file = directory / "ca.pem"
         self._ca.cert_pem.write_to_path(str(self.file))
 
-    def issue(self, identity: str, *, name: str | None = None) -> Pair:
+    def issue(
+        self, identity: str, *, name: str | None = None, expires: datetime | None = None
+    ) -> Pair:
         """Issue a certificate for a host or an address; ``name`` is its common name."""
-        issued = self._ca.issue_cert(identity, common_name=name)
+        issued = self._ca.issue_cert(identity, common_name=name, not_after=expires)
         stem = f"{name or identity}-{next(self._count)}"
         pair = Pair(self._directory / f"{stem}.crt", self._directory / f"{stem}.key")
         issued.cert_chain_pems[0].write_to_path(str(pair.certificate))

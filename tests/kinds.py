@@ -5,7 +5,8 @@
 - *system*: whole processes under faults, under load or at scale, and what the project ships.
 
 A test gets the mark of its kind here, by where it is and by the fixtures that it uses. So a new
-test needs no mark, unless it starts a process by itself: then it fails, and says what to do.
+test needs no mark, unless it starts a process by itself: then it fails, and says what to do. In a
+unit test a thread does what the process that writes to the spool does.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ import subprocess
 from typing import Any, NoReturn
 
 import pytest
+
+from bridge.spool import process
+from tests.writing import WritingThread
 
 FIXTURES = frozenset(
     {"node", "broker", "tls_node", "bridges", "serving", "service", "killed", "freezable"}
@@ -28,11 +32,14 @@ PROCESSES = (
     "tests/cli/test_runtime.py",
     "tests/cli/test_send_direct.py",
     "tests/cli/test_serve.py",
+    "tests/dev/superoffice/test_program.py",
     "tests/dev/test_deprecated.py",
     "tests/dev/test_supervisor.py",
     "tests/dev/test_start.py",
     "tests/project/ci/",
+    "tests/spool/test_process.py",
     "tests/spool/test_salvage.py::test_killed",
+    "tests/spool/test_watch.py",
     "tests/test_imports.py::test_nothing_happens_at_import",
     "tests/test_imports.py::test_a_start_loads_only_what_it_needs",
     "tests/test_imports.py::test_what_was_left_out",
@@ -72,3 +79,4 @@ def unit_tests_start_no_process(
 
     if request.node.get_closest_marker("unit"):
         monkeypatch.setattr(subprocess.Popen, "__init__", refuse)
+        monkeypatch.setattr(process, "start", WritingThread)

@@ -1,8 +1,16 @@
 """What runs in the background goes on after what nobody expected."""
 
 import asyncio
+import gc
+import weakref
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import pytest
 
 from bridge import aio
+from bridge.core.errors import Rejected
 from tests.helpers import eventually
 from tests.serving import webhook
 
@@ -87,3 +95,48 @@ async def test_unrouted_events_of_the_drain_are_counted(serving):
         await eventually(lambda: not bridge.service.spool.events)
 
         assert 1 == await bridge.metric("unrouted_total", endpoint="superoffice")
+
+
+async def test_what_calls_back_is_awaited():
+    """At once or later, a result is returned and an error raised."""
+    assert 1 == await aio.called_back(partial(_settle_with, [1]))
+    assert 2 == await aio.called_back(partial(_settle_later, 2))
+    with pytest.raises(Rejected):
+        await aio.called_back(partial(_settle_later, Rejected("context")))
+
+
+async def test_who_is_cancelled_may_be_called_back():
+    """The result comes too late, and that is no error."""
+    callbacks: list[Any] = []
+    waiting = asyncio.create_task(aio.called_back(callbacks.append))
+    await eventually(lambda: callbacks)
+    waiting.cancel()
+    callbacks[0](1)
+    callbacks[0](Rejected("context"))
+
+    assert [asyncio.CancelledError] == [
+        type(each) for each in await asyncio.gather(waiting, return_exceptions=True)
+    ]
+
+
+async def test_an_error_that_is_called_back_goes_when_it_was_handled():
+    """It is part of no circle, which would stay until the garbage collector comes."""
+    gc.disable()
+    try:
+        rejected = Rejected("context")
+        gone = weakref.ref(rejected)
+        with suppress(Rejected):
+            await aio.called_back(partial(_settle_with, [rejected]))
+        del rejected
+
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
+def _settle_later(result, settle):
+    asyncio.get_running_loop().call_soon(settle, result)
+
+
+def _settle_with(results, settle):
+    settle(results.pop())

@@ -18,7 +18,7 @@ PURE = {
 
 ONLY_PURE = (
     "core", "superoffice", "contract",
-    "web/answers.py",
+    "web/answers.py", "web/heads.py",
     "delivery/fifo.py", "delivery/records.py", "delivery/rows.py", "delivery/turns.py",
     "delivery/held/closers.py", "delivery/held/timetable.py", "delivery/held/held_rows.py",
     "delivery/held/places.py", "delivery/held/share.py", "delivery/held/shares.py",
@@ -31,7 +31,7 @@ ONLY_PURE = (
 NOT_PURE = ("contract/rendering.py",)
 
 ONLY_IN = {
-    "aiohttp": {"web", "tracing", "cli"},
+    "aiohttp": {"web", "tracing", "cli", "dev"},
     "aio_pika": {"broker", "cli"},
     "aiormq": {"broker"},
     "pamqp": {"broker"},
@@ -41,8 +41,8 @@ ONLY_IN = {
     "tomllib": {"settings"},
     "typer": {"cli"},
     "rich": {"cli"},
-    "sqlite3": {"spool"},
-    "subprocess": {"dev", "cli"},
+    "sqlite3": {"spool", "disk"},
+    "subprocess": {"dev", "cli", "spool"},
 }
 
 IMPORT_DEV = {
@@ -50,6 +50,9 @@ IMPORT_DEV = {
     "cli/clients/direct.py", "cli/clients/poster.py", "cli/clients/roundtrip.py",
 }  # fmt: skip
 """Files that may import ``bridge.dev``: they start a private broker, or post samples."""
+
+ONLY_STANDARD = {"disk"}
+"""Rooms that import nothing but the standard library: a process that starts quickly runs them."""
 
 LAYERS = (
     {"__main__"},
@@ -63,7 +66,7 @@ LAYERS = (
     {"delivery"},
     {"broker", "spool", "settings", "dev", "metrics"},
     {"superoffice", "tls"},
-    {"core", "aio", "log", "reading", "sampling"},
+    {"core", "aio", "build", "log", "reading", "sampling", "disk"},
 )
 """A room may import those of the rows below it: never one above, nor one of its own row."""
 
@@ -105,6 +108,7 @@ def test_imports_keep_the_rules(path):
         if top != "bridge":
             assert top in PURE or not is_pure(path), f"{path.name} must not import {name}"
             assert here in ONLY_IN.get(top, {here}), f"{path.name} must not import {name}"
+            assert here not in ONLY_STANDARD or top in sys.stdlib_module_names, path.name
         elif rest and here not in ("__init__", rest[0]) and rest[0] in RANK:
             assert RANK[rest[0]] > RANK[here], f"{path.name} must not import {name}"
             assert (here, rest[0]) not in NEVER, f"{path.name} must not import {name}"

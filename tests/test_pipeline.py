@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import json
 import re
+from collections.abc import Callable
 
 import pytest
 from hypothesis import assume, given
@@ -56,10 +56,10 @@ class Memory:
         self.messages: list[Message] = []
         self._outcomes = list(outcomes)
 
-    async def deliver(self, message: Message) -> Outcome:
+    def deliver(self, message: Message, settled: Callable[[Outcome], None]) -> None:
         """Keep a message."""
         self.messages.append(message)
-        return self._outcomes.pop(0)
+        settled(self._outcomes.pop(0))
 
 
 def answers(
@@ -68,7 +68,7 @@ def answers(
     *attempts: tuple[Delivery, list[str]],
     routes: tuple[Route, ...] = (),
 ) -> list[Receipt | Rejected]:
-    """Return what the attempts, one after another, are answered; only rejections are caught."""
+    """Return what the attempts, one after another, are answered: nothing but rejections fails."""
     pipeline = Pipeline(
         {endpoint.name: endpoint},
         router=Router(routes, exchange="superoffice"),
@@ -77,16 +77,16 @@ def answers(
         metrics=METRICS,
     )
 
-    async def receive(delivery: Delivery, signatures: list[str]) -> Receipt | Rejected:
-        try:
-            return await pipeline.receive(delivery, signatures=signatures)
-        except Rejected as rejected:
-            return rejected
+    found: list[Receipt | Rejected] = []
 
-    async def receive_all() -> list[Receipt | Rejected]:
-        return [await receive(*attempt) for attempt in attempts]
+    def answer(answer: Receipt | Exception) -> None:
+        assert isinstance(answer, Receipt | Rejected)
+        found.append(answer)
 
-    return asyncio.run(receive_all())
+    for number, (delivery, signatures) in enumerate(attempts, 1):
+        pipeline.receive(delivery, signatures=signatures, answer=answer)
+        assert number == len(found)  # each is answered once
+    return found
 
 
 METRICS = Metrics()

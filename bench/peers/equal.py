@@ -17,6 +17,7 @@ from aiohttp import web
 
 from bench.peers.environment import BROKER, EXCHANGE, MAX_EVENTS, SECRET
 from bench.peers.serving import connected, serve
+from bridge.aio import called_back
 from bridge.core.errors import PayloadInvalid, SignatureInvalid
 from bridge.core.event import Delivery, Payload
 from bridge.core.message import Message, event_message
@@ -70,14 +71,17 @@ class Webhook:
         if self._dedup.was_accepted(key):
             return "duplicate"
         if (first := self._dedup.under_way(key)) is not None:
-            return "duplicate" if await first.result() else "unavailable"
-        with self._dedup.claim(key) as claim:
+            return "duplicate" if await called_back(first.on_end) else "unavailable"
+        claim, succeeded = self._dedup.claim(key), False
+        try:
             message = self._message(delivery, payload, identity)
             started = time.perf_counter()
             await self._exchange.publish(amqp_message(message), message.routing_key, mandatory=True)
             self._metrics.stage_seconds.labels("deliver").observe(time.perf_counter() - started)
             self._metrics.published.labels(ENDPOINT).inc()
-            claim.succeeded = True
+            succeeded = True
+        finally:
+            claim.end(succeeded=succeeded)
         return "published"
 
     def _message(self, delivery: Delivery, payload: Payload, identity: Identity) -> Message:

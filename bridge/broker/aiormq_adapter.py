@@ -3,7 +3,8 @@
 - aiormq decodes the virtual host twice.
 - It shows a connection that the broker rejects as the address of an object, without the reason.
 - It tries the addresses of a host one after the other.
-- It keeps its transport to itself, and the bridge has to write to it and to cut it.
+- It keeps its transport to itself, and the bridge has to write to it, to cut it, and to take
+  confirms from it.
 - It takes channel numbers beyond what was negotiated.
 
 Private names of the libraries are used in this file alone: aiormq's ``Connection._rpc``, aio-pika's
@@ -15,8 +16,9 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
+from collections.abc import Awaitable, Callable
 from itertools import count
-from typing import Any
+from typing import Any, cast
 from urllib.parse import unquote
 
 import aio_pika
@@ -29,6 +31,8 @@ from aiormq.exceptions import ConnectionClosed, ProbableAuthenticationError
 from pamqp import commands
 from pamqp.base import Frame
 from yarl import URL
+
+from bridge.broker.tap import Tap
 
 _NEXT_ADDRESS_SECONDS = 0.25
 """How long to wait for one address of a host until the next is tried beside it (RFC 8305)."""
@@ -94,6 +98,9 @@ class _Answers:
 class Transport(TransportFactory):
     """Makes the transport of a connection, plain or with TLS, and remembers it."""
 
+    tap: Tap
+    """Takes the confirms of the connection, once that is made."""
+
     def __init__(self) -> None:
         self._writer: asyncio.StreamWriter | None = None
 
@@ -106,8 +113,9 @@ class Transport(TransportFactory):
             context = await kwargs["ssl_context_provider"].get_context()
             options = {"ssl": context, "server_hostname": url.host}
         connected = await _connected(url.host or "", url.port or 0)
-        reader, self._writer = await asyncio.open_connection(sock=connected, **options)
-        return reader, self._writer
+        stream, self._writer = await asyncio.open_connection(sock=connected, **options)
+        reader, self.tap = tapped(stream, self._writer)
+        return cast(asyncio.StreamReader, reader), self._writer
 
     def write(self, data: bytes) -> None:
         """Write at once; drop the data if the transport is gone."""
@@ -123,6 +131,46 @@ class Transport(TransportFactory):
         """Cut the connection."""
         if self._writer is not None:
             self._writer.transport.abort()
+
+
+def tapped(stream: asyncio.StreamReader, writer: asyncio.StreamWriter) -> tuple[TappedReader, Tap]:
+    """Put a tap in front of the protocol of a stream; return what aiormq reads from now on."""
+    protocol = cast(asyncio.Protocol, writer.transport.get_protocol())
+    clock = asyncio.get_running_loop().time
+    # Any error will do, though typeshed knows only of ``Exception``.
+    fail = cast(Callable[[BaseException], None], stream.set_exception)
+    tap = Tap(protocol, clock=clock, fail=fail)
+    writer.transport.set_protocol(cast(asyncio.Protocol, tap))
+    return TappedReader(stream, tap), tap
+
+
+class TappedReader:
+    """What aiormq reads: a stream, and the word for the tap when a frame is waited for."""
+
+    def __init__(self, stream: asyncio.StreamReader, tap: Tap) -> None:
+        self._stream = stream
+        self._tap = tap
+        self._is_frame_next = False
+
+    def at_eof(self) -> bool:
+        """Return whether nothing more comes; aiormq asks before each frame, and only then."""
+        self._is_frame_next = True
+        return self._stream.at_eof()
+
+    def readexactly(self, count: int) -> Awaitable[bytes]:
+        """Return so many octets."""
+        if not self._is_frame_next:
+            return self._stream.readexactly(count)
+        self._is_frame_next = False
+        return self._begin(count)
+
+    async def _begin(self, count: int) -> bytes:
+        # This waits only if the stream holds nothing, and whatever comes to it ends the wait.
+        self._tap.is_between_frames = True
+        try:
+            return await self._stream.readexactly(count)
+        finally:
+            self._tap.is_between_frames = False
 
 
 async def _connected(host: str, port: int) -> socket.socket:

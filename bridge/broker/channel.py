@@ -23,6 +23,7 @@ from bridge.broker.frames import publish_frames
 from bridge.broker.incoming import intercept
 from bridge.broker.refusals import RefusalWatch
 from bridge.broker.returns import Return, Unrouted
+from bridge.broker.tap import Tap
 from bridge.broker.window import Window
 from bridge.core.errors import MessageInvalid
 from bridge.core.message import UNROUTED, unrouted_message
@@ -46,13 +47,14 @@ class ConfirmChannel:
         channel: aiormq.Channel,
         *,
         write: Callable[[bytes], None],
+        tap: Tap,
         unrouted: Unrouted,
         closed: Callable[[str], None],
     ) -> None:
         """Take over the confirms of aiormq's channel.
 
-        ``write`` puts bytes on its connection. ``closed`` is called with the reason once the
-        channel is given up.
+        ``write`` puts bytes on its connection, ``tap`` takes confirms from it. ``closed`` is called
+        with the reason once the channel is given up.
         """
         self._write = write
         self._unrouted = unrouted
@@ -68,7 +70,7 @@ class ConfirmChannel:
         self._quiet_since = 0.0
         self.refusals = RefusalWatch()
         self.is_closed = False
-        intercept(channel, self)
+        intercept(channel, self, tap)
         channel.closing.add_done_callback(self._on_closing)
 
     def __repr__(self) -> str:
@@ -152,7 +154,7 @@ class ConfirmChannel:
         while self._queued and not self.window.is_full:
             self._send(self._queued.popleft())
 
-    # What the broker says, called by ``incoming``
+    # What the broker says, called by ``tap`` and ``incoming``
 
     def on_confirm(self, tag: int, multiple: bool, outcome: Outcome) -> None:
         """Settle the publishes that a confirm is for."""

@@ -13,6 +13,7 @@ from yarl import URL
 from bridge.aio import is_cancelled
 from bridge.broker.aiormq_adapter import Amqp, Transport, free_channel
 from bridge.broker.errors import ANSWER_SECONDS, broker_errors, is_limit, safe_url, unreachable
+from bridge.broker.tap import Tap
 from bridge.core.errors import BrokerUnreachable, NoRoom
 
 HEARTBEAT = 5
@@ -91,6 +92,11 @@ class Connection:
         if number is None:
             raise NoRoom(f"{safe_url(self._url)}: no more channels (channel_max)")
         return number
+
+    @property
+    def tap(self) -> Tap:
+        """Return what takes the confirms out of the bytes that come."""
+        return self._transport.tap
 
     def write(self, frames: bytes) -> None:
         """Put whole frames on the wire; drop them if the connection is gone."""

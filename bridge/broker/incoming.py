@@ -2,7 +2,8 @@
 
 aiormq matches a returned message to its publish by ``message_id``, and resolves the acks of a run
 later than the frames arrive. Both misreport under concurrency (docs/decisions/0002). So the bridge
-takes these frames where aiormq's reader hands them over, before aiormq sees them.
+takes these frames where aiormq's reader hands them over, before aiormq sees them. Most confirms do
+not even come that far (``tap``).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pamqp.body import ContentBody
 from pamqp.header import ContentHeader
 
 from bridge.broker.returns import Return
+from bridge.broker.tap import Confirmed, Tap
 from bridge.core.publish import Outcome
 
 _Confirm = commands.Basic.Ack | commands.Basic.Nack
@@ -25,12 +27,8 @@ _Confirm = commands.Basic.Ack | commands.Basic.Nack
 _CONFIRMED = Outcome.CONFIRMED
 
 
-class Owner(Protocol):
+class Owner(Confirmed, Protocol):
     """The one that is told, in the order of the wire."""
-
-    def on_confirm(self, tag: int, multiple: bool, outcome: Outcome) -> None:
-        """Take what became of a delivery tag, or with ``multiple`` of all up to it."""
-        ...
 
     def on_return(self, returned: Return) -> None:
         """Take a whole returned message."""
@@ -44,27 +42,27 @@ class Owner(Protocol):
         """Take note that what the broker says makes no sense."""
         ...
 
-    def on_error(self, error: BaseException) -> None:
-        """Take note that an error kept the bridge from handling a frame."""
-        ...
 
-
-def intercept(channel: aiormq.Channel, owner: Owner) -> None:
+def intercept(channel: aiormq.Channel, owner: Owner, tap: Tap) -> None:
     """Tell the owner what the broker says about publishes; aiormq gets all other frames."""
     # The reader of aiormq's connection awaits ``channel.frames.put`` for each frame of the channel,
     # and a task of the channel awaits ``get``. Whatever stands there instead of the queue sees each
     # frame first, in the order of the wire.
-    channel.frames = Incoming(channel.frames, owner)  # type: ignore[assignment]
+    incoming = Incoming(channel.frames, owner, tap, channel.number)
+    channel.frames = incoming  # type: ignore[assignment]
 
 
 class Incoming:
     """Stands in for aiormq's queue of incoming frames, and keeps those of confirms from it."""
 
-    def __init__(self, queue: asyncio.Queue[Any], owner: Owner) -> None:
+    def __init__(self, queue: asyncio.Queue[Any], owner: Owner, tap: Tap, number: int) -> None:
         self._queue = queue
         self._owner = owner
+        self._tap = tap
+        self._number = number
         self._return: Return | None = None
-        """The returned message whose frames are arriving."""
+        """The returned message whose frames are arriving; until then all confirms come here."""
+        tap.attach(number, owner)
 
     async def put(self, item: tuple[int, FrameType]) -> None:
         """Handle the next frame of the channel, or pass it on to aiormq."""
@@ -92,8 +90,12 @@ class Incoming:
                 case ContentHeader() | ContentBody():
                     self._on_content(frame)
                 case commands.Channel.Close():
+                    self._tap.detach(self._number)
                     self._owner.on_close(f"{frame.reply_code} {frame.reply_text}")
                     return False  # aiormq answers with Channel.CloseOk
+                case commands.Channel.CloseOk():  # the number is free for another channel
+                    self._tap.detach(self._number)
+                    return False
                 case _:
                     return False
         except BaseException as error:
@@ -112,6 +114,7 @@ class Incoming:
     def _on_return(self, method: commands.Basic.Return) -> None:
         if self._return is None:
             self._return = Return(method)
+            self._tap.detach(self._number)
         else:
             self._owner.on_anomaly("a returned message in the middle of another")
 
@@ -121,3 +124,4 @@ class Incoming:
         elif self._return.is_complete:
             returned, self._return = self._return, None
             self._owner.on_return(returned)
+            self._tap.attach(self._number, self._owner)

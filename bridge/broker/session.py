@@ -47,7 +47,11 @@ class Session:
         self.url = url
         self.connection = connection
         self.channel = ConfirmChannel(
-            channel, write=connection.write, unrouted=unrouted, closed=self._on_closed
+            channel,
+            write=connection.write,
+            tap=connection.tap,
+            unrouted=unrouted,
+            closed=self._on_closed,
         )
         self._deadline = deadline
         self._liveness = LivenessCheck(url, connection, limits, on_answer=self.channel.note_answer)

@@ -121,6 +121,7 @@ class Trials:
         confirms = ConfirmChannel(
             own.channel,
             write=own.connection.write,
+            tap=own.connection.tap,
             unrouted=self._unrouted,
             closed=self._log_end,
         )

@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from bridge import __version__, log
+from bridge.build import build
 from bridge.cli import commands, output
 from bridge.cli.ending import ended_well, told
 from bridge.cli.errors import EXIT_CODES, OutputClosed
@@ -72,7 +73,7 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        output.line(f"superoffice-bridge {__version__}")
+        output.line(f"superoffice-bridge {__version__} ({build()})")
         raise typer.Exit
 
 
@@ -80,7 +81,9 @@ def _version(wanted: bool) -> None:
 def common(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Print version and build."
+        ),
     ] = False,
 ) -> None:
     """Keep errors readable until a command says how it wants to log."""

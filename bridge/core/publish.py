@@ -39,7 +39,11 @@ class Outcome(Enum):
     @property
     def is_with_broker(self) -> bool:
         """Return whether the broker has taken responsibility for the message."""
-        return self in (Outcome.CONFIRMED, Outcome.UNROUTED)
+        return self is _CONFIRMED or self is _UNROUTED
+
+
+# Python 3.11 calls a function to look up a member of an enum: too slow for every event.
+_CONFIRMED, _UNROUTED = Outcome.CONFIRMED, Outcome.UNROUTED
 
 
 class Stage(Enum):
@@ -160,6 +164,9 @@ class Publisher(Protocol):
 class Outbox(Protocol):
     """The port to whatever takes responsibility for a message."""
 
-    async def deliver(self, message: Message) -> Outcome:
-        """Return ``CONFIRMED``, ``UNROUTED`` or ``SPOOLED``, or ``NOT_SENT`` on failure."""
+    def deliver(self, message: Message, settled: Callable[[Outcome], None]) -> None:
+        """Call back once: ``CONFIRMED``, ``UNROUTED`` or ``SPOOLED``, or ``NOT_SENT`` on failure.
+
+        It may call back before it returns. If it raises, it does not call back.
+        """
         ...

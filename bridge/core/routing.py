@@ -130,7 +130,7 @@ def render_key(template: str, event: Event) -> str:
 @remembered
 def encode(name: str) -> str:
     """Return the name in lower case, percent-encoded outside ``[a-z0-9_.-]``."""
-    return _ILLEGAL.sub(_percent, name.lower().encode()).decode("ascii")
+    return _ILLEGAL.sub(_percent, str.lower(name).encode()).decode("ascii")
 
 
 def _percent(match: re.Match[bytes]) -> bytes:

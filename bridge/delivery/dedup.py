@@ -7,13 +7,32 @@ failure is forgotten at once, so the next attempt is a first one again.
 
 from __future__ import annotations
 
-import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
-from types import TracebackType
+from typing import Protocol
 
 Key = bytes
 """The key of an ``Identity``, which has the same size whatever the event holds."""
+
+
+class Memory(Protocol):
+    """The port to what is remembered: ``Dedup``, or nothing at all."""
+
+    def was_accepted(self, key: Key) -> bool:
+        """Return whether the event was accepted within the window."""
+        ...
+
+    def under_way(self, key: Key) -> Claim | None:
+        """Return the first delivery of an event while it has no result."""
+        ...
+
+    def claim(self, key: Key) -> Claim:
+        """Begin the first delivery of an event that is not under way."""
+        ...
+
+    def conclude(self, claim: Claim) -> None:
+        """Remember or forget a delivery; called by the claim itself."""
+        ...
 
 
 class Claim:
@@ -21,33 +40,22 @@ class Claim:
 
     __slots__ = ("_dedup", "_waiters", "key", "succeeded")
 
-    def __init__(self, dedup: Dedup, key: Key) -> None:
+    def __init__(self, dedup: Memory, key: Key) -> None:
         self._dedup = dedup
-        self._waiters: list[asyncio.Future[bool]] = []
+        self._waiters: list[Callable[[bool], None]] = []
         self.key = key
         self.succeeded = False
 
-    def __enter__(self) -> Claim:
-        """Start the delivery."""
-        return self
+    def on_end(self, tell: Callable[[bool], None]) -> None:
+        """Call back when the delivery has its result: whether the event was accepted."""
+        self._waiters.append(tell)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """End the delivery: a success is remembered, a failure forgotten."""
+    def end(self, *, succeeded: bool) -> None:
+        """End the delivery, once: a success is remembered, a failure forgotten."""
+        self.succeeded = succeeded
         self._dedup.conclude(self)
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_result(self.succeeded)
-
-    async def result(self) -> bool:
-        """Wait for the delivery's result: whether the event was accepted."""
-        waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
-        return await waiter
+        for tell in self._waiters:
+            tell(succeeded)
 
 
 class Dedup:

@@ -17,10 +17,12 @@ from bridge.core.message import Message
 from bridge.core.publish import Publish, Publisher
 from bridge.delivery.age import OldestAge
 from bridge.delivery.arrivals import Arrivals
+from bridge.delivery.due import DueRows
 from bridge.delivery.gate import Gate
 from bridge.delivery.held.holding import Holding
 from bridge.delivery.place_trials import PlaceTrials
 from bridge.delivery.publishing import Publishing
+from bridge.delivery.reaching import Reaching
 from bridge.delivery.readahead import ReadAhead
 from bridge.delivery.retries import Retries
 from bridge.delivery.row_trials import RowTrials
@@ -68,7 +70,8 @@ class Drain:
         )
         settling = Settling(spool, tally, holding, turns, wire, patience=patience, wake=wake.set)
         arrivals = Arrivals(publisher, holding, turns, wire, settling, waiting)
-        publishing = Publishing(spool, publisher, tally, holding, turns, wire, settling, arrivals)
+        publishing = Publishing(spool, publisher, tally, holding, turns, wire, settling)
+        due = DueRows(spool, tally, holding, turns, wire, settling, publishing, arrivals)
         trials = Trials(spool, publisher, tally, holding, wire, wake=wake.set)
         retries = Retries(
             publisher,
@@ -77,7 +80,8 @@ class Drain:
             PlaceTrials(spool, publisher, holding, trials),
         )
         sweeping = Sweeping(spool, holding, turns, wire, publishing, arrivals)
-        reading = ReadAhead(spool, tally, holding, turns, wire, settling, publishing, arrivals)
+        reaching = Reaching(holding, turns, wire, settling, publishing)
+        reading = ReadAhead(spool, tally, turns, wire, publishing, reaching, arrivals)
         self._publisher = publisher
         self._wake = wake
         self._rows = turns.rows
@@ -85,7 +89,7 @@ class Drain:
         self._waiting = waiting
         self._arrivals = arrivals
         self._gate = Gate(spool, publisher, holding, turns, waiting)
-        self._step = Step(holding, settling, publishing, retries, sweeping, reading)
+        self._step = Step(holding, settling, publishing, due, retries, sweeping, reading)
         self._age = OldestAge(spool)
 
     def __repr__(self) -> str:
@@ -170,6 +174,12 @@ class Drain:
 
     async def run(self) -> None:
         """Drain until cancelled; after an error it may be called again."""
+        try:
+            await self._run()
+        finally:
+            self._step.stop()
+
+    async def _run(self) -> None:
         while True:
             if self._rows.backlog == 0:
                 self._waiting.clear()

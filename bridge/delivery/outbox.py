@@ -8,6 +8,7 @@ awaits between a decision and its effect, so no message can slip in between.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
 from itertools import takewhile
 from typing import Protocol
@@ -55,16 +56,16 @@ class Store(Protocol):
 
 
 class _Handover:
-    """One message, from when the outbox has it until its answer.
+    """One message, from when the outbox has it until its outcome is told.
 
     ``due`` is its deadline; ``expired`` is set when that has passed.
     """
 
-    __slots__ = ("answer", "due", "expired", "message", "publish")
+    __slots__ = ("_settled", "due", "expired", "message", "publish")
 
-    def __init__(self, message: Message, answer: asyncio.Future[Outcome], *, due: float) -> None:
+    def __init__(self, message: Message, settled: Callable[[Outcome], None], *, due: float) -> None:
         self.message = message
-        self.answer = answer
+        self._settled: Callable[[Outcome], None] | None = settled
         self.due = due
         self.publish: Publish | None = None
         self.expired = False
@@ -75,8 +76,13 @@ class _Handover:
         return outcome if outcome is not None and outcome.is_with_broker else None
 
     def settle(self, outcome: Outcome) -> None:
-        if not self.answer.done():
-            self.answer.set_result(outcome)
+        settled, self._settled = self._settled, None
+        if settled is None:
+            return
+        try:
+            settled(outcome)
+        except Exception as error:  # of whoever asked: it changes nothing about other messages
+            log.error("request_failed", exc_info=error)
 
 
 class Outbox:
@@ -100,19 +106,18 @@ class Outbox:
         self._look: asyncio.TimerHandle | None = None
         self._said = Sampled(note_events)
 
-    async def deliver(self, message: Message) -> Outcome:
-        """Return when the message is confirmed, or spooled, or neither is possible (``NOT_SENT``).
+    def deliver(self, message: Message, settled: Callable[[Outcome], None]) -> None:
+        """Call back when the message is confirmed, or spooled, or neither is possible.
 
-        A caller that is cancelled gives up the answer, not the message: that arrives all the same.
+        The last is ``NOT_SENT``. Nothing takes a message back, whoever has asked may be gone.
         """
         due = self._loop.time() + self._deadline
-        handover = _Handover(message, self._loop.create_future(), due=due)
+        handover = _Handover(message, settled, due=due)
         if self._timer is None:  # with nothing pending it is let go
             self._timer = self._loop.call_at(due, self._expire)
         self._pending[handover] = None
         if message.record is None or self._fifo.enter(message.record, handover):
             self._start(handover)
-        return await handover.answer
 
     def spill_all(self) -> None:
         """Spool everything that is unresolved: the service is about to stop."""

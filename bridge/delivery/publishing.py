@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from itertools import islice
 
 import structlog
 
 from bridge.core.message import Message
 from bridge.core.publish import Outcome, Publish, Publisher
-from bridge.delivery.arrivals import Arrivals
 from bridge.delivery.held.holding import Holding
 from bridge.delivery.parking import parked
 from bridge.delivery.rows import DUE, ON_WIRE
@@ -35,7 +33,6 @@ class Publishing:
         turns: Turns,
         wire: Wire,
         settling: Settling,
-        arrivals: Arrivals,
     ) -> None:
         self._spool = spool
         self._publisher = publisher
@@ -46,7 +43,6 @@ class Publishing:
         self._wire = wire
         self._probe = wire.probe
         self._settling = settling
-        self._arrivals = arrivals
         self._loop = asyncio.get_running_loop()
 
     @property
@@ -78,48 +74,37 @@ class Publishing:
         self._probe.renew(connection, up_to=self._spool.last_seq)
         return True
 
-    def enter(self, row: Row, *, park_as: str | None = None, attached: bool = False) -> None:
+    def enter(self, row: Row, *, park_as: str | None = None) -> None:
         """Let a row that was read have its turn, and publish it if that has come."""
         if row.unreadable:
             self._tally.unreadable(row)
         turn = Turn(row.seq, row.size, row.message.record, park_as)
-        if self._turns.enter(turn, attached=attached):
-            self._publish(row, turn)
+        if self._turns.enter(turn):
+            self._rows.move(row.seq, DUE)
+            self.publish(row, turn)
 
-    async def publish_due(self) -> bool:
-        """Read and publish rows whose turn in line has come; return whether there were any."""
-        on_disk = (seq for seq in self._rows.due if seq not in self._arrivals)
-        seqs = list(islice(on_disk, max(0, self._wire.room)))
-        if not seqs:
-            return False
-        rows = await self._spool.get_all(seqs)
-        self._forget_gone(seqs, rows)
-        for row in rows:
-            if self.note_connection():
-                break
-            if self._rows[row.seq] is DUE:
-                self._publish_or_pass_over(row)
-        return True
+    def attach(self, row: Row, *, park_as: str | None = None) -> None:
+        """Let a row that was read have its turn, if it was published before it was spooled."""
+        if row.unreadable:
+            self._tally.unreadable(row)
+        self._turns.attach(Turn(row.seq, row.size, row.message.record, park_as))
 
-    def _publish_or_pass_over(self, row: Row) -> None:
-        turn = self._turns.by_seq[row.seq]
-        if turn.park_as is None and self._holding.holds_place_of(row.message):
-            self._settling.pass_over(row)
-        else:
-            self._publish(row, turn)
+    def begin(self, row: Row) -> None:
+        """Do what ``enter`` does, for an UNREAD row that only its record can hold up."""
+        turn = Turn(row.seq, row.size, row.message.record)
+        if not self._turns.enter(turn):
+            return
+        try:
+            publish = self._submit(row.message)
+        except BaseException:
+            self._rows.move(row.seq, DUE)
+            raise
+        self._rows.depart(row.seq)
+        self._wire.fly(Flight(row, self._loop.time()))
+        publish.on_settled(partial(self._settling.settled, row))
 
-    def _forget_gone(self, seqs: list[int], rows: list[Row]) -> None:
-        """Forget rows that are DUE and not on the disk: another program has deleted them.
-
-        A read of large bodies ends early, and says nothing about the rows behind its last one.
-        """
-        end = rows[-1].seq if rows else max(seqs)
-        missing = {seq for seq in seqs if seq <= end}.difference(row.seq for row in rows)
-        for seq in self._rows.all_in(sorted(missing), DUE):
-            self._tally.rows_gone(1)
-            self._settling.delete(self._turns.by_seq[seq])
-
-    def _publish(self, row: Row, turn: Turn) -> None:
+    def publish(self, row: Row, turn: Turn) -> None:
+        """Publish a row that is DUE; one that may end a channel is tried alone instead."""
         if turn.park_as is None and row in self._holding.suspects:
             self._settling.try_first(row)
             return
@@ -134,6 +119,8 @@ class Publishing:
         """Put a message on the wire; one that cannot be encoded is nacked, and stops no other."""
         try:
             return self._publisher.submit(message)
+        except MemoryError:  # the message is well, and there may be memory later
+            raise
         except Exception as error:
             log.error("message_invalid", event_id=message.message_id, error=repr(error))
             publish = Publish(message)

@@ -68,11 +68,11 @@ class Records:
     def __init__(self) -> None:
         self._exact: set[Hashable] = set()
         self._bits: bytearray | None = None
-        self._count = 0
+        self.count = 0
 
     def __len__(self) -> int:
         """Return how many records there are; about, when there are very many."""
-        return self._count
+        return self.count
 
     def __contains__(self, record: Hashable) -> bool:
         """Return whether a record was added, or (very seldom) seems to have been."""
@@ -89,7 +89,7 @@ class Records:
     def add(self, record: Hashable) -> bool:
         """Add a record; return whether it is a new one."""
         is_new = self._mark(record) if self._bits is not None else record not in self._exact
-        self._count += is_new
+        self.count += is_new
         if self._bits is None and is_new:
             self._exact.add(record)
             if len(self._exact) > EXACT:

@@ -1,6 +1,6 @@
 """The life of a spooled row: its states, and the moves between them.
 
-``MOVES`` is the table of all moves. These make them: ``readahead`` and ``turns`` (a row is read,
+``MOVES`` is the table of all moves. These make them: ``reaching`` and ``turns`` (a row is read,
 its turn comes), ``publishing`` (ON_WIRE), ``settling`` and ``held/holding`` (outcomes), ``trials``
 (ON_TRIAL), ``arrivals`` (new rows).
 
@@ -176,8 +176,8 @@ class Rows:
     those in turn that were passed over before, and so are not part of the backlog.
 
     ``in_memory`` has the states that are remembered; it is public because asking a dict costs less
-    than a call, and every row is asked for several times. Only ``move``, ``reach`` and
-    ``retreat`` change it.
+    than a call, and every row is asked for several times. Only the methods of this
+    class that move a row or the cursor change it.
     """
 
     def __init__(self, *, backlog: int) -> None:
@@ -187,8 +187,12 @@ class Rows:
         self.due: dict[int, None] = {}
         self.swept: set[int] = set()
         self.in_memory: dict[int, State] = {}
+        self.read_to = 0
+        """The latest row that was read. Those between the cursor and this one wait in memory."""
         self._ahead: set[int] = set()
         """Rows beyond the cursor that are UNREAD no longer."""
+        self._gone: set[int] = set()
+        """Rows that have gone since they were read, and are not reached yet."""
 
     def __repr__(self) -> str:
         """Show how many rows are in which state."""
@@ -249,17 +253,38 @@ class Rows:
             self._ahead.discard(seq)
         else:
             self._ahead.add(seq)
+        if to is GONE and seq <= self.read_to:
+            self._gone.add(seq)
+
+    def finish(self, seq: int) -> None:
+        """Move a row to GONE. Raises ``IllegalMove``."""
+        if self.in_memory.get(seq) is ON_WIRE and seq <= self.cursor and seq not in self.swept:
+            del self.in_memory[seq]  # confirmed in its turn, as nearly every row
+            self.backlog -= 1
+        else:
+            self.move(seq, GONE)
+
+    def depart(self, seq: int) -> None:
+        """Move a row to DUE, and on to ON_WIRE. Raises ``IllegalMove``."""
+        if self.in_memory.get(seq) is UNREAD:  # it was just reached, as nearly every row
+            self.in_memory[seq] = ON_WIRE
+        else:
+            self.move(seq, DUE)
+            self.move(seq, ON_WIRE)
 
     def reach(self, seq: int) -> State:
         """Move the cursor on to a row that was read; return the state of the row."""
         state = self.in_memory.get(seq)
         if state is None:
-            if seq in self._ahead:
+            if seq in self._gone:
+                state = GONE
+            elif seq in self._ahead:
                 state = PASSED_OVER
             else:  # to be remembered, for beyond the cursor it would be PASSED_OVER
                 state = self.in_memory[seq] = UNREAD
         self.cursor = seq
         self._ahead.discard(seq)
+        self._gone.discard(seq)
         return state
 
     def retreat(self, seq: int) -> None:
@@ -272,6 +297,8 @@ class Rows:
         self.cursor = max(self.cursor, seq)
         if self._ahead:  # some of them may be gone
             self._ahead = {each for each in self._ahead if each > self.cursor}
+        if self._gone:
+            self._gone = {each for each in self._gone if each > self.cursor}
 
     def none_left(self) -> int:
         """Return how many rows of the backlog were never met, and count them no longer."""

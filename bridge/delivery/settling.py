@@ -10,12 +10,12 @@ import structlog
 
 from bridge.core.publish import Outcome, Publish
 from bridge.delivery.held.holding import Holding
-from bridge.delivery.rows import DUE, GONE, PASSED_OVER, SILENT, UNREAD
+from bridge.delivery.rows import DUE, PASSED_OVER, SILENT, UNREAD
 from bridge.delivery.tally import Tally
 from bridge.delivery.turns import Turns
 from bridge.delivery.wire import Wire
 from bridge.spool import Row, Spool
-from bridge.spool.store import Counted
+from bridge.spool.operations import Counted
 
 _LOSSES = 2
 """How many connections may be lost under a row until it is tried on one of its own."""
@@ -79,7 +79,7 @@ class Settling:
         self._wire.probe.is_open = False
         was_in_backlog = row.seq not in self._rows.swept
         self.delete(row)
-        if park_as is None:
+        if park_as is None and not self._holding.is_idle:
             self._holding.blame.confirmed(row.message)
         self._tally.confirmed(row, outcome, park_as=park_as, late=late)
         is_empty = self._rows.backlog == 0 and (was_in_backlog or self._spool.events == 0)
@@ -88,9 +88,10 @@ class Settling:
 
     def delete(self, row: Counted) -> None:
         """Delete a row, and let the next one of its record have its turn."""
-        self._rows.move(row.seq, GONE)
+        self._rows.finish(row.seq)
         self._spool.delete(row)
-        self._losses.pop(row.seq, None)
+        if self._losses:
+            self._losses.pop(row.seq, None)
         self._turns.end(row.seq)
 
     def lose(self, row: Row, *, published: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bridge.delivery.due import DueRows
 from bridge.delivery.held.holding import Holding
 from bridge.delivery.publishing import Publishing
 from bridge.delivery.readahead import ReadAhead
@@ -18,6 +19,7 @@ class Step:
         holding: Holding,
         settling: Settling,
         publishing: Publishing,
+        due: DueRows,
         retries: Retries,
         sweeping: Sweeping,
         reading: ReadAhead,
@@ -25,6 +27,7 @@ class Step:
         self._holding = holding
         self._settling = settling
         self._publishing = publishing
+        self._due = due
         self._retries = retries
         self.sweeping = sweeping
         self._reading = reading
@@ -33,12 +36,16 @@ class Step:
         """Publish a single row first when the broker is up again."""
         self._publishing.probe_first()
 
+    def stop(self) -> None:
+        """Read nothing ahead any more."""
+        self._reading.stop()
+
     async def make(self) -> bool:
         """Do what can be done now; return whether there was anything."""
         self._publishing.note_connection()
         self._settling.give_up_overdue()
         self._holding.look_again()
         tried = await self._retries.try_due(self._publishing.room_for_trials)
-        published = await self._publishing.publish_due()
+        published = await self._due.publish()
         swept = await self.sweeping.sweep_on()
         return await self._reading.read_on() or published or tried or swept

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import final
 
 from bridge.core.event import Record
 from bridge.delivery.fifo import FifoPerKey
 from bridge.delivery.rows import DUE, IN_LINE, Rows
 
 
-@dataclass(slots=True)
+@final
 class Turn:
     """What is remembered of a row that is in line, due or on the wire.
 
@@ -17,10 +17,15 @@ class Turn:
     is not kept: a row in line is read again when its turn has come.
     """
 
-    seq: int
-    size: int
-    record: Record | None
-    park_as: str | None = None
+    __slots__ = ("park_as", "record", "seq", "size")
+
+    def __init__(
+        self, seq: int, size: int, record: Record | None, park_as: str | None = None
+    ) -> None:
+        self.seq = seq
+        self.size = size
+        self.record = record
+        self.park_as = park_as
 
 
 class Turns:
@@ -39,17 +44,20 @@ class Turns:
         """Return whether a row of this record is being published."""
         return record in self._fifo
 
-    def enter(self, turn: Turn, *, attached: bool) -> bool:
-        """Let a row wait for its turn; return whether that has come.
-
-        A row that is ``attached`` has its turn, but is published already.
-        """
+    def enter(self, turn: Turn) -> bool:
+        """Let a row wait for its turn; return whether that has come. It is not DUE yet then."""
         seq, record = turn.seq, turn.record
         is_first = record is None or self._fifo.enter(record, seq)
-        if not attached:
-            self.rows.move(seq, DUE if is_first else IN_LINE)
+        if not is_first:
+            self.rows.move(seq, IN_LINE)
         self.by_seq[seq] = turn
-        return is_first and not attached
+        return is_first
+
+    def attach(self, turn: Turn) -> None:
+        """Let a row have its turn that is ATTACHED: it is published already."""
+        if turn.record is not None:
+            self._fifo.enter(turn.record, turn.seq)
+        self.by_seq[turn.seq] = turn
 
     def end(self, seq: int) -> None:
         """End the turn of a row that is gone: the next one of its record is due."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import final
 
 from bridge.core.publish import WINDOW, WINDOW_BYTES
 from bridge.delivery.held.sweep import Sweep
@@ -12,13 +12,16 @@ TRIALS = 8
 """Maximum number of rows that are tried at a time, each alone on a channel."""
 
 
-@dataclass(slots=True)
+@final
 class Flight:
     """A row on the wire since a time, and the sweep that put it there, if a sweep did."""
 
-    row: Row
-    since: float
-    sweep: Sweep | None = None
+    __slots__ = ("row", "since", "sweep")
+
+    def __init__(self, row: Row, since: float, sweep: Sweep | None = None) -> None:
+        self.row = row
+        self.since = since
+        self.sweep = sweep
 
 
 class Probe:
@@ -65,7 +68,7 @@ class Wire:
         return WINDOW - len(self._flights)
 
     def is_busy(self, room: int) -> bool:
-        """Return whether to wait before reading: few large reads are cheaper than many small."""
+        """Return whether to wait before publishing: few large runs cost less than many small."""
         return room < WINDOW // 2 and len(self._flights) >= WINDOW // 4
 
     def fly(self, flight: Flight) -> None:

@@ -1,1 +1,1 @@
-"""A private RabbitMQ and sample webhooks, for tests, demos and benchmarks."""
+"""A private RabbitMQ, sample webhooks and a twin of SuperOffice: for tests, demos, benchmarks."""

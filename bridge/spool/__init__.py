@@ -1,7 +1,7 @@
 """Events on disk: accepted, fsynced, and not yet confirmed by the broker.
 
 The spool is an SQLite database in WAL mode with ``synchronous=FULL``: a commit returns after its
-fsync. One thread writes, and puts everything that came in while it was busy into one transaction,
+fsync. One process writes, and puts everything that came in while it was busy into one transaction,
 so no event waits for a timer. The event loop counts the rows that it adds and deletes; it never
 asks the database how many there are.
 """

@@ -13,14 +13,15 @@ from typing import TypeVar
 import structlog
 
 from bridge.aio import run_in_thread
+from bridge.disk.beside import RESERVE_BYTES, Reserve, is_damage, private, suspicion
+from bridge.disk.commits import connect
+from bridge.disk.schema import VERSION, complete, foreign, let_it_shrink, version_of
 from bridge.spool import counting
-from bridge.spool.commits import connect
 from bridge.spool.counting import Count
 from bridge.spool.errors import SpoolHung, SpoolUnavailable, SpoolUnusable
-from bridge.spool.files import Identity, Lock, Reserve, is_damage, private, suspicion, sync
+from bridge.spool.files import Identity, Lock, sync
 from bridge.spool.salvage.copying import put_in_place, salvage
 from bridge.spool.salvage.walcheck import what_is_wrong
-from bridge.spool.schema import VERSION, complete, foreign, let_it_shrink, version_of
 from bridge.spool.soundness import check_pages, look_beside
 from bridge.spool.store import Spool
 from bridge.spool.watch import watching
@@ -150,7 +151,14 @@ class _Opening:
                 if self._identity is not None:
                     self._identity.close()
                 self._identity = Identity(path)
-            self.spool = Spool(path, count, max_bytes=self._max_bytes, loop=self._loop)
+            self.spool = Spool(
+                path,
+                count,
+                max_bytes=self._max_bytes,
+                loop=self._loop,
+                what_is_wrong=self._identity.what_is_wrong,
+                lock=self._lock.number,
+            )
             if not count.is_exact:
                 look_beside(self.spool, path, count, self._loop)
         except (sqlite3.Error, OSError) as error:
@@ -244,6 +252,7 @@ def _check_or_salvage(path: Path) -> Count:
         elif not Reserve(path).release(error):  # opening writes, and the disk may be full
             raise
         else:
+            log.warning("spool_reserve_released", bytes=RESERVE_BYTES)
             return _check_or_salvage(path)
     return _check(path)
 

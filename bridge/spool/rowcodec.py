@@ -22,11 +22,7 @@ SELECT = f"SELECT {COLUMNS} FROM event"  # noqa: S608  # a constant
 SELECT_META = """
 SELECT max(seq), CAST(group_concat(CAST(meta AS TEXT), char(0)) AS BLOB)
 FROM (SELECT seq, meta FROM event WHERE seq > ? ORDER BY seq LIMIT ?)"""
-"""Query that returns the metadata of many rows as one row.
-
-For each row that SQLite returns, its thread waits for the interpreter again, which the event loop
-holds most of the time. So one large row is much faster than many small ones.
-"""
+"""Query that returns the metadata of many rows as one row, for the reason that ``batch`` gives."""
 
 
 @final
@@ -100,14 +96,16 @@ def values(row: Row, meta: bytes) -> tuple[object, ...]:
 def row_of(columns: Sequence[Any]) -> Row:
     """Build a row from what ``SELECT`` returns; a damaged one becomes an unreadable row."""
     try:
-        return _readable(columns)
+        seq, at, size, tries, exchange, key, message_id, meta, body = columns
+        parsed = jsontext.read(meta)
+        return readable(seq, at, size, tries, exchange, key, message_id, parsed, body)
     except (ValueError, TypeError) as error:
         return _unreadable(*columns, error=str(error))
 
 
 def record_key(record: Record) -> str:
     """Return the key that ``record_keys`` finds for a record, whatever version stored it."""
-    return _end_of(f",{orjson.dumps(record).decode().lower()}]")
+    return _end_of(f",{str.lower(orjson.dumps(record).decode())}]")
 
 
 def record_keys(meta: bytes) -> list[str]:
@@ -117,7 +115,7 @@ def record_keys(meta: bytes) -> list[str]:
     ends, and we compare these ends: parsing the JSON would take most of the time. A row that has no
     record, or is damaged, gets a key that no record has.
     """
-    return list(map(_end_of, meta.decode(errors="replace").lower().split("\0")))
+    return list(map(_end_of, str.lower(meta.decode(errors="replace")).split("\0")))
 
 
 def _end_of(meta: str) -> str:
@@ -128,19 +126,29 @@ def _end_of(meta: str) -> str:
     return meta[meta.rfind(",[") + 2 :]
 
 
-def _readable(columns: Sequence[Any]) -> Row:
-    seq, accepted_at, size, tries, exchange, routing_key, message_id, meta, body = columns
-    content_type, kind, timestamp, headers, record = jsontext.read(meta)
+def readable(
+    seq: int,
+    accepted_at: float,
+    size: int,
+    tries: int,
+    exchange: str,
+    routing_key: str,
+    message_id: str,
+    meta: Sequence[Any],
+    body: bytes,
+) -> Row:
+    """Build a row from its columns; ``meta`` is parsed. Raises ValueError or TypeError."""
+    content_type, kind, timestamp, headers, record = meta
     message = Message(
-        exchange=exchange,
-        routing_key=routing_key,
-        body=body,
-        content_type=content_type,
-        message_id=message_id,
-        type=kind,
-        timestamp=timestamp,
-        headers=headers,
-        record=record_of(*record) if record else None,  # older versions kept the case
+        exchange,
+        routing_key,
+        body,
+        content_type,
+        message_id,
+        kind,
+        timestamp,
+        headers,
+        record_of(*record) if record else None,  # older versions kept the case
     )
     return Row(seq, accepted_at, size, tries, message)
 

@@ -9,17 +9,19 @@ from concurrent.futures import wait
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import orjson
 import structlog
 
 from bridge.aio import start_thread
 from bridge.core.message import Message
-from bridge.spool.commits import Append, Delete, NoteTries
+from bridge.disk.beside import is_damage, suspect
+from bridge.spool.batch import SELECT_BATCH, rows_of
 from bridge.spool.counting import Count
 from bridge.spool.errors import SpoolFull, SpoolHung, SpoolUnavailable
-from bridge.spool.files import is_damage, suspect
+from bridge.spool.health import HUNG_SECONDS
+from bridge.spool.operations import Append, Counted, Delete, NoteTries
 from bridge.spool.reader import Reader
 from bridge.spool.rowcodec import (
     SELECT,
@@ -31,7 +33,7 @@ from bridge.spool.rowcodec import (
     values,
 )
 from bridge.spool.salvage.copying import rescue
-from bridge.spool.writer import HUNG_SECONDS, Writer
+from bridge.spool.writer import Writer
 
 _END_SECONDS = 5.0
 """How long the disk may do nothing while we close the spool, before we end without it."""
@@ -39,24 +41,16 @@ _END_SECONDS = 5.0
 _RESCUE_SECONDS = 20.0
 """The same while we write the only copy of the events: to sync a large one takes seconds."""
 
+_BEHIND = f"{SELECT} WHERE seq > ? ORDER BY seq LIMIT ?"
+"""Query for the next rows after one."""
+
+_AMONG = f"{SELECT} WHERE seq IN (SELECT value FROM json_each(?)) ORDER BY seq"  # noqa: S608
+"""Query for some rows by number."""
+
 log = structlog.get_logger()
 
 OnWritten = Callable[[Row, SpoolFull | None], None]
 """Called on the loop when a row is spooled, or with the reason why it could not be written."""
-
-
-class Counted(Protocol):
-    """The part of a row that a deletion needs."""
-
-    @property
-    def seq(self) -> int:
-        """Return the row's number."""
-        ...
-
-    @property
-    def size(self) -> int:
-        """Return how many bytes of ``max_bytes`` the row takes."""
-        ...
 
 
 class Spool:
@@ -69,11 +63,19 @@ class Spool:
     """
 
     def __init__(
-        self, path: Path, found: Count, *, max_bytes: int, loop: asyncio.AbstractEventLoop
+        self,
+        path: Path,
+        found: Count,
+        *,
+        max_bytes: int,
+        loop: asyncio.AbstractEventLoop,
+        what_is_wrong: Callable[[], str] = str,
+        lock: int | None = None,
     ) -> None:
         """Open the file, on any thread; everything else happens on the loop, unless it says so.
 
-        ``found`` are its rows. Raises ``sqlite3.Error``.
+        ``found`` are its rows; ``what_is_wrong`` and ``lock`` are for the process that writes.
+        Raises ``sqlite3.Error``.
         """
         self._max_bytes = max_bytes
         self._reader = Reader(path, failed=self.note_error)
@@ -84,21 +86,25 @@ class Spool:
         self.damage = ""
         """What is wrong with the spool, in words, once ``damaged`` is set."""
         self.is_needed: Callable[[], bool] = lambda: False
-        """Whether a 200 needs the disk now, asked on a thread; then it is probed every second."""
+        """Whether a 200 needs the disk now; then it is probed every second."""
         self._is_gone = False
         self._reading = asyncio.Lock()
         self._deleting: set[int] = set()
-        """Rows that we have told the writer to delete. A read may still find them on the disk."""
+        """Rows that the writer shall delete. A read may still find them on the disk."""
         self._deleted: set[int] = set()
         """Those of them that are gone, except from a read that began before."""
         self._writer = Writer(
             path,
             self._loop,
             deleted=self._deleted.update,
-            failed=self.note_error,
-            ended=self._note_end,
+            doubted=self._deleting.update,
+            damaged=self._note_damage,
+            gone=self.note_gone,
             is_needed=lambda: self.is_needed(),
+            what_is_wrong=what_is_wrong,
+            lock=lock,
         )
+        self.health = self._writer.health
 
     def __repr__(self) -> str:
         """Show how much is spooled."""
@@ -109,28 +115,20 @@ class Spool:
         """Return whether there is room for one more row of average size, and the disk is well."""
         size = self.bytes / self.events if self.events else 0
         has_room = self.bytes + size <= self._max_bytes
-        return has_room and self._writer.disk_ok and not self.damaged.is_set()
+        return has_room and self.health.is_ok and not self.damaged.is_set()
 
     def correct(self, surplus: int) -> None:
         """Note that the start has counted so many bytes too many."""
         self.bytes -= surplus
 
     def answer_within(self, seconds: float) -> None:
-        """Tell how long an HTTP request can wait for the disk.
-
-        It may have to wait for two commits: the one that is under way, and its own.
-        """
-        self._writer.hung_seconds = min(HUNG_SECONDS, seconds / 2)
+        """Tell how long a request can wait for two commits: that under way, and its own."""
+        self.health.hung_seconds = min(HUNG_SECONDS, seconds / 2)
 
     @property
     def is_slow(self) -> bool:
         """Return whether the disk does not answer in time, or did not recently."""
-        return self._writer.is_slow
-
-    @property
-    def is_hung(self) -> bool:
-        """Return whether the disk has not answered for too long."""
-        return self._writer.is_hung
+        return self.health.is_slow
 
     @property
     def fullness(self) -> float:
@@ -151,12 +149,16 @@ class Spool:
         """Hand a message over; it is safe when ``on_written`` says so. Raises ``SpoolFull``."""
         if self.damaged.is_set():
             raise SpoolFull("the spool is damaged")
-        if self.is_hung:
+        if self.health.is_hung:
             raise SpoolFull("the disk does not answer")
         row, meta = row_to_store(self._last_seq + 1, time.time(), tries, message)
         if self.bytes + row.size > self._max_bytes:
             raise SpoolFull(f"the spool holds {self.bytes} bytes: max_bytes is {self._max_bytes}")
-        self._writer.put(Append(values(row, meta), partial(self._note_written, row, on_written)))
+        self._writer.put(
+            Append(
+                row.seq, row.size, values(row, meta), partial(self._note_written, row, on_written)
+            )
+        )
         self._last_seq += 1
         self.bytes += row.size
         return row
@@ -177,8 +179,7 @@ class Spool:
 
         A full disk may owe a deletion for a long time, so they may fill whole pages.
         """
-        query = f"{SELECT} WHERE seq > ? ORDER BY seq LIMIT ?"
-        while found := await self._select(query, after, limit):
+        while found := await self._select(_BEHIND, after, limit):
             rows = [row for row in found if row.seq not in self._deleting]
             if rows:
                 return rows
@@ -200,8 +201,7 @@ class Spool:
 
     async def get_all(self, seqs: Sequence[int]) -> list[Row]:
         """Return these rows in the order of acceptance, without those gone or being deleted."""
-        query = f"{SELECT} WHERE seq IN (SELECT value FROM json_each(?)) ORDER BY seq"  # noqa: S608
-        found = await self._select(query, orjson.dumps(seqs).decode())
+        found = await self._select(_AMONG, orjson.dumps(seqs).decode())
         return [row for row in found if row.seq not in self._deleting]
 
     async def oldest_seconds(self) -> float:
@@ -218,22 +218,20 @@ class Spool:
 
         It writes to the disk, so it must not be called on the loop.
         """
-        if not is_damage(error) or self.damaged.is_set():
-            return
-        self.give_up(f"damaged: {error}")
-        suspect(self._path)
-        log.error("spool_damaged", error=str(error))
+        if is_damage(error) and not self.damaged.is_set():
+            suspect(self._path)
+            self._note_damage(str(error))
+
+    def _note_damage(self, error: str) -> None:
+        if not self.damaged.is_set():
+            self.give_up(f"damaged: {error}")
+            log.error("spool_damaged", error=error)
 
     def note_gone(self, what: str) -> None:
         """Note that the files are not where they were; callable from any thread."""
         self._is_gone = True
         self.give_up(what)
         log.error("spool_gone", detail=what)
-
-    def _note_end(self, error: BaseException) -> None:
-        """Note that the writer's thread has died: only a new start helps."""
-        self.give_up(f"its thread has ended: {type(error).__name__}: {error}")
-        log.error("spool_thread_failed", exc_info=error)
 
     def give_up(self, damage: str) -> None:
         """Take no more rows, and let the process end because of it; callable from any thread."""
@@ -249,7 +247,6 @@ class Spool:
         for some seconds, since every step may write, even closing a file. Raises
         ``SpoolUnavailable`` when a step fails.
         """
-        self._writer.hand_over()
         self._progress_at = time.monotonic()
         end = start_thread(self._close, name="spool-end")
         patience = _RESCUE_SECONDS if self._is_gone else _END_SECONDS
@@ -267,7 +264,7 @@ class Spool:
             )
 
     def _idle_since(self) -> float:
-        return max(self._progress_at, self._writer.progress_at)
+        return max(self._progress_at, self.health.progress_at)
 
     def _close(self) -> None:
         self._writer.close()
@@ -288,8 +285,12 @@ class Spool:
             self.bytes -= row.size
         on_written(row, refusal)
 
-    async def _select(self, sql: str, *parameters: int | str) -> list[Row]:
-        return [row_of(columns) for columns in await self._fetch(sql, *parameters)]
+    async def _select(self, rows: str, *parameters: int | str) -> list[Row]:
+        [columns] = await self._fetch(f"{SELECT_BATCH} ({rows})", *parameters)
+        found = rows_of(columns)
+        if found is None:
+            found = [row_of(each) for each in await self._fetch(rows, *parameters)]
+        return found
 
     async def _fetch(self, sql: str, *parameters: int | str) -> list[Any]:
         async with self._reading:

@@ -1,11 +1,11 @@
-"""The one thread that writes to the spool. Everything that waits goes into one transaction.
+"""What is written, when: the event loop's side of the process that writes.
 
-A commit costs about as much as everything else we do for a dozen events, and waking the thread is
-not cheap either. So the event loop gathers operations as long as each of its turns brings more.
-Under load a few events share one commit; without load no event waits.
+A commit costs about as much as everything else we do for a dozen events. So the event loop gathers
+operations as long as each of its turns brings more. Under load a few events share one commit;
+without load no event waits. The process makes one commit of all jobs that have come meanwhile.
 
-A full disk must not keep the spool from draining, but a deletion first goes into the write-ahead
-log. A reserve file beside the database gives up its blocks for that.
+A process that dies is replaced, and the next one gets its jobs again: what the first may have
+stored is replaced. A job of which two have died is refused.
 
 The writer finds out by writing whether the disk is well, full or slow. While events need the disk
 and there is nothing to write, it probes the disk with a row that it deletes again.
@@ -14,60 +14,43 @@ and there is nothing to write, it probes the disk with a row that it deletes aga
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import sqlite3
-import threading
-import time
+from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from queue import Empty, SimpleQueue
-from typing import NamedTuple
 
 import structlog
 
+from bridge.disk.beside import RESERVE_BYTES
+from bridge.disk.frames import Answer, Job
 from bridge.sampling import Sampled, note_events
-from bridge.spool.commits import (
-    OPERATIONS_PER_COMMIT,
+from bridge.spool.health import PROBE_SECONDS, RETRY_SECONDS, Health
+from bridge.spool.operations import (
+    APPENDED_BYTES,
+    DELETED_BYTES,
     Append,
+    Change,
     Delete,
-    NoteTries,
-    commit,
-    connect,
-    due,
-    shrink,
+    Order,
+    first_of,
 )
-from bridge.spool.errors import SpoolFull
-from bridge.spool.files import Reserve
+from bridge.spool.process import Child
 
-_OPERATIONS_TO_GATHER = 16
-_RETRY_SECONDS = 0.5
+_OPERATIONS_TO_GATHER = 32
 
-_PROBE_SECONDS = 0.5
-"""How long nothing is written before we probe the disk, while events need it."""
+_ORDERS_AT_ONCE = 4
+"""How many jobs the process may have: with one it would wait for us after each commit."""
 
-HUNG_SECONDS = 1.25
-"""Maximum time of one commit, below two seconds with the pause before the next probe."""
-
-_PROBATION = 3
-"""How many commits in a row a slow disk must do in time before we trust it again."""
+_MORE_SECONDS = 0.01
+"""How long work waits that only has to let events go first."""
 
 log = structlog.get_logger()
 
 
-class Flush(NamedTuple):
-    """Resolve ``done`` when everything before it is written."""
-
-    done: asyncio.Future[None]
-
-
-Operation = Append | Delete | NoteTries | Flush
-
-_PROBE = Append((0, 0, 0, 0, "", "", "", b"", bytes(64 * 1024)), lambda refusal: None)
-"""A row larger than almost any event, inserted and deleted in one transaction: no read sees it."""
-
-
 class Writer:
-    """Owns the writing connection and its thread."""
+    """Gives the process that writes its jobs; all of it runs on the event loop, but ``close``.
+
+    ``health`` is that of the disk.
+    """
 
     def __init__(
         self,
@@ -75,224 +58,243 @@ class Writer:
         loop: asyncio.AbstractEventLoop,
         *,
         deleted: Callable[[Collection[int]], None],
-        failed: Callable[[Exception], None],
-        ended: Callable[[BaseException], None],
+        doubted: Callable[[Collection[int]], None],
+        damaged: Callable[[str], None],
+        gone: Callable[[str], None],
         is_needed: Callable[[], bool],
+        what_is_wrong: Callable[[], str],
+        lock: int | None,
     ) -> None:
-        """Start the thread.
+        """Start the process, which gets the descriptor of our ``lock``; on any thread.
 
-        ``deleted`` is called on the loop with the rows that are gone from the disk. The others are
-        called on the thread: ``failed`` with the error of a commit, ``ended`` with the error of
-        which the thread itself dies. While ``is_needed`` returns True, an idle disk is probed.
+        ``deleted`` is called with the rows that are gone from the disk, ``doubted`` with those that
+        were refused and may be there until they are, ``damaged`` with the error of a damaged file,
+        ``gone`` with ``what_is_wrong`` with the files when a process has died. While ``is_needed``
+        returns True, an idle disk is probed.
         """
-        self._path = path
         self._loop = loop
         self._deleted = deleted
-        self._failed = failed
-        self._ended = ended
+        self._doubted = doubted
+        self._damaged = damaged
+        self._gone = gone
         self._is_needed = is_needed
-        self.hung_seconds = HUNG_SECONDS
-        """How long one commit may take, given how long its requests can wait."""
-        self.progress_at = 0.0
-        """When the latest commit ended, well or not."""
-        self._began: float | None = None
-        """When the commit that is under way began."""
-        self._probation = 0
-        """How many more commits have to be in time."""
-        self._probed_at = 0.0
-        self._gathered: list[Operation] = []
+        self.health = Health()
+        self.health.begin()  # the disk may hang while the file is opened
+        self._gathered: list[Append] = []
+        self._changed: list[Change] = []
+        """Changes that were gathered."""
         self._gathered_before = 0
         self._is_look_due = False
-        self._operations: SimpleQueue[list[Operation] | None] = SimpleQueue()
-        self._owed: list[Delete | NoteTries] = []
-        """Changes that no commit has done yet: unlike appends they are never given up."""
+        self._orders: deque[Order] = deque()
+        """What the process has been given and has not answered, the one under way first."""
+        self._owed: list[Change] = []
+        """Changes that no commit has done: unlike appends they are never given up."""
         self._owes_more = False
         self._can_shrink = False
-        self._stores = True
-        """Whether the latest commit of an append, or probe, has succeeded."""
-        self._reserve = Reserve(path)
+        self._flushes: list[asyncio.Future[None]] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_ending = False
+        self._is_here = False
+        self._is_over = False
         self._lines = Sampled(note_events)
-        self._thread = threading.Thread(target=self._run, name="spool", daemon=True)
-        self._thread.start()
+        self._child = Child(path, loop, self, what_is_wrong=what_is_wrong, lock=lock)
 
-    @property
-    def disk_ok(self) -> bool:
-        """Return whether the disk stores events in time, as far as we know."""
-        return self._stores and not self.is_slow
-
-    @property
-    def is_slow(self) -> bool:
-        """Return whether a commit takes too long, or one did recently."""
-        return self._probation > 0 or self.is_hung
-
-    @property
-    def is_hung(self) -> bool:
-        """Return whether the commit that is under way takes too long."""
-        began = self._began
-        return began is not None and time.monotonic() - began >= self.hung_seconds
-
-    def put(self, operation: Append | Delete | NoteTries) -> None:
+    def put(self, operation: Append | Change) -> None:
         """Queue an operation; deletions and tries are repeated until they are done."""
-        if not self._is_look_due:
+        if not self._is_look_due and self._has_room:
             self._loop.call_soon(self._look)
             self._is_look_due = True
-        self._gathered.append(operation)
-        if len(self._gathered) >= _OPERATIONS_TO_GATHER:
-            self.hand_over()
-
-    def hand_over(self) -> None:
-        """Give the thread what was gathered."""
-        self._gathered_before = 0
-        if self._gathered:
-            self._operations.put(self._gathered)
-            self._gathered = []
+        if isinstance(operation, Append):
+            self._gathered.append(operation)
+        else:
+            self._changed.append(operation)
+        if len(self._gathered) + len(self._changed) >= _OPERATIONS_TO_GATHER:
+            self._go_on()
 
     def flush(self) -> asyncio.Future[None]:
-        """Return a future that is done when everything before it is written."""
+        """Return a future that is done when nothing is left to write, or fails to be."""
         done: asyncio.Future[None] = self._loop.create_future()
-        self._gathered.append(Flush(done))
-        self.hand_over()
+        self._flushes.append(done)
+        self._go_on()
         return done
 
     def close(self) -> None:
-        """Wait until everything that was handed over is written and the thread has ended."""
-        self._operations.put(None)
-        self._thread.join()
+        """Wait until all is written and the process has ended; called on a thread."""
+        self._loop.call_soon_threadsafe(self._end)
+        self._child.join()
+
+    def _end(self) -> None:
+        self._is_ending = True
+        self._go_on()
 
     def _look(self) -> None:
-        """Hand over what was gathered unless this turn of the loop has brought more."""
-        found, self._is_look_due = len(self._gathered), False
+        """Write what was gathered unless this turn of the loop has brought more."""
+        found, self._is_look_due = len(self._gathered) + len(self._changed), False
         if found > self._gathered_before:
             self._loop.call_soon(self._look)
             self._is_look_due, self._gathered_before = True, found
         else:
-            self.hand_over()
-
-    # Everything below runs on the thread, but for _call_back.
-
-    def _run(self) -> None:
-        self._began = time.monotonic()  # the disk may hang while the file is opened
-        try:
-            with contextlib.closing(connect(self._path)) as database:
-                self._reserve.allocate()
-                self._began = None
-                while (batch := self._next_batch()) is not None:
-                    self._began = time.monotonic()
-                    self._write(database, batch)
-                    self._probation = _PROBATION if self.is_hung else max(self._probation - 1, 0)
-                    self.progress_at = time.monotonic()
-                    self._began = None
-                self._do_all_owed(database)
-        except BaseException as error:
-            self._ended(error)
-
-    def _next_batch(self) -> list[Operation] | None:
-        """Return all operations that are queued; wait for one if there is none. None is the end.
-
-        The wait ends after a while with no operations: there may be changes to retry, free pages to
-        give back, or a disk to probe.
-        """
-        batch: list[Operation] = []
-        is_idle = self.disk_ok and not self._owed
-        pause = 0.01 if self._has_more else _PROBE_SECONDS if is_idle else _RETRY_SECONDS
-        with contextlib.suppress(Empty):
-            found = self._operations.get(timeout=pause)
-            while found is not None:
-                batch += found
-                if len(batch) >= OPERATIONS_PER_COMMIT:
-                    return batch
-                found = self._operations.get_nowait()
-            if not batch:
-                return None
-            self._operations.put(None)  # found the end behind this batch: find it again
-        return batch
+            self._go_on()
 
     @property
-    def _has_more(self) -> bool:
-        """Return whether there is work left that only had to let events go first."""
-        return self._owes_more or self._can_shrink
+    def _has_room(self) -> bool:
+        """Return whether the process should have one more job, unless it is away."""
+        return len(self._orders) < _ORDERS_AT_ONCE
 
-    def _write(self, database: sqlite3.Connection, batch: Sequence[Operation]) -> None:
-        appends = [operation for operation in batch if isinstance(operation, Append)]
-        self._owed += [op for op in batch if isinstance(op, Delete | NoteTries)]
-        changes = due(self._owed)
-        error = commit(database, appends, changes)
-        self._owes_more = error is None and len(changes) < len(self._owed)
-        if error is None:
-            self._note_done(changes)
-            self._stores = self._stores or bool(appends)
-            if not batch and self._is_probe_due():
-                self._stores = self._probe(database)
-            self._reserve.allocate()
+    def _go_on(self) -> None:
+        """Give the process what is to be done now."""
+        if self._is_over:
+            if self._is_ending:
+                self._child.end()
+        elif self._is_here and self._has_room and self._is_work_due:
+            self._gathered_before = 0
+            self._commit()
+        elif not (self._orders or self._is_work_due) and (self._is_here or self._is_ending):
+            self._rest()
+
+    @property
+    def _is_work_due(self) -> bool:
+        in_haste = self._owes_more and (bool(self._flushes) or self._is_ending)
+        return bool(self._gathered) or (self._may_change and (bool(self._changed) or in_haste))
+
+    @property
+    def _may_change(self) -> bool:
+        """Return whether the process has no changes: events must not wait for too many of them."""
+        return not any(order.changes for order in self._orders)
+
+    def _rest(self) -> None:
+        """There is nothing to do now; look again after a while, unless this is the end."""
+        for flush in self._flushes:
+            if not flush.done():
+                flush.set_result(None)
+        self._flushes.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._is_ending:
+            self._child.end()
+            return
+        pause = PROBE_SECONDS if self.health.is_ok and not self._owed else RETRY_SECONDS
+        has_more = self._owes_more or self._can_shrink
+        self._timer = self._loop.call_later(_MORE_SECONDS if has_more else pause, self._tick)
+
+    def _tick(self) -> None:
+        """Retry what we owe, probe the disk, or give free pages back: there was time for it."""
+        self._timer = None
+        if self._orders or not self._is_here:
+            return
+        if self._owed:
+            self._commit()
+        elif self.health.is_probe_due(is_needed=self._is_needed()):
+            self._give(Order(Job("probe")))
+        elif self._can_shrink:
+            self._give(Order(Job("shrink")))
+        else:
+            self._go_on()
+
+    def _commit(self) -> None:
+        appends = first_of(self._gathered, size=APPENDED_BYTES)
+        changes: Sequence[Change] = ()
+        del self._gathered[: len(appends)]
+        if self._may_change:
+            self._owed += self._changed
+            self._changed = []
+            changes = first_of(self._owed, size=DELETED_BYTES)
+            del self._owed[: len(changes)]
+        self._give(Order.commit(appends, changes))
+
+    def _give(self, order: Order) -> None:
+        self.health.begin()
+        try:
+            self._child.send(order.job)
+        except (ValueError, MemoryError) as error:  # nothing of it is on its way
+            self._loop.call_soon(self._note_unsent, order, f"{type(error).__name__}: {error}")
+        else:
+            self._orders.append(order)
+
+    def _note_unsent(self, order: Order, error: str) -> None:
+        self._refuse(order, error)
+        if not self._orders:
+            self.health.rest()
+        self._go_on()
+
+    # The process calls what follows.
+
+    def came(self) -> None:
+        """Take note that a process is there; it gets again what the one before it had."""
+        self._is_here = True
+        self.health.rest()
+        again, self._orders = self._orders, deque()
+        for order in again:
+            self._give(order)
+        self._go_on()
+
+    def gone(self, what: str) -> None:
+        """Write no more: the files are others now."""
+        self._is_over = True
+        self._gone(what)
+        self._go_on()
+
+    def lost(self, cause: str) -> None:
+        """Take note that the process has died; no job is the end of more than two."""
+        self.health.deaths += 1
+        if self._lines.lets("spool_process_ended"):
+            log.error("spool_process_ended", cause=cause, times=self.health.deaths)
+        self._is_here = False
+        self.health.begin()
+        orders, self._orders = self._orders, deque()
+        for order in orders:
+            if order.is_deadly:
+                self._refuse(order, f"the process that writes has ended: {cause}")
+            elif order.is_commit:
+                self._orders.append(order.again())
+
+    def answered(self, answer: Answer) -> None:
+        """Take note of what became of the jobs that were under way."""
+        orders = [self._orders.popleft() for _ in range(answer.jobs)]
+        self.health.end_job()
+        if self._orders:
+            self.health.begin()
+        if answer.is_released:
+            log.warning("spool_reserve_released", bytes=RESERVE_BYTES)
+        if answer.is_damage:
+            self._damaged(answer.error)
+        if orders[0].is_commit:
+            self._note_commit(orders, answer)
+        elif orders[0].job.name == "probe":
+            self.health.stores = not answer.error
+        else:
+            self._can_shrink = answer.has_more
+        self._go_on()
+        for order in orders:
+            order.report(answer.error, self._loop.call_exception_handler)
+
+    def _note_commit(self, orders: Sequence[Order], answer: Answer) -> None:
+        events = sum(len(order.appends) for order in orders)
+        if not answer.error:
+            self.health.stores = self.health.stores or events > 0
         else:
             if self._lines.lets("spool_write_failed"):
-                log.error("spool_write_failed", error=str(error), events=len(appends))
-            self._failed(error)
-            self._stores = self._stores and not appends
-            self._do_owed_alone(database, error)
-        self._report(appends, error)
-        flushes = [operation for operation in batch if isinstance(operation, Flush)]
-        if flushes:
-            self._do_all_owed(database)
-        for flush in flushes:
-            self._loop.call_soon_threadsafe(_resolve, flush.done)
-        if not batch and self._can_shrink:
-            self._can_shrink = error is None and shrink(database)
-
-    def _do_all_owed(self, database: sqlite3.Connection) -> None:
-        while self._owes_more:
-            self._write(database, ())
-            self.progress_at = time.monotonic()
-
-    def _is_probe_due(self) -> bool:
-        """Return whether to probe now; steps of shrinking ask much more often than that."""
-        now = time.monotonic()
-        pause = _PROBE_SECONDS if self.disk_ok else _RETRY_SECONDS
-        if now - self._probed_at < pause * 0.9 or (self.disk_ok and not self._is_needed()):
-            return False
-        self._probed_at = now
-        return True
-
-    def _probe(self, database: sqlite3.Connection) -> bool:
-        """Return whether the disk stores an event. No event would find out: none is sent to it.
-
-        Only when there is nothing else to do: the deletions of a drain come first.
-        """
-        error = commit(database, (_PROBE,), (Delete(0),))
-        if error is not None:
-            self._failed(error)
-        return error is None
-
-    def _do_owed_alone(self, database: sqlite3.Connection, error: Exception) -> None:
-        """Delete without storing anything new, in the room of the reserve if need be."""
-        if not self._owed:
-            return
-        self._reserve.release(error)
-        changes = due(self._owed)
-        if commit(database, (), changes) is None:
+                log.error("spool_write_failed", error=answer.error, events=events)
+            self.health.stores = self.health.stores and not events
+        changes = [change for order in orders for change in order.changes]
+        if answer.is_done:
             self._note_done(changes)
-            with contextlib.suppress(sqlite3.Error):
-                # Empties the log, so that its room is free for the next commit. The busy timeout
-                # bounds the wait for a reader.
-                database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        else:
+            self._owed[:0] = changes
+        self._owes_more = not answer.error and bool(self._owed)
 
-    def _note_done(self, changes: Sequence[Delete | NoteTries]) -> None:
+    def _note_done(self, changes: Sequence[Change]) -> None:
         gone = [change.seq for change in changes if isinstance(change, Delete)]
-        del self._owed[: len(changes)]
         if gone:
             self._can_shrink = True
-            self._loop.call_soon_threadsafe(self._deleted, gone)
+            self._deleted(gone)
 
-    def _report(self, appends: Sequence[Append], error: Exception | None) -> None:
-        if appends:
-            refusal = None if error is None else SpoolFull(f"the disk does not take it: {error}")
-            self._loop.call_soon_threadsafe(self._call_back, appends, refusal)
-
-    def _call_back(self, appends: Sequence[Append], refusal: SpoolFull | None) -> None:
-        for append in appends:  # a call for each, so that an error of one does not stop the others
-            self._loop.call_soon(append.on_written, refusal)
-
-
-def _resolve(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
+    def _refuse(self, order: Order, error: str) -> None:
+        """Give up an order that no process has answered; what was stored of it is deleted."""
+        self._owed[:0] = order.changes
+        if order.is_deadly:
+            rows = [Delete(append.seq, append.size) for append in order.appends]
+            self._doubted([row.seq for row in rows])
+            self._owed += rows
+        order.report(error, self._loop.call_exception_handler)

@@ -293,7 +293,7 @@ _BY_NAME: Final = {entity.name: entity for entity in ENTITIES}
 
 def find(entity: str) -> Entity | None:
     """Return what is known of an entity, in whatever case it is written, or None."""
-    name = entity.lower()
+    name = str.lower(entity)
     if name.startswith("y_"):
         return EXTRA_TABLE
     return LIST if name.startswith("list.") else _BY_NAME.get(name)

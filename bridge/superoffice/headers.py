@@ -44,7 +44,11 @@ class Headers(Protocol):
 
 def retry_of(headers: Headers) -> int | None:
     """Return how many attempts came before this one, if SuperOffice says a number."""
-    value = headers.get(RETRY)
+    return retry_number(headers.get(RETRY))
+
+
+def retry_number(value: str | None) -> int | None:
+    """Return the number that a value of ``RETRY`` is, None for anything else."""
     is_number = value and value.isascii() and value.isdigit() and len(value) <= _RETRY_DIGITS
     return int(value) if value and is_number else None
 
@@ -52,4 +56,9 @@ def retry_of(headers: Headers) -> int | None:
 def traceparent_of(headers: Headers) -> str | None:
     """Return the trace context, if it came once and is valid."""
     values = headers.getall(TRACEPARENT, ())
-    return values[0] if len(values) == 1 and _TRACE_CONTEXT.fullmatch(values[0]) else None
+    return trace_context(values[0]) if len(values) == 1 else None
+
+
+def trace_context(value: str | None) -> str | None:
+    """Return a value of ``TRACEPARENT`` if it is valid."""
+    return value if value is not None and _TRACE_CONTEXT.fullmatch(value) else None

@@ -159,7 +159,7 @@ def _is_id(text: str) -> bool:
 
 
 def _are_strings(items: list[Any]) -> bool:
-    return {str}.issuperset(map(type, items))
+    return all(type(item) is str for item in items)
 
 
 def _primary_key(rest: dict[str, Any], number: int | None) -> int | str | None:

@@ -8,14 +8,14 @@ from time import time_ns
 from typing import Any, ParamSpec, TypeVar
 
 from aiohttp import web
-from opentelemetry.trace import SpanKind, Tracer, get_current_span, use_span
+from opentelemetry.trace import Span, SpanKind, Tracer, get_current_span, use_span
 
 from bridge.core.errors import Rejected
 from bridge.core.event import Delivery
 from bridge.core.message import Message
 from bridge.core.publish import Outbox, Outcome, Publish, Publisher
 from bridge.delivery.outbox import Store
-from bridge.pipeline import Endpoint, Pipeline, Receipt
+from bridge.pipeline import Acceptor, Answer, Endpoint, Pipeline, Receipt
 from bridge.spool import OnWritten, Row, SpoolFull
 from bridge.tracing import spans
 from bridge.web.responses import Handler, HttpResponse, JsonOk
@@ -56,10 +56,10 @@ class Traces:
 
     def pipeline(
         self, endpoints: Mapping[str, Endpoint], *, outbox: Outbox, **parts: Any
-    ) -> Pipeline:
+    ) -> Acceptor:
         """Return a pipeline whose steps are spans below the one of the request."""
         traced = _TracedOutbox(self._tracer, outbox)
-        return _TracedPipeline(endpoints, outbox=traced, wrap=self._wrap, **parts)
+        return _TracedPipeline(Pipeline(endpoints, outbox=traced, wrap=self._wrap, **parts))
 
     def _wrap(self, name: str, step: Callable[_P, _Result], /) -> Callable[_P, _Result]:
         """Return a step of the pipeline with a span around it."""
@@ -85,24 +85,32 @@ class Traces:
         return _TracedPublisher(self._tracer, publisher)
 
 
-class _TracedPipeline(Pipeline):
+class _TracedPipeline:
     """Says on the span of the request what became of the delivery."""
 
-    async def receive(self, delivery: Delivery, *, signatures: Sequence[str]) -> Receipt:
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+        self.use = pipeline.use
+        self.replay = pipeline.replay
+
+    def receive(self, delivery: Delivery, *, signatures: Sequence[str], answer: Answer) -> None:
         span = get_current_span()
         span.set_attribute("superoffice_bridge.endpoint", delivery.endpoint)
-        try:
-            receipt = await super().receive(delivery, signatures=signatures)
-        except Rejected as rejected:
-            # The attribute had this form before the reasons of the metrics had their prefix.
-            reason = rejected.reason.removeprefix("signature_")
-            span.set_attribute("superoffice_bridge.reason", reason)
-            raise
-        span.set_attribute("superoffice_bridge.status", receipt.status)
-        span.set_attribute("superoffice_bridge.event_id", receipt.id)
-        if receipt.reason is not None:
-            span.set_attribute("superoffice_bridge.reason", receipt.reason)
-        return receipt
+        answered = partial(_answered, span, answer)
+        self._pipeline.receive(delivery, signatures=signatures, answer=answered)
+
+
+def _answered(span: Span, answer: Answer, found: Receipt | Exception) -> None:
+    if isinstance(found, Rejected):
+        # The attribute had this form before the reasons of the metrics had their prefix.
+        reason = found.reason.removeprefix("signature_")
+        span.set_attribute("superoffice_bridge.reason", reason)
+    elif isinstance(found, Receipt):
+        span.set_attribute("superoffice_bridge.status", found.status)
+        span.set_attribute("superoffice_bridge.event_id", found.id)
+        if found.reason is not None:
+            span.set_attribute("superoffice_bridge.reason", found.reason)
+    answer(found)
 
 
 class _TracedOutbox:
@@ -112,18 +120,23 @@ class _TracedOutbox:
         self._tracer = tracer
         self._outbox = outbox
 
-    async def deliver(self, message: Message) -> Outcome:
+    def deliver(self, message: Message, settled: Callable[[Outcome], None]) -> None:
         span = self._tracer.start_span(
             spans.publish_name(message),
             kind=SpanKind.PRODUCER,
             attributes=spans.publish_attributes(message),
         )
-        try:
-            outcome = await self._outbox.deliver(spans.carrying(span, message))
+
+        def end(outcome: Outcome) -> None:
             spans.conclude(span, outcome)
-            return outcome
-        finally:
             span.end()
+            settled(outcome)
+
+        try:
+            self._outbox.deliver(spans.carrying(span, message), end)
+        except BaseException:  # then nothing calls back
+            span.end()
+            raise
 
 
 class _TracedStore:

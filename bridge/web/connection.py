@@ -17,7 +17,9 @@ from aiohttp.streams import StreamReader
 from bridge.web.answers import SERVER_REJECTIONS
 from bridge.web.eviction import ANSWERING, HEAD, LEAVING, LINGERING, RESTING, Phase
 from bridge.web.intake import Intake
+from bridge.web.plain import PlainPath
 from bridge.web.protocol import HttpProtocol
+from bridge.web.replies import Reply, rejected, reply_bytes
 from bridge.web.responses import reject, rejection_bytes
 from bridge.web.turns import PIECE_BYTES
 
@@ -48,6 +50,7 @@ class Connection(HttpProtocol):
         "gone",
         "intake",
         "lingers",
+        "plain",
         "rests_since",
         "said_all",
         "unread_since",
@@ -56,6 +59,7 @@ class Connection(HttpProtocol):
     def __init__(self, server: HttpServer) -> None:
         super().__init__(server)
         self.intake = Intake(self, server.turns)
+        self.plain = None if server.plain is None else PlainPath(self, server.plain)
         self.gone: asyncio.Future[None] = server.loop.create_future()
         """Done when nothing is left of the connection itself."""
         self.rests_since = server.loop.time()
@@ -86,6 +90,8 @@ class Connection(HttpProtocol):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Take note of the end."""
+        if self.plain is not None:
+            self.plain.end()
         super().connection_lost(exc)
         self.intake.end()
         self.server.leaving.discard(self)
@@ -130,12 +136,30 @@ class Connection(HttpProtocol):
     # What comes in
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came, or leave it to the intake."""
+        """Answer a plain request, parse anything else, or leave it to the intake."""
+        if self.is_taken and self.plain is not None:
+            self.plain.more(data)
         # aiohttp itself calls this with no data, to parse what it has put back.
-        if not data or (self.earned_200 and not self.intake.unparsed):
-            self.parse(data)
+        elif not data or (self.earned_200 and not self.intake.unparsed):
+            if not self.takes(data):
+                self.parse(data)
         else:
             self.intake.receive(self, data)
+
+    def takes(self, data: bytes) -> bool:
+        """Return whether the plain path has taken what came."""
+        return self.plain is not None and self.is_at_rest and self.plain.take(data)
+
+    def begin_plain(self) -> None:
+        """Take note that the plain path has a request at hand."""
+        self.is_taken = True
+        self.head_began = None
+
+    def end_plain(self) -> None:
+        """Take note that it has none any more."""
+        self.is_taken = False
+        if self.gone.done():
+            self.server.forget(self)
 
     def may_read_on(self) -> bool:
         """Return whether nothing that was read already has to wait for its turn."""
@@ -149,6 +173,27 @@ class Connection(HttpProtocol):
             self.force_close()
 
     # What goes out
+
+    def write(self, data: bytes) -> None:
+        """Send what is no answer yet."""
+        if self.transport is not None:
+            self.transport.write(data)
+
+    def answer(self, reply: Reply | Exception) -> bool:
+        """Send the reply to a plain request; return whether another request may follow."""
+        if self.transport is None:
+            return False
+        if isinstance(reply, Exception):
+            reply = rejected(self.server.rejection_of(self, 500, reply))
+        ends = reply.close or self.closes_behind_answer or self.server.is_stopping
+        if not self.transport.is_closing():
+            self.transport.write(reply_bytes(reply, close=ends))
+        self._note_answer(reply.status)
+        if ends or not self._may_go_on():
+            self.close()
+            return False
+        self._rest()
+        return True
 
     async def start(self) -> None:
         """Answer one request after the other, until the connection is to be closed."""
@@ -169,8 +214,7 @@ class Connection(HttpProtocol):
     async def _answer(self, message: Any, body: StreamReader) -> bool:
         """Answer a request; return whether another one may follow."""
         response, gone = await self.respond(message, body)
-        if not self.earned_200:
-            self.earned_200 = self.server.proves and response.status == HTTPStatus.OK
+        self._note_answer(response.status)
         if not body.is_eof():
             self.lingers = True
             await self._linger(body)
@@ -189,16 +233,29 @@ class Connection(HttpProtocol):
 
     async def _goes_on(self) -> bool:
         """Prepare for another request; return whether one may follow."""
-        if self.said_all and not self.queue:
+        if not self._may_go_on():
             return False
+        self._rest()
+        if self.queue:
+            await asyncio.sleep(0)  # all others first: a client may have sent thousands at once
+        return True
+
+    def _note_answer(self, status: int) -> None:
+        if not self.earned_200:
+            self.earned_200 = self.server.proves and status == HTTPStatus.OK
+
+    def _may_go_on(self) -> bool:
+        """Return whether the client may send, or has sent, another request."""
+        return not self.said_all or bool(self.queue) or self.owes
+
+    def _rest(self) -> None:
+        """Give the client some time for another request."""
         idle = self.server.limits.idle
         if not self.earned_200:
             idle = min(idle, _STRANGER_SECONDS)
         self.answered, self.rests_since = True, self.server.loop.time()
+        self.waited = None
         self.close_if_idle(self.rests_since + idle)
-        if self.queue:
-            await asyncio.sleep(0)  # all others first: a client may have sent thousands at once
-        return True
 
     def handle_error(
         self,
@@ -219,6 +276,17 @@ class Connection(HttpProtocol):
     def is_stopping(self) -> bool:
         """Return whether the answer to the request at hand is the last one."""
         return self.server.is_stopping
+
+    @property
+    def owes(self) -> bool:
+        """Return whether its request lacks some of the body, or has others behind it already."""
+        return super().owes or (self.plain is not None and self.plain.owes)
+
+    @property
+    def remote(self) -> str | None:
+        """Return the client's address, None when it is gone."""
+        name = self.peername
+        return name if name is None or isinstance(name, str) else name[0]
 
     def is_silent(self, since: float) -> bool:
         """Return whether its head began before that time, and we wait for the client alone."""

@@ -47,7 +47,7 @@ class Intake:
     def receive(self, connection: Connection, data: bytes) -> None:
         """Parse what came at once if there is room at this turn, else at a later one."""
         if not self.unparsed and len(data) <= _piece_of(data) and self._turns.reserve(len(data)):
-            self._parse(connection, data)
+            self._take(connection, data)
             if connection.is_secure:  # what TLS has decrypted already would come at once
                 self._wait_for_turn(connection)
         else:
@@ -102,6 +102,13 @@ class Intake:
             self.waits = True
             connection.read_no_more()
             self._turns.wait(self)
+
+    def _take(self, connection: Connection, data: bytes) -> None:
+        begun = time.perf_counter()
+        is_taken = connection.takes(data)
+        self.spent += min(time.perf_counter() - begun, LONGEST_SECONDS)
+        if not is_taken:
+            self._parse(connection, data)
 
     def _parse(self, connection: Connection, data: bytes) -> None:
         body, begun = connection.incoming, time.perf_counter()

@@ -18,6 +18,8 @@ time. ``connection.Connection`` decides what becomes of them.
 # _msg_queue_resume_size, _resume_reading_if_drained      make it go on when few are left
 # _close, _force_close       whether to close behind the answer at hand, or at once
 # _keepalive_handle, _next_keepalive_close_time, _process_keepalive      the timer that ends a rest
+# _paused                    whether the client leaves too much unread
+# _upgraded                  whether the client has asked for another protocol
 # _reading_paused            whether the parser has as much of a body as it wants
 # _buffer_paused             whether it has as many requests as it wants
 # _pause_transport_reading, _resume_transport_reading      stop and start the socket
@@ -50,7 +52,16 @@ _MALFORMED = ERROR._replace(version=HttpVersion11)
 class HttpProtocol(web.RequestHandler):
     """One connection: what came, how far it is parsed, and which request is next."""
 
-    __slots__ = ("_parser_paused", "body", "head_began", "server", "work")
+    __slots__ = (
+        "_is_parser_empty",
+        "_parser_paused",
+        "body",
+        "head_began",
+        "is_taken",
+        "server",
+        "waited",
+        "work",
+    )
 
     # Second names for slots of aiohttp: read for every request, and a property costs a call.
     # mypy sees variables of instances in them, and slots are members of the class.
@@ -74,6 +85,11 @@ class HttpProtocol(web.RequestHandler):
         )
         self.server = server
         self._parser_paused = False
+        self._is_parser_empty = True
+        self.is_taken = False
+        """Whether the plain path has a request at hand, of which aiohttp knows nothing."""
+        self.waited: float | None = None
+        """For how many seconds a body was waited for, until its request was left to aiohttp."""
         self.body: StreamReader | None = None
         """The body of the latest request."""
         self.head_began: float | None = server.loop.time()
@@ -99,12 +115,38 @@ class HttpProtocol(web.RequestHandler):
 
     def parse(self, data: bytes) -> None:
         """Parse what came."""
+        owed, asked = self.incoming, len(self._messages)
+        if owed is not None and owed.is_eof():
+            owed = None
+        size = 0 if owed is None else owed.total_bytes
         super().data_received(data)
+        if data:
+            new = len(self._messages) - asked
+            self._is_parser_empty = self._has_read_all(data, owed, size, new)
         if self._messages:
             _forget_frames(self._messages[-1][0])
         # Almost every head comes in one piece, and needs no look at the clock.
         elif self._waiter is not None and self.head_began is None:
             self.head_began = self._loop.time()
+
+    def _has_read_all(self, data: bytes, owed: StreamReader | None, size: int, new: int) -> bool:
+        """Return whether the parser waits for the first byte of a request, as far as can be told.
+
+        ``owed`` is the body that was not complete before the data, ``size`` what it had; ``new`` is
+        how many requests have begun. A doubt counts as no.
+        """
+        body = self.incoming
+        if body is None or not body.is_eof() or self.is_held or self._upgraded:
+            return False
+        if data.endswith(b"\r\n\r\n"):  # with that each head and each chunked body ends
+            return True
+        if owed is not None:
+            return body is owed and body.total_bytes - size == len(data)
+        if new != 1 or data[0] in b"\r\n":  # which could end a head that began before
+            return False
+        end = data.find(b"\r\n\r\n") + 4
+        has_crlf_alone = data.count(b"\n", 0, end) == data.count(b"\r\n", 0, end)
+        return end >= 4 and has_crlf_alone and body.total_bytes == len(data) - end
 
     def read_no_more(self) -> None:
         """Leave in the socket what comes from now on."""
@@ -169,12 +211,27 @@ class HttpProtocol(web.RequestHandler):
         if timer is None:
             self._keepalive_handle = self._loop.call_at(at, self._process_keepalive)
 
+    def _process_keepalive(self) -> None:
+        if self.is_taken:
+            self._keepalive_handle = None  # ``close_if_idle`` sets another one
+        else:
+            super()._process_keepalive()
+
     # What others ask
 
     @property
     def is_idle(self) -> bool:
         """Return whether it waits for a request, or for the rest of one's head."""
-        return self._waiter is not None and not self._waiter.done()
+        waiter = self._waiter
+        return waiter is not None and not waiter.done() and not self.is_taken
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Return whether nothing is under way, nothing owed, and what is sent is read."""
+        waiter = self._waiter
+        if waiter is None or waiter.done() or self.is_taken or self._paused:
+            return False
+        return self._is_parser_empty
 
     @property
     def awaits_head(self) -> bool:

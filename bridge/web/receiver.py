@@ -1,10 +1,12 @@
-"""The public side: an HTTP request becomes a delivery, a receipt becomes a 200.
+"""The public side: an HTTP request becomes a delivery, and its reply becomes a response.
 
 Only 200 is success for SuperOffice. It tries three times within about five seconds, and switches
 the webhook off after nine failures: for good after a 410, which the bridge never sends.
 
 The checks come in this order: path, method, encoding, size, signature, JSON, test, contexts,
 duplicates. A source with too many bad signatures gets 429. A correct signature is never limited.
+
+A request that nothing is odd about does not come here: see ``plain``.
 """
 
 from __future__ import annotations
@@ -12,16 +14,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, cast
 
-import structlog
 from aiohttp import hdrs, web
 
-from bridge.core.errors import Rejected, SignatureInvalid
+from bridge.aio import called_back
+from bridge.core.errors import Rejected
 from bridge.core.event import Delivery
-from bridge.core.reasons import RejectReason, Status
+from bridge.core.reasons import RejectReason
 from bridge.metrics import Metrics
-from bridge.pipeline import Pipeline, Receipt
-from bridge.sampling import Sampled
 from bridge.superoffice.headers import (
     EVENT,
     EVENT_ID,
@@ -29,42 +30,32 @@ from bridge.superoffice.headers import (
     retry_of,
     traceparent_of,
 )
-from bridge.web.answers import REJECTIONS
-from bridge.web.responses import HttpResponse, ok, reject
-from bridge.web.throttle import Failures
+from bridge.web.replies import Reply
+from bridge.web.responder import Responder
+from bridge.web.responses import HttpResponse, response_to
 
-NO_ENDPOINT = "-"
-"""The label of requests for unknown paths; no endpoint can be called so."""
-
-log = structlog.get_logger()
+if TYPE_CHECKING:
+    from bridge.web.connection import Connection
 
 
 class Receiver:
-    """Handles every request of the public listener."""
+    """Handles every request of the public listener that aiohttp reads."""
 
     def __init__(
         self,
         paths: Mapping[str, str],
-        pipeline: Pipeline,
+        responder: Responder,
         metrics: Metrics,
         *,
-        failures: Failures,
         max_body: int,
         read_timeout: float,
     ) -> None:
         """Take the endpoints' names by path; limits are in bytes and in seconds."""
         self._paths = paths
-        self._pipeline = pipeline
+        self._responder = responder
         self._metrics = metrics
-        self._failures = failures
         self._max_body = max_body
         self._read_timeout = read_timeout
-        self._refusals = Sampled()
-        self._log = log.bind()  # now: a lazy logger looks up its configuration for every record
-
-    def renew_log(self) -> None:
-        """Log from the level that is configured now."""
-        self._log = log.bind()
 
     async def handle(self, request: web.BaseRequest) -> HttpResponse:
         """Answer one request."""
@@ -73,26 +64,30 @@ class Receiver:
         if endpoint is not None:
             self._metrics.received.labels(endpoint).inc()
         try:
-            receipt = await self._receive(request, endpoint)
-        except SignatureInvalid as invalid:
-            return self._reject(request, endpoint, self._limited(request.remote) or invalid)
+            delivery = await self._delivery(request, endpoint)
         except Rejected as rejected:
-            return self._reject(request, endpoint, rejected)
-        self._count(endpoint or NO_ENDPOINT, receipt)
-        self._metrics.stage_seconds.labels("total").observe(time.perf_counter() - started)
-        content = {"status": receipt.status, "id": receipt.id}
-        if receipt.reason is not None:
-            content["reason"] = receipt.reason
-        return ok(request, content)
+            event_id = request.headers.get(EVENT_ID)
+            reply = self._responder.reject(rejected, endpoint, request, event_id=event_id)
+        else:
+            reply = await self._reply(delivery, request, started)
+        return response_to(request, reply)
 
-    async def _receive(self, request: web.BaseRequest, endpoint: str | None) -> Receipt:
+    async def _reply(self, delivery: Delivery, request: web.BaseRequest, started: float) -> Reply:
+        signatures = tuple(request.headers.getall(SIGNATURE, ()))
+        return await called_back(
+            lambda tell: self._responder.respond(
+                delivery, signatures, request, started=started, tell=tell
+            )
+        )
+
+    async def _delivery(self, request: web.BaseRequest, endpoint: str | None) -> Delivery:
         if endpoint is None:
             raise Rejected(RejectReason.PATH)
         if request.method != hdrs.METH_POST:
             raise Rejected(RejectReason.METHOD)
         body = await self._read(request)
         headers = request.headers
-        delivery = Delivery(
+        return Delivery(
             endpoint,
             body,
             time.time_ns(),
@@ -101,19 +96,6 @@ class Receiver:
             headers.get(EVENT),
             headers.get(EVENT_ID),
         )
-        return await self._pipeline.receive(delivery, signatures=headers.getall(SIGNATURE, ()))
-
-    def _limited(self, remote: str | None) -> Rejected | None:
-        """Count a failed signature; return the rejection of a source that has too many of them.
-
-        One line in the log stands for all rejections that follow.
-        """
-        limited = self._failures.add(remote)
-        if limited is None:
-            return None
-        if limited.first and self._refusals.lets(RejectReason.RATE_LIMITED):
-            self._log.warning("source_limited", source=limited.source, seconds=limited.seconds)
-        return Rejected(RejectReason.RATE_LIMITED, seconds=limited.seconds)
 
     async def _read(self, request: web.BaseRequest) -> bytes:
         encodings, content = request.headers.getall(hdrs.CONTENT_ENCODING, ()), request.content
@@ -130,11 +112,13 @@ class Receiver:
 
     async def _wait_for(self, request: web.BaseRequest) -> bytes:
         """Read a body that is not complete yet."""
-        if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
+        # The plain path may have waited already, and has said by then that it does.
+        waited = cast("Connection", request.protocol).waited
+        if waited is None and request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             request.writer.output_size = 0  # nothing of the answer itself is out yet
         try:
-            async with asyncio.timeout(self._read_timeout):
+            async with asyncio.timeout(self._read_timeout - (waited or 0.0)):
                 return await request.read()
         except TimeoutError:
             raise Rejected(RejectReason.TIMEOUT, seconds=self._read_timeout) from None
@@ -145,43 +129,3 @@ class Receiver:
 
     def _too_large(self) -> Rejected:
         return Rejected(RejectReason.SIZE, bytes=self._max_body)
-
-    def _reject(
-        self, request: web.BaseRequest, endpoint: str | None, rejected: Rejected
-    ) -> web.Response:
-        reason, label = rejected.reason, endpoint or NO_ENDPOINT
-        rejection = REJECTIONS[reason]
-        self._metrics.rejected.labels(label, reason).inc()
-        # The first 429 of a source has had its line: source_limited.
-        if reason != RejectReason.RATE_LIMITED and self._refusals.lets(reason):
-            log.warning(
-                "request_refused",
-                status=rejection.status,
-                reason=reason,
-                endpoint=label,
-                event_id=rejected.event_id or request.headers.get(EVENT_ID, "")[:200],
-                remote=request.remote,
-            )
-        return reject(rejection, **rejected.values)
-
-    def _count(self, endpoint: str, receipt: Receipt) -> None:
-        self._metrics.accepted.labels(endpoint, receipt.status).inc()
-        match receipt.status:
-            case Status.PUBLISHED:
-                self._metrics.published.labels(endpoint).inc()
-                self._log.debug("event_published", endpoint=endpoint, event_id=receipt.id)
-            case Status.UNROUTED:
-                self._metrics.unrouted.labels(endpoint).inc()
-                self._log.warning("event_unrouted", endpoint=endpoint, event_id=receipt.id)
-            case Status.PARKED:
-                reason = receipt.reason or ""
-                self._metrics.parked.labels(endpoint, reason).inc()
-                self._log.warning(
-                    "delivery_parked", endpoint=endpoint, event_id=receipt.id, reason=reason
-                )
-            case Status.SPOOLED:
-                self._log.debug("event_spooled", endpoint=endpoint, event_id=receipt.id)
-            case Status.DUPLICATE:
-                self._log.info("event_duplicate", endpoint=endpoint, event_id=receipt.id)
-            case Status.IGNORED:
-                self._log.info("event_ignored", endpoint=endpoint, event_id=receipt.id)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable
-from email.utils import formatdate
-from functools import lru_cache
 from http import HTTPStatus
 from typing import TypeAlias
 
@@ -14,6 +11,7 @@ from aiohttp import web
 from aiohttp.http import HttpVersion11
 
 from bridge.web.answers import PROBLEM, TITLES, Rejection
+from bridge.web.replies import Reply, ok_bytes, rejected
 
 HttpResponse: TypeAlias = "web.StreamResponse | JsonOk"
 Handler = Callable[[web.BaseRequest], Awaitable[HttpResponse]]
@@ -21,15 +19,7 @@ Handler = Callable[[web.BaseRequest], Awaitable[HttpResponse]]
 
 def reject(rejection: Rejection, **values: object) -> web.Response:
     """Build the response for a rejection; ``values`` go into the places of its texts."""
-    response = web.Response(
-        status=rejection.status,
-        body=orjson.dumps(rejection.problem(**values)),
-        headers={name: text.format(**values) for name, text in rejection.headers.items()},
-        content_type=PROBLEM,
-    )
-    if rejection.close:
-        response.force_close()
-    return response
+    return _response(rejected(rejection, **values))
 
 
 def rejection_bytes(rejection: Rejection) -> bytes:
@@ -47,11 +37,24 @@ def json_response(content: object, *, status: int = 200) -> web.Response:
     return web.Response(status=status, body=body, content_type="application/json")
 
 
-def ok(request: web.BaseRequest, content: object) -> HttpResponse:
-    """Build the 200 for a POST, with JSON as its body."""
-    if request.keep_alive and request.version == HttpVersion11:
-        return JsonOk(orjson.dumps(content))
-    return json_response(content)
+def response_to(request: web.BaseRequest, reply: Reply) -> HttpResponse:
+    """Build the response to a POST."""
+    is_open = request.keep_alive and request.version == HttpVersion11
+    if is_open and reply.status == HTTPStatus.OK:
+        return JsonOk(reply.body)
+    return _response(reply)
+
+
+def _response(reply: Reply) -> web.Response:
+    response = web.Response(
+        status=reply.status,
+        body=reply.body,
+        headers=reply.headers,
+        content_type=reply.media_type,
+    )
+    if reply.close:
+        response.force_close()
+    return response
 
 
 class JsonOk:
@@ -67,7 +70,7 @@ class JsonOk:
     status = HTTPStatus.OK
 
     def __init__(self, body: bytes) -> None:
-        self._bytes = b"%b%d\r\nDate: %b\r\n\r\n%b" % (_HEAD, len(body), _date(), body)
+        self._bytes = ok_bytes(body)
 
     async def prepare(self, request: web.BaseRequest) -> None:
         """Send all of it."""
@@ -75,16 +78,3 @@ class JsonOk:
 
     async def write_eof(self) -> None:
         """Do nothing: ``prepare`` has sent the body too."""
-
-
-_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: "
-
-
-def _date() -> bytes:
-    return _date_at(int(time.time()))
-
-
-@lru_cache(maxsize=1)  # thousands of responses share one second
-def _date_at(second: int) -> bytes:
-    """Return a time in the form of RFC 9110, which wants it in every response."""
-    return formatdate(second, usegmt=True).encode()

@@ -21,6 +21,8 @@ from bridge.sampling import Sampled
 from bridge.web.answers import SERVER_REJECTIONS, Rejection
 from bridge.web.connection import Connection
 from bridge.web.eviction import chosen
+from bridge.web.plain import Plain
+from bridge.web.responder import Client
 from bridge.web.responses import Handler, rejection_bytes
 from bridge.web.turns import Turns
 
@@ -52,17 +54,24 @@ class HttpServer(web.Server):
     """The connections of one listener, all with one handler, and all within the limits.
 
     Bodies of more than ``max_body`` bytes raise 413. ``proves`` says whether a 200 proves that the
-    client knows a secret.
+    client knows a secret. With ``plain`` what is plain takes the plain path.
     """
 
     def __init__(
-        self, handler: Handler, *, max_body: int, limits: Limits, proves: bool = True
+        self,
+        handler: Handler,
+        *,
+        max_body: int,
+        limits: Limits,
+        proves: bool = True,
+        plain: Plain | None = None,
     ) -> None:
         super().__init__(cast("Any", handler))
         self.loop = asyncio.get_running_loop()
         self.limits = limits
         self.max_body = max_body
         self.proves = proves
+        self.plain = plain
         self.is_stopping = False
         """Whether each answer from now on is the last one on its connection."""
         self.is_closed = False
@@ -113,10 +122,16 @@ class HttpServer(web.Server):
     ) -> None:
         """Forget a connection, as soon as its last request is answered too."""
         connection = cast("Connection", handler)
+        if connection.is_taken:  # it says itself when that is answered
+            return
         if connection.work.done():
-            self._open.pop(connection, None)
+            self.forget(connection)
         else:
-            connection.work.add_done_callback(lambda _: self._open.pop(connection, None))
+            connection.work.add_done_callback(lambda _: self.forget(connection))
+
+    def forget(self, connection: Connection) -> None:
+        """Forget a connection that is gone, and has nothing to answer."""
+        self._open.pop(connection, None)
 
     def make_room(self, newest: Connection | None = None, *, or_proven: bool = True) -> bool:
         """Close who gives way to the newest connection; return whether anybody does."""
@@ -151,6 +166,7 @@ class HttpServer(web.Server):
         # Those evicted at the last look have had a second to send what was written.
         evicted, self._evicted = self._evicted, []
         self._cut(evicted)
+        self._hand_over(self.loop.time() - _LOOK_SECONDS)
         since = self.loop.time() - self.limits.head
         for connection in [one for one in self._open if one.is_slow(since)]:
             self._evict(connection)
@@ -159,6 +175,12 @@ class HttpServer(web.Server):
         if not self._open and self._look is not None:
             self._look.cancel()
             self._look = None
+
+    def _hand_over(self, since: float) -> None:
+        """Leave to aiohttp each request whose body is awaited since before that time."""
+        for one in [*self._open]:
+            if one.plain is not None and one.plain.missing and one.plain.since <= since:
+                one.plain.hand_over()
 
     def _cut(self, connections: Iterable[Connection]) -> None:
         for one in connections:
@@ -205,10 +227,8 @@ class HttpServer(web.Server):
             transport.abort()
         await _wait_for(gone, _GOODBYE_SECONDS)
 
-    def rejection_of(
-        self, request: web.BaseRequest, status: int, error: BaseException | None
-    ) -> Rejection:
-        """Log why the handler has not answered a request, and return what is answered instead.
+    def rejection_of(self, client: Client, status: int, error: BaseException | None) -> Rejection:
+        """Log why the request of a client was not answered, and return what is answered instead.
 
         It is malformed HTTP (400), a defect of ours (500), or the end of memory (503).
         """
@@ -223,7 +243,7 @@ class HttpServer(web.Server):
             return SERVER_REJECTIONS["request_failed"]
         if lets("malformed"):
             kind = type(error).__name__
-            log.warning("request_malformed", remote=request.remote, error=kind)
+            log.warning("request_malformed", remote=client.remote, error=kind)
         return SERVER_REJECTIONS["request_malformed"]
 
 

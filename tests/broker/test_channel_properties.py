@@ -1,6 +1,8 @@
 """Whatever a broker says of publishes: nothing hangs, and nothing counts as confirmed too early."""
 
 import asyncio
+from collections.abc import Iterable
+from itertools import cycle
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +16,7 @@ from pamqp.header import ContentHeader
 
 from bridge.broker.channel import ConfirmChannel
 from bridge.broker.returns import Unrouted
+from bridge.broker.tap import Tap
 from bridge.core.message import UNROUTED
 from bridge.core.publish import Outcome, Publish
 from tests.helpers import message
@@ -41,10 +44,11 @@ Actions = st.builds(
 class Wire:
     """A channel of aiormq without its connection, and what the broker knows of it.
 
-    ``meant`` are the tags that were on the wire when a confirm for them came, by kind.
+    ``meant`` are the tags that were on the wire when a confirm for them came, by kind. ``waits``
+    says for each frame whether aiormq waits for it, or is busy with others.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, waits: Iterable[bool] = (True,)) -> None:
         tune = SimpleNamespace(frame_max=131_072)
         closing: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         aiormqs: Any = SimpleNamespace(
@@ -54,8 +58,17 @@ class Wire:
             closing=closing,
         )
         self.reasons: list[str] = []
+        self._waits = cycle(waits)
+        self._passed: list[bytes] = []
+        self._errors: list[BaseException] = []
+        stream: Any = SimpleNamespace(data_received=self._passed.append)
+        self.tap = Tap(stream, clock=lambda: 0.0, fail=self._errors.append)
         self.channel = ConfirmChannel(
-            aiormqs, write=self._read, unrouted=Unrouted(lambda _: True), closed=self.reasons.append
+            aiormqs,
+            write=self._read,
+            tap=self.tap,
+            unrouted=Unrouted(lambda _: True),
+            closed=self.reasons.append,
         )
         self.frames = aiormqs.frames
         self.published: dict[int, ContentHeader] = {}
@@ -76,8 +89,12 @@ class Wire:
 
     async def say(self, frame: Any) -> None:
         """Let the broker send a frame, by way of its bytes."""
-        data = pamqp.frame.marshal(frame, 1)
-        await self.frames.put((0, pamqp.frame.unmarshal(data)[2]))
+        self.tap.is_between_frames = next(self._waits)
+        self.tap.data_received(pamqp.frame.marshal(frame, 1))
+        for error in self._errors:
+            raise error  # where aiormq reads
+        while self._passed:
+            await self.frames.put((0, pamqp.frame.unmarshal(self._passed.pop())[2]))
 
     async def confirm(self, kind: str, tag: int, multiple: bool) -> None:
         """Confirm or refuse."""
@@ -142,12 +159,12 @@ async def play(wire: Wire, actions: Any) -> list[Publish]:
 
 
 @settings(deadline=None)  # the machine may be busy
-@given(actions=Actions)
-def test_nothing_is_confirmed_that_was_not(actions: Any) -> None:
+@given(actions=Actions, waits=st.lists(st.booleans(), min_size=1, max_size=5))
+def test_nothing_is_confirmed_that_was_not(actions: Any, waits: list[bool]) -> None:
     """For any frames in any order: confirmed is what was on the wire, acked, and not returned."""
 
     async def run() -> None:
-        wire = Wire()
+        wire = Wire(waits)
         publishes = await play(wire, actions)
         for publish in publishes:
             tags = wire.tags_of(publish)

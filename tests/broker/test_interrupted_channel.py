@@ -17,6 +17,7 @@ from bridge.broker.channel import ConfirmChannel
 from bridge.broker.incoming import Incoming
 from bridge.broker.refusals import RefusalWatch
 from bridge.broker.returns import Return
+from bridge.broker.tap import Tap
 from bridge.broker.window import Window
 from bridge.core.publish import Outcome, Publish
 from tests.broker.test_channel_properties import STRAY, Wire
@@ -53,6 +54,11 @@ CASES: list[tuple[Callable[..., Any], type[BaseException]]] = [
     (Return.add, MemoryError),
     (Return.find, MemoryError),
     (RefusalWatch.note, MemoryError),
+    (Tap.data_received, MemoryError),
+    (Tap._settle, MemoryError),
+    (Tap._settle, Exit),
+    (Tap.attach, MemoryError),
+    (Tap.detach, MemoryError),
 ]
 TELLING = {ConfirmChannel._send, ConfirmChannel._flush, Return.add, Return.find, RefusalWatch.note}
 """Where also no publish stays without an outcome."""
@@ -103,7 +109,7 @@ class Play:
     """A broker returns one message, acks all others but the last, and closes the channel."""
 
     def __init__(self) -> None:
-        self.wire = Wire()
+        self.wire = Wire(waits=(True, True, False))
         self.channel = self.wire.channel
         self.sent: list[Publish] = []
         self.untold: set[Publish] = set()

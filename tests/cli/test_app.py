@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from bridge import __version__
+from bridge.build import build
 from bridge.cli.errors import lines
 from bridge.core.errors import BridgeError, BrokerUnreachable, ConfigInvalid, Problem
 from bridge.dev.rabbitmq import RabbitMQNotInstalled
@@ -26,10 +27,11 @@ COMMANDS = (
 
 
 def test_version():
-    """--version names the package and its version."""
+    """--version names the package, its version, and whether it is compiled."""
     result = invoke("--version")
+    said = f"superoffice-bridge {__version__} ({build()})\n"
 
-    assert (0, f"superoffice-bridge {__version__}\n") == (result.exit_code, result.stdout)
+    assert (0, said) == (result.exit_code, result.stdout)
 
 
 def test_help_lists_commands_and_exit_codes():

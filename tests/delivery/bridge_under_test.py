@@ -1,13 +1,15 @@
 """Outbox, drain and spool on a scripted broker, through as many processes as a test kills."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from bridge.aio import called_back
 from bridge.core.message import PARKED
 from bridge.core.publish import Outcome
 from bridge.delivery.drain import Drain
 from bridge.delivery.outbox import Outbox
-from bridge.delivery.rows import IllegalMove
+from bridge.delivery.rows import DUE, GONE, ON_WIRE, IllegalMove
 from bridge.metrics import Metrics
 from tests.delivery.scripted import ScriptedBroker
 from tests.delivery.stepping import SteppedLoop, SteppedSpool
@@ -82,7 +84,7 @@ class Bridge:
     def send(self, number, **fields):
         """Hand a message over; the loop does not run yet."""
         made = message(number, **fields)
-        task = self.loop.create_task(self.outbox.deliver(made))
+        task = self.loop.create_task(called_back(partial(self.outbox.deliver, made)))
         sent = Sent(made, task, self.loop.time())
         self.sent.append(sent)
         return sent
@@ -137,7 +139,7 @@ class Bridge:
     def _watch_moves(self):
         """Note every move of a row; an illegal one is a broken rule, whoever catches its error."""
         rows = self.drain._rows
-        move = rows.move
+        move, depart, finish = rows.move, rows.depart, rows.finish
 
         def watched(seq, to):
             was = rows[seq]
@@ -148,7 +150,19 @@ class Bridge:
                 raise
             self.moves.add((was, to))
 
+        def departed(seq):
+            was = rows[seq]
+            depart(seq)
+            self.moves |= {(was, DUE), (DUE, ON_WIRE)}
+
+        def finished(seq):
+            was = rows[seq]
+            finish(seq)
+            self.moves.add((was, GONE))
+
         setattr(rows, "move", watched)  # noqa: B010  # a method
+        setattr(rows, "depart", departed)  # noqa: B010  # a method
+        setattr(rows, "finish", finished)  # noqa: B010  # a method
 
     def _ids_on_disk(self):
         rows = self.disk._database.execute("SELECT message_id FROM event")

@@ -1,8 +1,8 @@
 """A process whose clock, disk and threads move only when a test says so.
 
-Everything of the bridge is real: event loop, outbox, drain, spool, SQLite. Only the two threads of
-the spool are replaced, by steps that a test takes itself, and the clock by a number. So a test can
-put anything between asking the disk and its answer, and a night passes in no time.
+Everything of the bridge is real: event loop, outbox, drain, spool, SQLite. Only the process and the
+thread of the spool are replaced, by steps that a test takes itself, and the clock by a number. So a
+test can put anything between asking the disk and its answer, and a night passes in no time.
 """
 
 import asyncio
@@ -10,7 +10,10 @@ import selectors
 import time
 from types import SimpleNamespace
 
-from bridge.spool import Spool, commits, writer
+from bridge.disk.frames import merged
+from bridge.disk.work import Disk
+from bridge.spool import Spool
+from bridge.spool.health import HUNG_SECONDS
 from bridge.spool.opening import prepare
 
 
@@ -100,8 +103,13 @@ class SteppedSpool:
         loop.work = lambda: self.flows and self.work()
         self.spool = loop.run_until_complete(_spool(path, max_bytes))
         self._writer = self.spool._writer
-        self._writer._reserve = SimpleNamespace(allocate=lambda: None, release=lambda *_: None)
-        self._database = commits.connect(path)
+        self._jobs = self._writer._child.jobs
+        self._disk = Disk(path)
+        self._disk._reserve = SimpleNamespace(  # type: ignore[assignment]
+            allocate=lambda: None, release=lambda *_: False
+        )
+        self._database = self._disk._database
+        self._writer.came()
 
     def work(self):
         """Do all there is to do; return whether there was anything."""
@@ -110,12 +118,15 @@ class SteppedSpool:
 
     def commit(self):
         """Write one group, or what is owed; return whether there was anything."""
-        queue, owed = self._writer._operations, self._writer._owed and not self.refuses
-        if queue.empty() and not owed:
-            return False
-        batch = [] if queue.empty() else self._writer._next_batch()
-        self._writer._write(self._database, batch)
-        return True
+        if not self._jobs and self._writer._owed and not self.refuses:
+            self._writer._tick()
+        jobs = [*self._jobs]
+        self._jobs.clear()
+        for job, count in merged(jobs):
+            answer = self._disk.do(job)._replace(jobs=count)
+            # It takes a turn to come, so that a test can do something before it.
+            self._loop.call_soon(self._loop.call_soon, self._writer.answered, answer)
+        return bool(jobs)
 
     def select(self):
         """Let the reader look at the database; its answer stays on the way."""
@@ -141,7 +152,7 @@ class SteppedSpool:
 
     def hang(self, hangs):
         """Be at one commit for too long, or not any more."""
-        self._writer._began = time.monotonic() - writer.HUNG_SECONDS if hangs else None
+        self._writer.health._began = time.monotonic() - HUNG_SECONDS if hangs else None
 
     def fill(self, full):
         """Let the file not grow any more, or grow again."""
@@ -170,17 +181,15 @@ class SteppedSpool:
         self._database.close()
 
 
-class NoThread:
-    """Stands in for the writer's thread, whose work is done in steps."""
+class NoProcess:
+    """Stands in for the process that writes: keeps its jobs, which are done in steps."""
 
-    def __init__(self, **_):
-        pass
+    def __init__(self, *_, **__):
+        self.jobs = []
 
-    def start(self):
-        """Do nothing."""
-
-    def join(self):
-        """Do nothing."""
+    def send(self, job):
+        """Keep it."""
+        self.jobs.append(job)
 
 
 async def _spool(path, max_bytes):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -36,8 +34,8 @@ class Memory(RuleBasedStateMachine):
         )
         self.accepted: list[tuple[int, Key]] = []
         self.under_way: dict[Key, Claim] = {}
-        self.waiting: dict[Key, list[asyncio.Task[bool]]] = {}
-        self.loop = asyncio.new_event_loop()
+        self.heard: dict[Key, list[bool | None]] = {}
+        """What those who wait have heard: None is nothing yet."""
 
     @rule(seconds=st.sampled_from((0, 1, 4, 5, 600)))
     def pass_time(self, seconds: int) -> None:
@@ -50,44 +48,36 @@ class Memory(RuleBasedStateMachine):
         """Begin the delivery of an event that is not under way."""
         key = data.draw(st.sampled_from([key for key in KEYS if key not in self.under_way]))
         claim = self.dedup.claim(key)
-        self.under_way[key] = claim.__enter__()
+        self.under_way[key] = claim
         return claim
 
     @rule(key=st.sampled_from(KEYS))
     def accept(self, key: Key) -> None:
         """Begin and end a delivery that nobody waits for."""
         if key not in self.under_way:
-            with self.dedup.claim(key) as claim:
-                claim.succeeded = True
+            self.dedup.claim(key).end(succeeded=True)
             self.accepted.append((self.now, key))
 
     @rule(claim=consumes(claims), succeeded=st.booleans())
     def end(self, claim: Claim, succeeded: bool) -> None:
         """End a delivery; all who wait for it hear the result."""
-        claim.succeeded = succeeded
-        claim.__exit__(None, None, None)
+        claim.end(succeeded=succeeded)
         del self.under_way[claim.key]
         if succeeded:
             self.accepted.append((self.now, claim.key))
-        tasks = self.waiting.pop(claim.key, [])
-        heard = self.loop.run_until_complete(asyncio.wait_for(_all(tasks), timeout=5))
+        heard = self.heard.pop(claim.key, [])
 
-        assert [None if task.cancelled() else succeeded for task in tasks] == heard
+        assert [succeeded] * len(heard) == heard
 
     @rule(claim=claims)
     def wait(self, claim: Claim) -> None:
         """Have a repeat wait for the first delivery's result."""
         first = self.dedup.under_way(claim.key)
         assert first is claim
-        task = self.loop.create_task(first.result())
-        self.loop.run_until_complete(asyncio.sleep(0))
-        self.waiting.setdefault(claim.key, []).append(task)
-
-    @rule(claim=claims)
-    def hang_up(self, claim: Claim) -> None:
-        """Have one who waits give up."""
-        for task in self.waiting.get(claim.key, [])[:1]:
-            task.cancel()
+        heard = self.heard.setdefault(claim.key, [])
+        number = len(heard)
+        heard.append(None)
+        first.on_end(lambda succeeded: heard.__setitem__(number, succeeded))
 
     @invariant()
     def it_remembers_what_the_model_does(self) -> None:
@@ -98,23 +88,11 @@ class Memory(RuleBasedStateMachine):
 
         assert kept == [key for key in order if self.dedup.was_accepted(key)]
         assert len(kept) <= len(self.dedup) <= self.max_events
+        assert all(answer is None for heard in self.heard.values() for answer in heard)
         assert self.under_way == {key: at for key in KEYS if (at := self.dedup.under_way(key))}
 
     def _last(self, key: Key) -> int:
         return max(index for index, (_, other) in enumerate(self.accepted) if other == key)
-
-    def teardown(self) -> None:
-        """Leave no task and no loop behind."""
-        for key in list(self.under_way):
-            with self.under_way.pop(key):
-                pass
-            self.loop.run_until_complete(_all(self.waiting.pop(key, [])))
-        self.loop.close()
-
-
-async def _all(tasks: list[asyncio.Task[bool]]) -> list[bool | None]:
-    found = await asyncio.gather(*tasks, return_exceptions=True)
-    return [None if isinstance(result, BaseException) else result for result in found]
 
 
 TestMemory = Memory.TestCase

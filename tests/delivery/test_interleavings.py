@@ -648,19 +648,29 @@ def test_an_error_of_the_spool_is_of_one_event(bridge, monkeypatch):
     finish(bridge)
 
 
+class Moody(str):
+    """A text that cannot be looked up, once."""
+
+    moods: list[Exception]
+
+    def __hash__(self):
+        """Fail as often as there are moods."""
+        if self.moods:
+            raise self.moods.pop()
+        return super().__hash__()
+
+
 # 1. 1 and 2 are not confirmed in time
 # 2. spooling 1 raises an error
 # 3. the timer goes on: both are spooled
-def test_an_error_ends_no_deadline_but_its_own(bridge, monkeypatch):
+def test_an_error_ends_no_deadline_but_its_own(bridge):
     """Whatever goes wrong with one event that is due, the next ones are due as well."""
-
-    def failing(ticket):
-        monkeypatch.undo()
-        raise LookupError("of one event")
-
-    monkeypatch.setattr(bridge.outbox, "_spill", failing)
-    sent = [bridge.send(number, record=None) for number in (1, 2)]
+    entity = Moody("contact")
+    entity.moods = []
+    record = ("superoffice", None, entity, 1)
+    sent = [bridge.send(1, record=record), bridge.send(2, record=None)]
     bridge.loop.settle()
+    entity.moods.append(LookupError("of one event"))
     bridge.loop.advance(DEADLINE + 1)
 
     assert [Outcome.SPOOLED, Outcome.SPOOLED] == [each.outcome for each in sent]
@@ -825,8 +835,7 @@ def test_memory_that_ends_before_a_row_is_published(bridge, monkeypatch):
     bridge.broker.blocked = True
     bridge.send(1, record=RECORD)
     bridge.loop.advance(DEADLINE)
-    publishing = bridge.drain._step._publishing
-    monkeypatch.setattr(publishing, "_submit", failing_once(publishing._submit))
+    monkeypatch.setattr(bridge.broker, "submit", failing_once(bridge.broker.submit))
     bridge.broker.blocked = False
     bridge.loop.advance(1.0)
     run_again(bridge)
@@ -841,8 +850,8 @@ def test_memory_that_ends_before_a_row_is_published(bridge, monkeypatch):
 def test_memory_that_ends_when_a_row_is_read(bridge, monkeypatch):
     """A row that was reached and has no turn yet is read again, in its order."""
     spool_three(bridge)
-    holding = bridge.drain._holding
-    monkeypatch.setattr(holding, "must_wait", failing_once(holding.must_wait))
+    exchanges = bridge.drain._holding.exchanges
+    monkeypatch.setattr(exchanges, "hold_if_missing", failing_once(exchanges.hold_if_missing))
     bridge.broker.blocked = False
     bridge.loop.advance(1.0)
     run_again(bridge)
@@ -858,16 +867,17 @@ def test_memory_that_ends_when_a_row_is_read(bridge, monkeypatch):
 def test_a_row_that_cannot_be_read_for_the_first_time(bridge, monkeypatch):
     """It keeps only its own record waiting, and a sweep finds it."""
     spool_three(bridge)
-    reading, seen = bridge.drain._step._reading, []
-    dispatch = reading._dispatch
+    exchanges = bridge.drain._holding.exchanges
+    seen: list[object] = []
+    hold_if_missing = exchanges.hold_if_missing
 
-    def failing(row, state):
-        if row.message.message_id == "event-1":
-            seen.append(row.seq)
+    def failing(message):
+        if message.message_id == "event-1" and len(seen) < 2:
+            seen.append(message)
             raise MemoryError
-        dispatch(row, state)
+        return hold_if_missing(message)
 
-    monkeypatch.setattr(reading, "_dispatch", failing)
+    monkeypatch.setattr(exchanges, "hold_if_missing", failing)
     bridge.broker.blocked = False
     for _ in range(2):
         bridge.loop.advance(1.0)
@@ -1002,7 +1012,8 @@ def test_memory_that_ends_before_the_disk(bridge, monkeypatch):
     """What could not be handed to the disk is counted nowhere, and the next event is written."""
     loop = SimpleNamespace(
         call_soon=failing_once(bridge.loop.call_soon),
-        call_soon_threadsafe=bridge.loop.call_soon_threadsafe,
+        call_later=bridge.loop.call_later,
+        call_exception_handler=bridge.loop.call_exception_handler,
     )
     monkeypatch.setattr(bridge.spool._writer, "_loop", loop)
     bridge.broker.blocked = True

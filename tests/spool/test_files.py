@@ -7,8 +7,9 @@ import sqlite3
 
 import pytest
 
+from bridge.disk import beside
+from bridge.disk.beside import is_damage
 from bridge.spool import SpoolLocked, SpoolUnavailable, files, opened
-from bridge.spool.files import is_damage
 from tests.spool.support import database_error
 
 
@@ -32,7 +33,7 @@ async def test_a_reserve_that_cannot_be_given_up(spool, tmp_path, monkeypatch):
     (tmp_path / "spool.db-wal").mkdir()
     reserve = tmp_path / "spool.db.reserve"
     reserve.mkdir()
-    monkeypatch.setattr(files, "RESERVE_BYTES", reserve.stat().st_size)
+    monkeypatch.setattr(beside, "RESERVE_BYTES", reserve.stat().st_size)
 
     with pytest.raises(SpoolUnavailable, match="disk I/O error"):
         async with spool():
@@ -57,8 +58,8 @@ def test_what_counts_as_damage(error, damaged):
 def reserve(tmp_path):
     """Return a reserve that is held."""
     (tmp_path / "spool.db").touch()
-    files.Reserve(tmp_path / "spool.db").allocate()
-    return files.Reserve(tmp_path / "spool.db")
+    beside.Reserve(tmp_path / "spool.db").allocate()
+    return beside.Reserve(tmp_path / "spool.db")
 
 
 @pytest.mark.parametrize(
@@ -78,13 +79,13 @@ def test_the_reserve_is_given_up_for_room(reserve, tmp_path, error, given_up):
     """Against a lock and bad sectors it does not help, and is kept."""
     assert given_up == reserve.release(error)
     kept = [file.stat().st_size for file in tmp_path.glob("*.reserve")]
-    assert kept == ([] if given_up else [files.RESERVE_BYTES])
+    assert kept == ([] if given_up else [beside.RESERVE_BYTES])
 
 
 def test_the_reserve_is_given_up_where_more_is_refused(reserve):
     """SQLite says the same for bad sectors and for a quota, or a limit of the size of a file."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (files.RESERVE_BYTES, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (beside.RESERVE_BYTES, hard))
     try:
         given_up = reserve.release(database_error(sqlite3.SQLITE_IOERR_WRITE))
     finally:

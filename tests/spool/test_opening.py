@@ -11,21 +11,22 @@ import pytest
 from structlog.testing import capture_logs
 
 from bridge.aio import watch_threads
+from bridge.disk import commits
+from bridge.disk.beside import suspicion
 from bridge.spool import (
     Spool,
     SpoolHung,
     SpoolLocked,
     SpoolUnavailable,
     SpoolUnusable,
-    commits,
     counting,
     opened,
     opening,
+    operations,
     store,
     writer,
 )
 from bridge.spool.counting import BYTES, TOTALS
-from bridge.spool.files import suspicion
 from tests.helpers import eventually, message
 from tests.spool.support import is_damaged, raises, stored
 from tests.system.faults import damage
@@ -301,9 +302,9 @@ async def test_an_end_that_fails_is_no_secret(spool, monkeypatch):
         async with spool() as failing:
             failing.append(message(1), on_written=stored)
             await failing.flush()
+            close = failing._writer.close
             monkeypatch.setattr(failing._writer, "close", raises(MemoryError("none left")))
-    failing._writer._operations.put(None)
-    failing._writer._thread.join()
+    await asyncio.to_thread(close)
     failing._reader.close()
 
 
@@ -321,15 +322,15 @@ async def test_any_thread_that_ends_is_no_secret(spool):
 async def test_an_end_that_takes_its_time(spool, monkeypatch):
     """As long as commits are done, the disk does something, and the end waits for the last."""
     monkeypatch.setattr(store, "_END_SECONDS", 0.5)
-    monkeypatch.setattr(writer, "OPERATIONS_PER_COMMIT", 1)
-    monkeypatch.setattr(writer, "_OPERATIONS_TO_GATHER", 1)
+    monkeypatch.setattr(operations, "OPERATIONS_PER_COMMIT", 1)
+    monkeypatch.setattr(writer, "_ORDERS_AT_ONCE", 1)
     real = commits.commit
 
-    def slowly(*arguments):
+    def slowly(*arguments, **options):
         time.sleep(0.2)
-        return real(*arguments)
+        return real(*arguments, **options)
 
-    monkeypatch.setattr(writer, "commit", slowly)
+    monkeypatch.setattr(commits, "commit", slowly)
     async with spool() as slow:
         for number in range(5):
             slow.append(message(number), on_written=stored)

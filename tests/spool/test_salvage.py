@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from bridge.disk.beside import suspicion
+from bridge.disk.commits import connect, insert
+from bridge.disk.schema import INDEX
 from bridge.spool import SpoolUnavailable, SpoolUnusable, opening
-from bridge.spool.commits import connect, insert
-from bridge.spool.files import suspicion
 from bridge.spool.opening import prepare
 from bridge.spool.salvage import walframes
 from bridge.spool.salvage.pages import Pages
-from bridge.spool.schema import INDEX
 from tests.system.faults import damage
 
 ROWS = 3000

@@ -1,4 +1,4 @@
-"""The thread that writes: commits, errors, and a disk that is full or slow."""
+"""What is written: commits, errors, and a disk that is full or slow."""
 
 import asyncio
 import sqlite3
@@ -9,21 +9,23 @@ from contextlib import closing
 import pytest
 from structlog.testing import capture_logs
 
-from bridge.spool import SpoolFull, commits, files, opened, watch, writer
-from bridge.spool.commits import Append, Delete, commit, connect
+from bridge.disk import commits, work
+from bridge.disk.commits import commit, connect
+from bridge.spool import SpoolFull, health, opened, watch, writer
+from bridge.spool.operations import Append
 from tests.helpers import eventually, message
-from tests.spool.support import all_rows, database_error, is_damaged, raises, stored
+from tests.spool.support import all_rows, database_error, raises, stored
 
 FULL = 2
 """Of PRAGMA synchronous: in WAL mode a commit returns after its fsync, which NORMAL leaves out."""
 
 
-@pytest.mark.parametrize("deletions", [(), (Delete(1),)])
+@pytest.mark.parametrize("deletions", [(), (1,)])
 def test_a_commit_is_on_the_disk(path, deletions):
     """A row that is reported as stored is committed, and each commit waits for its fsync."""
     with closing(connect(path)) as writing, closing(sqlite3.connect(path)) as other:
         values = other.execute("SELECT * FROM event WHERE seq = 300").fetchone()
-        error = commit(writing, [Append((301, *values[1:]), print)], deletions)
+        error = commit(writing, [(301, *values[1:])], deletions)
         [(synchronous,)] = writing.execute("PRAGMA synchronous")
         [(journal,)] = writing.execute("PRAGMA journal_mode")
         found = other.execute("SELECT count(*) FROM event").fetchone()
@@ -38,7 +40,7 @@ async def test_commits_that_fail_are_sampled(spool, monkeypatch):
     with capture_logs() as log:
         async with spool() as used:
             with monkeypatch.context() as patch:
-                patch.setattr(writer, "commit", lambda *_: failing)
+                patch.setattr(commits, "commit", lambda *_, **__: failing)
                 for number in range(150):
                     used.append(message(number), on_written=lambda row, refusal: None)
                     await used.flush()
@@ -46,7 +48,7 @@ async def test_commits_that_fail_are_sampled(spool, monkeypatch):
     assert 100 == [line["event"] for line in log].count("spool_write_failed")
 
 
-async def test_an_error_of_the_thread_is_answered(spool, monkeypatch):
+async def test_an_error_of_a_commit_is_answered(spool, monkeypatch):
     """Whatever a commit fails of, who waits for it is told, and the next one is tried."""
     refusals = []
     async with spool() as failing:
@@ -63,18 +65,6 @@ async def test_an_error_of_the_thread_is_answered(spool, monkeypatch):
     assert (1, True) == kept
 
 
-async def test_a_thread_that_ends_is_no_secret(spool, monkeypatch):
-    """A spool whose thread has died takes nothing more, and says so."""
-    async with spool() as dying:
-        monkeypatch.setattr(files.Reserve, "allocate", raises(RuntimeError("a defect")))
-        dying.append(message(1), on_written=stored)
-        await is_damaged(dying)
-        with pytest.raises(SpoolFull):
-            dying.append(message(2), on_written=stored)
-
-    assert "its thread has ended: RuntimeError: a defect" == dying.damage
-
-
 async def test_free_pages_are_given_back_in_steps(spool, tmp_path, monkeypatch):
     """The file shrinks after a drain, a few pages at a time, and events come in between."""
     steps = 0
@@ -85,7 +75,7 @@ async def test_free_pages_are_given_back_in_steps(spool, tmp_path, monkeypatch):
         steps += 1
         return real(database)
 
-    monkeypatch.setattr(writer, "shrink", counted)
+    monkeypatch.setattr(commits, "shrink", counted)
     file = tmp_path / "spool.db"
     async with spool() as drained:
         for number in range(300):
@@ -106,20 +96,20 @@ async def test_free_pages_are_given_back_in_steps(spool, tmp_path, monkeypatch):
 async def test_the_disk_is_tried_once_a_second_while_the_file_shrinks(spool, monkeypatch):
     """Steps of shrinking come a hundred times a second: not each brings an fsync for nothing."""
     tried, steps = [], 0
-    shrink, attempt = commits.shrink, writer.Writer._probe
+    shrink, attempt = commits.shrink, work.Disk._probe
 
     def counted(database):
         nonlocal steps
         steps += 1
         return shrink(database)
 
-    def noted(self, database):
+    def noted(self, job):
         tried.append(time.monotonic())
-        return attempt(self, database)
+        return attempt(self, job)
 
-    monkeypatch.setattr(writer, "shrink", counted)
+    monkeypatch.setattr(commits, "shrink", counted)
     monkeypatch.setattr(commits, "_STEP_PAGES", 8)
-    monkeypatch.setattr(writer.Writer, "_probe", noted)
+    monkeypatch.setattr(work.Disk, "_probe", noted)
     async with spool() as drained:
         drained.is_needed = lambda: True
         for number in range(200):
@@ -130,17 +120,18 @@ async def test_the_disk_is_tried_once_a_second_while_the_file_shrinks(spool, mon
         await eventually(lambda: steps > 50 and tried)
         took = time.monotonic() - tried[0]
 
-    assert len(tried) <= 2 + took / writer._PROBE_SECONDS
+    assert len(tried) <= 2 + took / health.PROBE_SECONDS
 
 
 async def test_what_is_owed_is_paid_in_parts(spool, tmp_path, monkeypatch):
     """Deletions that a locked database did not take do not all hold up the next event."""
     parts, commit = [], commits.commit
+    sizes: dict[int, int] = {}
 
-    def noted(database, appends, changes):
-        error = commit(database, appends, changes)
+    def noted(database, rows, deleted, *more, **options):
+        error = commit(database, rows, deleted, *more, **options)
         if error is None:
-            parts.append(sum(change.size for change in changes))
+            parts.append(sum(sizes[seq] for seq in deleted))
         return error
 
     async with spool() as locked:
@@ -148,8 +139,9 @@ async def test_what_is_owed_is_paid_in_parts(spool, tmp_path, monkeypatch):
             locked.append(message(number, body=b"x" * 20_000), on_written=stored)
         await locked.flush()
         found = await all_rows(locked)
-        monkeypatch.setattr(writer, "commit", noted)
-        monkeypatch.setattr(commits, "_DELETED_BYTES", 100_000)
+        sizes = {row.seq: row.size for row in found}
+        monkeypatch.setattr(commits, "commit", noted)
+        monkeypatch.setattr(writer, "DELETED_BYTES", 100_000)
         with closing(sqlite3.connect(tmp_path / "spool.db", isolation_level=None)) as tool:
             tool.execute("BEGIN IMMEDIATE")
             for row in found:
@@ -175,8 +167,9 @@ def pages(file):
 
 async def test_an_idle_spool_whose_disk_hangs(freezable, monkeypatch):
     """While events need the disk it is tried; without, it is left alone."""
-    monkeypatch.setattr(writer, "_PROBE_SECONDS", 0.1)
-    monkeypatch.setattr(writer, "HUNG_SECONDS", 0.3)
+    for module in (health, writer):
+        monkeypatch.setattr(module, "PROBE_SECONDS", 0.1)
+    monkeypatch.setattr(health, "HUNG_SECONDS", 0.3)
     monkeypatch.setattr(watch, "_LOOK_SECONDS", 0.05)
     with capture_logs() as log:
         async with opened(
@@ -199,14 +192,14 @@ async def test_an_idle_spool_whose_disk_hangs(freezable, monkeypatch):
 async def test_a_disk_that_is_slow_and_in_time(spool, monkeypatch):
     """As long as an answer can wait for two commits, the disk takes events, and is not given up."""
 
-    def commits(database, appends, changes):
-        time.sleep(1.05 if appends else 0)
-        return commit(database, appends, changes)
+    def slowly(database, rows, *changes, **options):
+        time.sleep(1.05 if rows else 0)
+        return commit(database, rows, *changes, **options)
 
     async with spool() as slow:
         slow.answer_within(2.5)
         await slow.flush()
-        monkeypatch.setattr(writer, "commit", commits)
+        monkeypatch.setattr(commits, "commit", slowly)
         slow.append(message(1), on_written=stored)
         flushed, accepted = asyncio.ensure_future(slow.flush()), []
         while not flushed.done():
@@ -220,20 +213,21 @@ async def test_a_disk_that_is_slow_and_in_time(spool, monkeypatch):
 
 async def test_a_disk_that_is_slow_now_and_then(tmp_path, monkeypatch):
     """It counts again when it was in time three times in a row: ready does not come and go."""
-    monkeypatch.setattr(writer, "_RETRY_SECONDS", 30)
+    for module in (health, writer):
+        monkeypatch.setattr(module, "RETRY_SECONDS", 30)
     pauses, counts = [0.3, 0, 0, 0.3, 0, 0, 0], []
 
-    def commits(database, appends, changes):
-        time.sleep(pauses.pop(0) if appends else 0)  # it is asked in vain, too
-        return commit(database, appends, changes)
+    def slowly(database, rows, *changes, **options):
+        time.sleep(pauses.pop(0) if rows else 0)
+        return commit(database, rows, *changes, **options)
 
-    monkeypatch.setattr(writer, "commit", commits)
+    monkeypatch.setattr(commits, "commit", slowly)
     async with opened(tmp_path / "spool.db", max_bytes=1 << 24, lock_wait=0) as spool:
         spool.answer_within(0.4)
         while pauses:
             spool.append(message(1), on_written=stored)
             await spool.flush()
-            await eventually(lambda: spool._writer._began is None)
+            await eventually(lambda: spool._writer.health._began is None)
             counts.append(spool.accepts)
 
     assert [False] * 6 + [True] == counts
@@ -241,15 +235,16 @@ async def test_a_disk_that_is_slow_now_and_then(tmp_path, monkeypatch):
 
 async def test_a_disk_that_was_slow_is_proved_first(tmp_path, monkeypatch):
     """Between two commits that take too long nobody is told that the disk takes events in time."""
-    monkeypatch.setattr(writer, "HUNG_SECONDS", 0.1)
-    monkeypatch.setattr(writer, "_RETRY_SECONDS", 0.2)
+    monkeypatch.setattr(health, "HUNG_SECONDS", 0.1)
+    for module in (health, writer):
+        monkeypatch.setattr(module, "RETRY_SECONDS", 0.2)
     real, slow = commits.commit, threading.Event()
 
-    def committing(*arguments):
+    def committing(*arguments, **options):
         time.sleep(0.2 if slow.is_set() else 0)
-        return real(*arguments)
+        return real(*arguments, **options)
 
-    monkeypatch.setattr(writer, "commit", committing)
+    monkeypatch.setattr(commits, "commit", committing)
     async with opened(tmp_path / "spool.db", max_bytes=1 << 24, lock_wait=0) as spool:
         slow.set()
         spool.append(message(1), on_written=stored)
@@ -263,15 +258,33 @@ async def test_a_disk_that_was_slow_is_proved_first(tmp_path, monkeypatch):
 
 async def test_opening_the_writer_takes_the_disk_too(spool, monkeypatch):
     """A disk that hangs before the first commit is as slow as one that hangs in it."""
-    monkeypatch.setattr(writer, "HUNG_SECONDS", 0.1)
+    monkeypatch.setattr(health, "HUNG_SECONDS", 0.1)
     done, real = threading.Event(), commits.connect
 
     def slowly(path):
         assert done.wait(30)
         return real(path)
 
-    monkeypatch.setattr(writer, "connect", slowly)
+    monkeypatch.setattr(work, "connect", slowly)
     async with spool() as waiting:
         await eventually(lambda: not waiting.accepts)
         done.set()
         await eventually(lambda: waiting.accepts)
+
+
+async def test_a_row_that_cannot_be_sent(spool):
+    """It is refused, and the disk is as well as before: the next one is stored."""
+    refusals: list[SpoolFull | None] = []
+    async with spool() as used:
+        await used.flush()
+        odd = used._writer
+        odd.put(Append(0, 1, (object(),), refusals.append))
+        await eventually(lambda: refusals)
+        await asyncio.sleep(0)
+        is_idle = odd.health._began is None
+        used.append(message(1), on_written=stored)
+        await used.flush()
+        kept = used.events
+
+    assert "unmarshallable" in str(refusals[0])
+    assert (True, 1) == (is_idle, kept)

@@ -59,6 +59,7 @@ async def test_published(serving, broker):
     body = webhook(EventId="event-1")
     async with serving(**ON) as client:
         await client.post(body)
+        assert 0 == await client.metric("received_plain_total", endpoint="superoffice")
 
     spans = finished()
     request, *_, publish = spans

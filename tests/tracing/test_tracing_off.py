@@ -60,7 +60,7 @@ def test_off_is_the_usual_pipeline():
     dedup = Dedup(window=0, max_events=0, clock=time.monotonic)
 
     class Nobody:
-        async def deliver(self, message):
+        def deliver(self, message, settled):
             raise AssertionError
 
     assert type(pipeline_of(settings, Nobody(), dedup, Metrics())) is Pipeline

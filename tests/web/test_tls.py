@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import shutil
 import socket
 from contextlib import asynccontextmanager, closing
@@ -77,6 +78,31 @@ async def test_events_are_taken_over_https(https, authority):
         assert [200] * 20 == statuses
         assert bridge.log.latest["service_started"]["url"].startswith("https://")
         assert 0 == await bridge.terminate()
+
+
+EXPECTING = b"\r\nExpect: 100-continue\r\n"
+
+
+async def test_head_and_body_in_records_of_their_own(https, authority):
+    """Over https the plain path is taken too, also by a body that comes after its head."""
+    async with https() as bridge:
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", bridge.port, ssl=authority.client(), server_hostname="127.0.0.1"
+        )
+        for number in range(4):
+            data = Webhooks().request(f"event-{number}", key=1, number=1)
+            head = data.index(b"\r\n\r\n") + 4
+            whole = number % 2 == 0
+            writer.write(data if whole else data[:head].replace(b"\r\n", EXPECTING, 1))
+            if not whole:
+                assert b"HTTP/1.1 100 Continue\r\n\r\n" == await reader.readuntil(b"\r\n\r\n")
+                writer.write(data[head:])
+            answer = await reader.readuntil(b"\r\n\r\n")
+            assert answer.startswith(b"HTTP/1.1 200 ")
+            await reader.readexactly(int(re.findall(rb"Content-Length: (\d+)", answer)[0]))
+        writer.close()
+
+        assert 4 == await bridge.metric("received_plain_total")
 
 
 def deaf(authority, bridge):

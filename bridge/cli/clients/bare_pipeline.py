@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
 from bridge.broker.publisher import RabbitPublisher
 from bridge.core.errors import BrokerUnreachable
 from bridge.core.message import Message
-from bridge.core.publish import Outcome, Publisher
-from bridge.delivery.dedup import Claim, Dedup, Key
+from bridge.core.publish import Outcome, Publish, Publisher
+from bridge.delivery.dedup import Claim, Key
 from bridge.metrics import Metrics
 from bridge.parts import pipeline_of, topology_of
-from bridge.pipeline import Pipeline
+from bridge.pipeline import Acceptor
 from bridge.settings import Settings
 
 _CONNECT_SECONDS = 10.0
@@ -30,24 +29,32 @@ class DirectOutbox:
         self._publisher = publisher
         self._deadline = deadline
 
-    async def deliver(self, message: Message) -> Outcome:
-        """Return what became of the message: ``UNKNOWN`` when the deadline has passed."""
-        settled: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+    def deliver(self, message: Message, settled: Callable[[Outcome], None]) -> None:
+        """Tell what became of the message: ``UNKNOWN`` when the deadline has passed."""
         publish = self._publisher.submit(message)
-        publish.on_settled(lambda done: settled.set_result(done.outcome or Outcome.UNKNOWN))
-        try:
-            async with asyncio.timeout(self._deadline):
-                return await settled
-        except TimeoutError:
+
+        def give_up() -> None:
             publish.on_settled(None)
-            return Outcome.UNKNOWN
+            settled(Outcome.UNKNOWN)
+
+        def end(done: Publish) -> None:
+            timer.cancel()
+            settled(done.outcome or Outcome.UNKNOWN)
+
+        timer = asyncio.get_running_loop().call_later(self._deadline, give_up)
+        publish.on_settled(end)
 
 
-class NoDedup(Dedup):
+class NoDedup:
     """Treats every delivery as the first one: a command repeats an event on purpose."""
 
-    def __init__(self) -> None:
-        super().__init__(window=0, max_events=0, clock=time.monotonic)
+    def was_accepted(self, key: Key) -> bool:
+        """Return that it was not."""
+        return False
+
+    def under_way(self, key: Key) -> Claim | None:
+        """Return that it is not."""
+        return None
 
     def claim(self, key: Key) -> Claim:
         """Return a claim that no other delivery of the event waits for."""
@@ -60,7 +67,7 @@ class NoDedup(Dedup):
 @asynccontextmanager
 async def open_bare_pipeline(
     settings: Settings,
-) -> AsyncIterator[tuple[Pipeline, DirectOutbox, RabbitPublisher]]:
+) -> AsyncIterator[tuple[Acceptor, DirectOutbox, RabbitPublisher]]:
     """Connect to the broker for the length of the block; raises ``BrokerUnreachable``."""
     broker = settings.broker
     publisher = RabbitPublisher(

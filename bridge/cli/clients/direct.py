@@ -5,22 +5,24 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
+from bridge.aio import called_back
 from bridge.cli.clients.bare_pipeline import open_bare_pipeline
 from bridge.cli.clients.poster import SendResult
 from bridge.cli.errors import mismatched
 from bridge.core.errors import Rejected
 from bridge.core.event import Delivery
 from bridge.dev.samples import encode
-from bridge.pipeline import Pipeline
+from bridge.pipeline import Acceptor
 from bridge.settings import Settings
 
 
 class DirectPublisher:
     """Publishes samples as if SuperOffice had sent them to the first endpoint of a bridge."""
 
-    def __init__(self, pipeline: Pipeline, *, endpoint: str) -> None:
+    def __init__(self, pipeline: Acceptor, *, endpoint: str) -> None:
         self._pipeline = pipeline
         self._endpoint = endpoint
 
@@ -28,7 +30,7 @@ class DirectPublisher:
         """Publish one sample and return what became of it; see ``poster.SampleClient``."""
         delivery = Delivery(self._endpoint, encode(content), time.time_ns())
         try:
-            kind, name, _ = await self._pipeline.replay(delivery)
+            kind, name, _ = await called_back(partial(self._pipeline.replay, delivery))
         except Rejected as rejected:
             seconds = time.perf_counter() - due
             return SendResult(content["EventId"], rejected.reason, seconds, ok=False)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from aio_pika.abc import AbstractIncomingMessage
 
+from bridge.aio import called_back
 from bridge.cli.clients.bare_pipeline import DirectOutbox, open_bare_pipeline
 from bridge.cli.messages import properties
 from bridge.core.errors import BridgeError, PayloadInvalid, Rejected
 from bridge.core.event import Delivery
 from bridge.core.message import Message
 from bridge.core.reasons import RejectReason
-from bridge.pipeline import Pipeline
+from bridge.pipeline import Acceptor
 from bridge.settings import Settings
 
 _ADDED = frozenset({"reason", "time", "original_exchange", "original_routing_key"})
@@ -23,7 +25,7 @@ _ADDED = frozenset({"reason", "time", "original_exchange", "original_routing_key
 class Replay:
     """Publishes parked messages again."""
 
-    def __init__(self, pipeline: Pipeline, outbox: DirectOutbox) -> None:
+    def __init__(self, pipeline: Acceptor, outbox: DirectOutbox) -> None:
         self._pipeline = pipeline
         self._outbox = outbox
 
@@ -34,7 +36,8 @@ class Replay:
             if "original_exchange" in found["headers"]:
                 await self._republish(found, message.body)
             else:
-                await self._pipeline.replay(_delivery(found, message.body))
+                delivery = _delivery(found, message.body)
+                await called_back(partial(self._pipeline.replay, delivery))
         except PayloadInvalid as invalid:
             return f"still unreadable: {invalid.reason}"
         except Rejected as rejected:
@@ -46,7 +49,7 @@ class Replay:
         return None
 
     async def _republish(self, found: dict[str, object], body: bytes) -> None:
-        outcome = await self._outbox.deliver(_message(found, body))
+        outcome = await called_back(partial(self._outbox.deliver, _message(found, body)))
         if not outcome.is_with_broker:
             raise Rejected(outcome.value, str(found["message_id"]))
 

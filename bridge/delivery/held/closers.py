@@ -31,11 +31,11 @@ class Closers:
     """The kinds of rows that were alone on a channel when the broker closed it."""
 
     def __init__(self) -> None:
-        self._found: dict[tuple[str, str], _Found] = {}
+        self.kinds: dict[tuple[str, str], _Found] = {}
 
     def suspects(self, message: Message) -> bool:
         """Return whether a message must not be published with others."""
-        return bool(self._found) and (message.exchange, message.type) in self._found
+        return bool(self.kinds) and (message.exchange, message.type) in self.kinds
 
     def found(self, message: Message, record: Hashable) -> bool:
         """Note that a message closed a channel on which it was alone.
@@ -44,24 +44,24 @@ class Closers:
         (or had none). Then the place is to blame, not the record.
         """
         kind = message.exchange, message.type
-        found = self._found.setdefault(kind, _Found())
+        found = self.kinds.setdefault(kind, _Found())
         found.confirmed = 0
         before = found.records.pop(message.routing_key, None)
         found.records[message.routing_key] = record
         _forget_oldest(found.records, _KEYS)
-        _forget_oldest(self._found, _KINDS)
+        _forget_oldest(self.kinds, _KINDS)
         return before is not None and before != record
 
     def confirmed(self, message: Message) -> None:
         """Take note of a confirm."""
         kind = message.exchange, message.type
-        found = self._found.get(kind)
+        found = self.kinds.get(kind)
         if found is None:
             return
         found.records.pop(message.routing_key, None)
         found.confirmed += 1
         if found.confirmed >= CLEARED_AFTER:
-            del self._found[kind]
+            del self.kinds[kind]
 
 
 def _forget_oldest(known: dict[Any, Any], most: int) -> None:

@@ -75,7 +75,7 @@ class HeldRows:
 
     def __init__(self) -> None:
         self._by_key: dict[HeldKey, HeldRow] = {}
-        self._by_seq: dict[int, HeldRow] = {}
+        self.by_seq: dict[int, HeldRow] = {}
         self._guilty: Counter[Place] = Counter()
         self._guilty_bytes: Counter[Place] = Counter()
         self._bytes: Counter[Place] = Counter()
@@ -83,11 +83,11 @@ class HeldRows:
 
     def __len__(self) -> int:
         """Return how many rows are held."""
-        return len(self._by_seq)
+        return len(self.by_seq)
 
     def __iter__(self) -> Iterator[HeldRow]:
         """Yield the rows that are held."""
-        return iter(self._by_seq.values())
+        return iter(self.by_seq.values())
 
     def __contains__(self, key: object) -> bool:
         """Return whether a row of this record is held."""
@@ -96,7 +96,7 @@ class HeldRows:
     @property
     def is_full(self) -> bool:
         """Return whether no more rows can be held."""
-        return len(self._by_seq) >= HELD
+        return len(self.by_seq) >= HELD
 
     @property
     def takes_suspects(self) -> bool:
@@ -105,7 +105,7 @@ class HeldRows:
 
     def get(self, seq: int) -> HeldRow | None:
         """Return a row by its number, if it is held."""
-        return self._by_seq.get(seq)
+        return self.by_seq.get(seq)
 
     def count_besides(self, keys: Records) -> int:
         """Return how many rows are held whose keys are not among these."""
@@ -125,12 +125,12 @@ class HeldRows:
 
     def add(self, held: HeldRow) -> None:
         """Hold a row."""
-        self._by_key[held.key] = self._by_seq[held.seq] = held
+        self._by_key[held.key] = self.by_seq[held.seq] = held
         self._count(held, 1)
 
     def remove(self, held: HeldRow) -> None:
         """Hold a row no longer."""
-        del self._by_key[held.key], self._by_seq[held.seq]
+        del self._by_key[held.key], self.by_seq[held.seq]
         self._count(held, -1)
 
     def condemn(self, held: HeldRow) -> bool:

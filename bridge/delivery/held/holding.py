@@ -81,6 +81,17 @@ class Holding:
 
     # What a message must wait for
 
+    @property
+    def is_idle(self) -> bool:
+        """Return whether nothing is held, passed over or suspected."""
+        return not (
+            self.held.by_seq
+            or self.places.by_place
+            or self.passed.records.count
+            or self.suspects.on_disk
+            or self.suspects.closers.kinds
+        )
+
     def holds_up(self, message: Message) -> bool:
         """Return whether a message must wait behind its place or its record."""
         if self.places.of(message) is not None:

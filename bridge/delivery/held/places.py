@@ -104,22 +104,22 @@ class HeldPlaces:
     """The places that are held now."""
 
     def __init__(self) -> None:
-        self._held: dict[Place, HeldPlace] = {}
+        self.by_place: dict[Place, HeldPlace] = {}
         self._keys: Counter[Place] = Counter()
         self._exchanges: dict[str, HeldPlace] = {}
         """The whole exchanges among them."""
 
     def __len__(self) -> int:
         """Return how many places are held."""
-        return len(self._held)
+        return len(self.by_place)
 
     def __iter__(self) -> Iterator[HeldPlace]:
         """Yield the places that are held."""
-        return iter(list(self._held.values()))
+        return iter(list(self.by_place.values()))
 
     def __contains__(self, held: HeldPlace) -> bool:
         """Return whether this place is still held."""
-        return self._held.get(held.place) is held
+        return self.by_place.get(held.place) is held
 
     @property
     def exchanges(self) -> list[HeldPlace]:
@@ -133,7 +133,7 @@ class HeldPlaces:
 
     def of(self, message: Message) -> HeldPlace | None:
         """Return the held place of a message, if its place is held."""
-        return self.at(place_of(message)) if self._held else None
+        return self.at(place_of(message)) if self.by_place else None
 
     def at(self, place: Place) -> HeldPlace | None:
         """Return the held place that a key belongs to, if there is one."""
@@ -148,7 +148,7 @@ class HeldPlaces:
         held = HeldPlace((exchange, None, None), "gone", now)
         if known is not None:
             held.share, held.told = known.share, known.told
-        self._exchanges[exchange] = self._held[held.place] = held
+        self._exchanges[exchange] = self.by_place[held.place] = held
 
     def blame(self, message: Message, why: Why, *, now: float) -> HeldPlace:
         """Hold the place of a message; if it was held and recovering, it no longer is."""
@@ -160,7 +160,7 @@ class HeldPlaces:
             held = HeldPlace(kind if many else place, why, now)
             if many:
                 self._replace_keys(held)
-            self._held[held.place] = held
+            self.by_place[held.place] = held
         elif held.recovering:
             held.failures = held.failures_now()
             held.recovering = held.swept = False
@@ -170,7 +170,7 @@ class HeldPlaces:
     def forget(self, held: HeldPlace) -> None:
         """Trust a place again."""
         exchange, key, kind = held.place
-        del self._held[held.place]
+        del self.by_place[held.place]
         if kind is None:
             del self._exchanges[exchange]
         elif key is None:
@@ -183,11 +183,11 @@ class HeldPlaces:
     def _judged(self, place: Place) -> HeldPlace | None:
         """Return the kind or the key, if it is held for what it did itself."""
         key, kind, _ = levels(place)
-        return self._held.get(kind) or self._held.get(key)
+        return self.by_place.get(kind) or self.by_place.get(key)
 
     def _replace_keys(self, kind: HeldPlace) -> None:
         """Hold a kind instead of its keys."""
-        for held in [each for each in self._held.values() if each.place[1] is not None]:
+        for held in [each for each in self.by_place.values() if each.place[1] is not None]:
             if levels(held.place)[1] == kind.place:
                 kind.share.absorb(held.share)
-                del self._held[held.place]
+                del self.by_place[held.place]

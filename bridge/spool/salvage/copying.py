@@ -18,11 +18,12 @@ from pathlib import Path
 
 import structlog
 
-from bridge.spool.commits import insert
+from bridge.disk.beside import private, suspect
+from bridge.disk.commits import insert
+from bridge.disk.schema import INDEX, SHRINKS, complete
 from bridge.spool.errors import SpoolUnavailable
-from bridge.spool.files import private, suspect, sync
+from bridge.spool.files import sync
 from bridge.spool.salvage.pages import Columns, Pages
-from bridge.spool.schema import INDEX, SHRINKS, complete
 
 _KEEP = insert(1, "INSERT OR IGNORE")
 """Statement that skips a row with a missing value, and a row that is there already."""

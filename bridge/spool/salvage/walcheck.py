@@ -5,11 +5,11 @@ from __future__ import annotations
 from contextlib import closing
 from pathlib import Path
 
+from bridge.disk.schema import INDEX
 from bridge.spool.salvage.cells import HEADER_BYTES
 from bridge.spool.salvage.pages import DEFAULT_PAGE_BYTES, Pages, page_bytes
 from bridge.spool.salvage.wal import Committed, behind, page_size_of
 from bridge.spool.salvage.walindex import accepted
-from bridge.spool.schema import INDEX
 
 
 def what_is_wrong(path: Path) -> str:

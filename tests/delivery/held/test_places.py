@@ -361,7 +361,7 @@ class Village:
         assert not drain._waiting._handed
         for left in (holding.held, holding.passed.records, holding.suspects.untried):
             assert not left, left
-        assert not holding.suspects._on_disk
+        assert not holding.suspects.on_disk
         assert 0 == holding.passed.shares.passed_over
 
 

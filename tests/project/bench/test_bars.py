@@ -1,7 +1,10 @@
 """Claims are ratios of medians, and nothing is claimed with a void row."""
 
-from bench.bars import BARS, Bar, Figure
-from bench.rows import ROWS
+import pytest
+
+from bench.bars import Bar, Figure, bars
+from bench.builds import COMPILED, INTERPRETED
+from bench.rows import rows_of
 from tests.project.bench.support import results, sample
 
 FASTER = Bar("faster", Figure("ours", "c64", "rate"), Figure("naive", "c64", "rate"), 2.0, 3.0)
@@ -46,8 +49,22 @@ def test_void_row_claims_nothing():
     assert "-" == FASTER.verdict(None)
 
 
-def test_bars_name_rows_that_exist():
+@pytest.mark.parametrize("build", [COMPILED, INTERPRETED])
+def test_bars_name_rows_that_exist(build, tmp_path):
     """A misspelt row would silently claim nothing."""
-    named = {each.row for bar in BARS for each in (bar.figure, bar.relative_to) if each}
+    named = {each.row for bar in bars(build) for each in (bar.figure, bar.relative_to) if each}
 
-    assert named <= {row.key for row in ROWS}
+    rows = {row.key for row in rows_of(build=build, against=tmp_path)}
+    assert named <= rows | {"instructions"}
+
+
+def test_an_interpreted_bridge_is_not_measured_by_the_bars_of_a_compiled_one():
+    """In a tree without compiled modules the row of the bridge is of the interpreted build."""
+    compiled, interpreted = (
+        {bar.claim: bar for bar in bars(build)} for build in (COMPILED, INTERPRETED)
+    )
+
+    claim = "interpreted: requests/s to bare Fastify, c64"
+    assert "ours-interpreted" == compiled[claim].figure.row
+    assert "ours" == interpreted[claim].figure.row
+    assert "requests/s to bare Fastify, c64" in compiled.keys() - interpreted.keys()

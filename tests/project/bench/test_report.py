@@ -4,8 +4,9 @@ from xml.etree import ElementTree
 
 from bench import report
 from bench.chart import chart
+from bench.ordeal import Counts
 from bench.results import Results
-from bench.tables import table, tables
+from bench.tables import faults, table, tables
 from tests.project.bench.support import results, sample
 
 FOUND = {
@@ -36,9 +37,10 @@ def test_page_has_a_place_for_every_table():
     """The page and the code name the same tables."""
     page = report.PAGE.read_text()
 
-    for name in report.HEADINGS:
+    names = [*report.HEADINGS, *report.OF_OTHERS]
+    for name in names:
         assert f"<!-- bench:{name} -->" in page
-    assert page.count("<!-- bench:") == page.count("<!-- /bench -->") == len(report.HEADINGS)
+    assert page.count("<!-- bench:") == page.count("<!-- /bench -->") == len(names)
 
 
 def test_closed_loop_table():
@@ -59,6 +61,26 @@ def test_void_measurements_are_shown():
     assert "9,999" not in found["closed-64"]
     assert "VOID" in found["closed-64"]
     assert "c64: 3 requests were not answered" in found["void"]
+
+
+def test_a_run_leaves_the_blocks_of_another_run():
+    """What the faults have shown stays when speed is measured anew."""
+    page = "<!-- bench:faults -->\nlost\n<!-- /bench --><!-- bench:drain -->\nold\n<!-- /bench -->"
+
+    assert "lost" in report.render(page, {})
+    assert "lost" not in report.render(page, {"faults": "none"})
+
+
+def test_table_of_faults():
+    """One for each fault; a program that did not start is void."""
+    found = {"killed": {"Go": Counts(2000, 1046, 2, 3, 4.016, {200: 954, 503: 1046}), "Rust": None}}
+
+    text = faults({"killed": "the broker is killed"}, found)
+
+    lines = [[cell.strip() for cell in line.split("|")] for line in text.splitlines()]
+    assert ["The broker is killed:"] == lines[0]
+    assert ["", "Go", "2,000", "1,046", "2", "3", "4.02", ""] == lines[-2]
+    assert ["", "Rust", "void", "-", "-", "-", "-", ""] == lines[-1]
 
 
 def test_columns_are_aligned():

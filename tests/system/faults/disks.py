@@ -10,6 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
+from tests.writing import writing_process
+
 _DISK_BYTES = 32 * 1024 * 1024
 _LEFT_BYTES = 512 * 1024
 
@@ -48,17 +50,20 @@ class Tmpfs:
 
 
 class FileSizeLimit:
-    """A limit of the process: no file of it grows beyond (``RLIMIT_FSIZE``), also not the WAL."""
+    """A limit of the process that writes: no file of it grows beyond (``RLIMIT_FSIZE``)."""
 
     def fill(self, pid: int) -> None:
         """Set the limit."""
-        _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, (_LEFT_BYTES, hard))
+        self._set(writing_process(pid), _LEFT_BYTES)
 
     def empty(self, pid: int) -> None:
         """Lift the limit."""
+        self._set(writing_process(pid), resource.RLIM_INFINITY)
+
+    def _set(self, pid: int | None, size: int) -> None:
+        assert pid is not None
         _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard, hard))
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, hard))
 
 
 @contextmanager

@@ -22,6 +22,7 @@ import orjson
 import bridge
 from tests.system.faults.client import Connection
 from tests.system.faults.webhooks import SECRET
+from tests.writing import writing_process
 
 ROOT = Path(bridge.__file__).parents[1]
 
@@ -92,6 +93,13 @@ class BridgeProcess:
         """Return the process id."""
         assert self._process is not None
         return self._process.pid
+
+    @property
+    def writing(self) -> int:
+        """Return the id of the process that writes to its spool."""
+        pid = writing_process(self.pid)
+        assert pid is not None, f"no process writes:\n{self.log}"
+        return pid
 
     async def start(self, **environ: str) -> None:
         """Start it, with these variables changed for good, and return when it answers."""

@@ -51,6 +51,8 @@ def _check(buildah: Buildah, spool: Path) -> None:
     user, _, group = config["User"].partition(":")
     os.chown(spool, int(user), int(group))
     container = Container(buildah.mount(), spool, config)
+    version = container.run(["bridge", "--version"])
+    _expect((version[0], "(compiled)" in version[1]), (0, True), "version, and that it is compiled")
     outside = "/var/tmp/x"  # noqa: S108  # this is about the image's directory, not ours
     _expect(container.run(["touch", outside])[0], 1, f"exit status of a write to {outside}")
     with RabbitMQNode.start() as node:

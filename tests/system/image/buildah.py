@@ -26,10 +26,10 @@ class Buildah:
         self._policy.write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
 
     def make_base(self) -> None:
-        """Bootstrap Debian with Python, as the official image has it: pip, and named python."""
+        """Bootstrap Debian with Python as the official image has it: pip, headers, named python."""
         self._run("from", "--name", "base", "scratch")
         root = Path(self._run("mount", "base"))
-        packages = "--include=python3,python3-pip"
+        packages = "--include=python3,python3-dev,python3-pip"
         self._execute(["debootstrap", "--variant=minbase", packages, SUITE, f"{root}"])
         (root / "usr/local/bin/python").symlink_to("/usr/bin/python3")
         for waste in ("var/cache/apt", "var/lib/apt/lists"):

@@ -1,30 +1,17 @@
-"""One transaction: the statements that write to the database, without a thread."""
+"""One transaction: the statements that write to the database."""
 
 from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
 
-import orjson
-
-from bridge.spool.errors import SpoolFull
-from bridge.spool.schema import SHRINKS
+from bridge.disk.schema import SHRINKS
 
 _COLUMNS = 9
 _ROWS_PER_STATEMENT = 256
-
-OPERATIONS_PER_COMMIT = 1024
-"""Maximum number of operations in one transaction."""
-
-_DELETED_BYTES = 16 * 1024 * 1024
-"""Size of the rows that one commit deletes, not counting the last: new events wait for all of it.
-
-After a time with a full disk the deletions that we owe can be too many for a quick commit.
-"""
 
 _BUSY_SECONDS = 0.3
 """How long SQLite waits for another program that has locked the database."""
@@ -39,31 +26,18 @@ _FREE_PAGES = 256
 """How many free pages we keep for the next events."""
 
 
-class Append(NamedTuple):
-    """Store a row. ``on_written`` is called on the loop: with None, or why it is not stored."""
-
-    values: tuple[object, ...]
-    on_written: Callable[[SpoolFull | None], None]
-
-
-class Delete(NamedTuple):
-    """Delete a row; ``size`` is how many bytes of ``max_bytes`` it takes."""
-
-    seq: int
-    size: int = 0
-
-
-class NoteTries(NamedTuple):
-    """Remember how often a row was retried."""
-
-    seq: int
-    tries: int
+Row = tuple[object, ...]
+"""Values of a row, in the order of the table's columns."""
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """Open the database for writing. There is no transaction but those that we begin ourselves."""
+    """Open the database, which is there, for writing.
+
+    There is no transaction but those that we begin ourselves. Raises ``sqlite3.Error``.
+    """
     database = sqlite3.connect(
-        path,
+        f"{path.absolute().as_uri()}?mode=rw",
+        uri=True,
         isolation_level=None,
         check_same_thread=False,
         cached_statements=512,
@@ -83,17 +57,19 @@ def connect(path: Path) -> sqlite3.Connection:
 
 
 def commit(
-    database: sqlite3.Connection, appends: Sequence[Append], changes: Sequence[Delete | NoteTries]
+    database: sqlite3.Connection,
+    rows: Sequence[Row],
+    deleted: Sequence[int] = (),
+    tries: Sequence[tuple[int, int]] = (),
+    *,
+    verb: str = "INSERT",
 ) -> Exception | None:
     """Do everything in one transaction. Return the error, of whatever kind, if nothing was done.
 
-    The fewer statements the better: after each of them the thread waits for the interpreter, which
-    the event loop holds most of the time.
+    ``deleted`` has numbers of rows; ``tries`` has how often a row was retried, and its number.
     """
-    if not appends and not changes:
-        return None
     try:
-        statements = [*_insertions(appends), *_changes(changes)]
+        statements = [*_insertions(rows, verb), *_changes(deleted, tries)]
         alone = len(statements) == 1  # SQLite makes a transaction of a single statement
         if not alone:
             database.execute("BEGIN IMMEDIATE")
@@ -106,16 +82,6 @@ def commit(
             database.execute("ROLLBACK")
         return error
     return None
-
-
-def due(owed: Sequence[Delete | NoteTries]) -> Sequence[Delete | NoteTries]:
-    """Return the first changes of those we owe, as many as one commit should do."""
-    left = _DELETED_BYTES
-    for index, change in enumerate(owed[:OPERATIONS_PER_COMMIT]):
-        if left < 0:
-            return owed[:index]
-        left -= change.size if isinstance(change, Delete) else 0
-    return owed[:OPERATIONS_PER_COMMIT]
 
 
 def shrink(database: sqlite3.Connection) -> bool:
@@ -134,24 +100,24 @@ def shrink(database: sqlite3.Connection) -> bool:
     return False
 
 
-def _insertions(appends: Sequence[Append]) -> Iterator[tuple[str, Sequence[object]]]:
-    for start in range(0, len(appends), _ROWS_PER_STATEMENT):
-        rows = appends[start : start + _ROWS_PER_STATEMENT]
-        yield insert(len(rows)), [value for row in rows for value in row.values]
+def _insertions(rows: Sequence[Row], verb: str) -> Iterator[tuple[str, Sequence[object]]]:
+    for start in range(0, len(rows), _ROWS_PER_STATEMENT):
+        some = rows[start : start + _ROWS_PER_STATEMENT]
+        yield insert(len(some), verb), [value for row in some for value in row]
 
 
-def _changes(changes: Sequence[Delete | NoteTries]) -> Iterator[tuple[str, Sequence[object]]]:
-    deleted = [change.seq for change in changes if isinstance(change, Delete)]
+def _changes(
+    deleted: Sequence[int], tries: Sequence[tuple[int, int]]
+) -> Iterator[tuple[str, Sequence[object]]]:
     if deleted:
-        gone = orjson.dumps(deleted).decode()
+        gone = str(list(deleted))  # as JSON has it
         yield "DELETE FROM event WHERE seq IN (SELECT value FROM json_each(?))", (gone,)
-    for change in changes:
-        if isinstance(change, NoteTries):
-            yield "UPDATE event SET tries = ? WHERE seq = ?", (change.tries, change.seq)
+    for change in tries:
+        yield "UPDATE event SET tries = ? WHERE seq = ?", change
 
 
 @lru_cache(maxsize=_ROWS_PER_STATEMENT)
 def insert(rows: int, verb: str = "INSERT") -> str:
-    """Return an INSERT of so many rows: one statement for many of them, see ``commit``."""
+    """Return an INSERT of so many rows: one statement for many of them is faster."""
     one = f"({','.join('?' * _COLUMNS)})"
     return f"{verb} INTO event VALUES {','.join([one] * rows)}"  # placeholders only
