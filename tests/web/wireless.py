@@ -164,11 +164,9 @@ class Site:
         """Return what was counted of requests, but for the way that they took."""
         names = ("received", "rejected", "accepted", "published", "unrouted", "parked", "oddities")
         return {
-            f"{sample.name}{sample.labels}": sample.value
+            f"{name}{labels}": count.value
             for name in names
-            for metric in getattr(self.metrics, name).collect()
-            for sample in metric.samples
-            if not sample.name.endswith("_created")
+            for labels, count in getattr(self.metrics, name).counts.items()
         }
 
 
