@@ -8,7 +8,13 @@ import pytest
 from bridge.core.reasons import RejectReason, Status, Undelivered, Unreadable
 
 PACKAGE = Path(__file__).parents[2] / "bridge"
-DECIDING = ("pipeline.py", "web/receiver.py", "superoffice/*.py", "delivery/*.py")
+DECIDING = (
+    "pipeline.py",
+    "web/receiver.py",
+    "web/responder.py",
+    "superoffice/*.py",
+    "delivery/*.py",
+)
 BY_OUTCOME = {RejectReason.UNAVAILABLE}
 """The pipeline takes its text from the outcome of the outbox."""
 
