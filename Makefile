@@ -173,9 +173,9 @@ bench-faults: ## Put the bridge and its peers through five faults: what each ref
 	@.venv/bin/python -m bench.faults $(ARGS)
 
 .PHONY: check-cost
-check-cost: ## Count the instructions of an event: no more than bench/cost.toml says (ARGS=--write)
+check-cost: compiled ## Count the instructions of an event: no more than bench/cost.toml says (ARGS=--write)
 	@.ci/bootstrap dev valgrind
-	@.venv/bin/python -m bench.instructions $(ARGS)
+	@.venv/bin/python -m bench.instructions $(ARGS); status=$$?; $(MAKE) --no-print-directory interpreted; exit $$status
 
 .PHONY: secrets
 secrets: ## Make the passwords and the webhook's secret for docker compose, where they are missing

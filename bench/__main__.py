@@ -19,13 +19,13 @@ from pathlib import Path
 import uvloop
 
 from bench import instructions, parity, report
-from bench.builds import build
 from bench.lab import CATALOGUE, FULL, NODE_PEERS, QUICK, Lab, Length, laboratory
 from bench.machine import facts
 from bench.pool import Bodies
 from bench.results import Results
 from bench.rows import ROWS, Row, chosen, rows_of
 from bench.runner import prepare, rounds
+from bridge.build import build
 
 EXIT_NOT_EQUAL = 1
 EXIT_USAGE = 2

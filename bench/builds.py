@@ -1,4 +1,4 @@
-"""Which build of the bridge runs: hot modules compiled, or all of it interpreted."""
+"""The builds of the bridge: hot modules compiled, or all of it interpreted."""
 
 from __future__ import annotations
 
@@ -11,11 +11,6 @@ COMPILED = "compiled"
 INTERPRETED = "interpreted"
 
 PACKAGE = Path(bridge.__file__).parent
-
-
-def build(package: Path = PACKAGE) -> str:
-    """Return the build of a package: compiled modules lie beside their sources."""
-    return COMPILED if any(package.rglob("*.so")) else INTERPRETED
 
 
 def interpreted_copy(directory: Path) -> Path:

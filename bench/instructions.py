@@ -21,10 +21,11 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
-from bench.builds import COMPILED, INTERPRETED, build, interpreted_copy
+from bench.builds import COMPILED, INTERPRETED, interpreted_copy
 from bench.callgrind import instructions
 from bench.lab import VAR
 from bench.process import ProgramFailed
+from bridge.build import build
 
 COST = Path(__file__).with_name("cost.toml")
 BOUND = 0.02

@@ -153,7 +153,7 @@ class Ordeal:
             lost=sum(1 for number in accepted if not self._copies[number]),
             duplicates=sum(copies - 1 for copies in self._copies.values()),
             slowest=max(seconds for _, seconds in self._answers.values()),
-            statuses=Counter(status for status, _ in self._answers.values()),
+            statuses=dict(Counter(status for status, _ in self._answers.values())),
         )
 
     def _declare(self) -> None:

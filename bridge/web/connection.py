@@ -158,6 +158,8 @@ class Connection(HttpProtocol):
     def end_plain(self) -> None:
         """Take note that it has none any more."""
         self.is_taken = False
+        if self.gone.done():
+            self.server.forget(self)
 
     def may_read_on(self) -> bool:
         """Return whether nothing that was read already has to wait for its turn."""
@@ -180,7 +182,6 @@ class Connection(HttpProtocol):
     def answer(self, reply: Reply | Exception) -> bool:
         """Send the reply to a plain request; return whether another request may follow."""
         if self.transport is None:
-            self.server.forget(self)
             return False
         if isinstance(reply, Exception):
             reply = rejected(self.server.rejection_of(self, 500, reply))

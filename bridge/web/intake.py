@@ -105,9 +105,9 @@ class Intake:
 
     def _take(self, connection: Connection, data: bytes) -> None:
         begun = time.perf_counter()
-        if connection.takes(data):
-            self.spent += min(time.perf_counter() - begun, LONGEST_SECONDS)
-        else:
+        is_taken = connection.takes(data)
+        self.spent += min(time.perf_counter() - begun, LONGEST_SECONDS)
+        if not is_taken:
             self._parse(connection, data)
 
     def _parse(self, connection: Connection, data: bytes) -> None:

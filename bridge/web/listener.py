@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import structlog
@@ -36,6 +37,9 @@ _SILENT_SECONDS = 60.0
 
 _LAST_SECONDS = 0.25
 """How long a stop waits for requests that are on their way: longer than from here to the sender."""
+
+_FIRST_SECONDS = 1.0
+"""How long a stop waits for the first request of a connection: who connects is about to send it."""
 
 _GOODBYE_SECONDS = 1.0
 """How long TLS waits for the client's goodbye after ours."""
@@ -117,14 +121,22 @@ class Listener:
 
         Nobody knows of a connection that rests whether its next request is on its way.
         """
-        self._server.is_stopping = True
-        loop = asyncio.get_running_loop()
-        end = loop.time() + _LAST_SECONDS
-        while (left := end - loop.time()) > 0:
-            ends: list[asyncio.Future[Any]] = [*self._handshakes, *self._server.ends]
-            if not ends:
+        server = self._server
+        server.is_stopping = True
+        begun = server.loop.time()
+        await self._wait_until(begun + _LAST_SECONDS, server.ends)
+        server.close_resting()
+        await self._wait_until(begun + _FIRST_SECONDS, partial(server.ends, of_fresh=True))
+
+    async def _wait_until(
+        self, end: float, ends: Callable[[], Sequence[asyncio.Future[None]]]
+    ) -> None:
+        """Wait for connections, and for handshakes, which may become some; at most until then."""
+        while (left := end - self._server.loop.time()) > 0:
+            waited: list[asyncio.Future[Any]] = [*self._handshakes, *ends()]
+            if not waited:
                 return
-            await asyncio.wait(ends, timeout=left)
+            await asyncio.wait(waited, timeout=left, return_when=asyncio.FIRST_COMPLETED)
 
     @property
     def url(self) -> str:

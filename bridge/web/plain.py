@@ -140,9 +140,6 @@ class PlainPath:
     def _read_behind(self) -> None:
         connection, behind, self._behind = self._connection, self._behind, b""
         connection.end_plain()
-        if connection.transport is None:
-            connection.server.forget(connection)
-            return
         if connection.may_read_on():
             connection.read_on()
         connection.data_received(behind)

@@ -142,10 +142,11 @@ class HttpProtocol(web.RequestHandler):
             return True
         if owed is not None:
             return body is owed and body.total_bytes - size == len(data)
+        if new != 1 or data[0] in b"\r\n":  # which could end a head that began before
+            return False
         end = data.find(b"\r\n\r\n") + 4
-        begins_with_a_head = end >= 4 and data[0] not in b"\r\n"
-        is_usual = begins_with_a_head and data.count(b"\n", 0, end) == data.count(b"\r\n", 0, end)
-        return new == 1 and is_usual and body.total_bytes == len(data) - end
+        has_crlf_alone = data.count(b"\n", 0, end) == data.count(b"\r\n", 0, end)
+        return end >= 4 and has_crlf_alone and body.total_bytes == len(data) - end
 
     def read_no_more(self) -> None:
         """Leave in the socket what comes from now on."""

@@ -194,10 +194,16 @@ class HttpServer(web.Server):
             log.warning("connections_refused", connections=self._refused)
         self._refused = self._unfinished = 0
 
-    @property
-    def ends(self) -> list[asyncio.Future[None]]:
-        """Return the ends of all connections that are there, to be waited for."""
-        return [one.gone for one in self._open if not one.gone.done()]
+    def ends(self, *, of_fresh: bool = False) -> list[asyncio.Future[None]]:
+        """Return the ends of all connections, or of those with no request so far, to wait for."""
+        there = (one for one in self._open if not one.gone.done())
+        return [one.gone for one in there if not of_fresh or (one.is_idle and not one.answered)]
+
+    def close_resting(self) -> None:
+        """Close the connections that wait for a request which is not their first."""
+        for one in self._open:
+            if one.is_idle and one.answered:
+                one.close()
 
     def pre_shutdown(self) -> None:
         """Close the connections that wait for a request. The others answer theirs, then close."""

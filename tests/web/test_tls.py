@@ -137,7 +137,7 @@ async def test_a_handshake_on_its_way_when_the_service_ends(
     serving, environ, authority, monkeypatch
 ):
     """It ends, and so does the request behind it: with an answer."""
-    monkeypatch.setattr(listener, "_LAST_SECONDS", 60)
+    monkeypatch.setattr(listener, "_FIRST_SECONDS", 60)
     async with serving(**environ) as client:
         public = client.service.listener
         reader, writer = await asyncio.open_connection("127.0.0.1", public.port)

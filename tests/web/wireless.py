@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from bridge import exposition
 from bridge.core.message import Message
 from bridge.core.publish import Outcome
 from bridge.core.routing import Router
@@ -160,16 +161,13 @@ class Site:
         return sum(self.metrics.received_plain.labels(name).value for name in PATHS.values())
 
     @property
-    def counts(self) -> dict[str, Any]:
+    def counts(self) -> list[str]:
         """Return what was counted of requests, but for the way that they took."""
-        names = ("received", "rejected", "accepted", "published", "unrouted", "parked", "oddities")
-        return {
-            f"{sample.name}{sample.labels}": sample.value
-            for name in names
-            for metric in getattr(self.metrics, name).collect()
-            for sample in metric.samples
-            if not sample.name.endswith("_created")
-        }
+        return sorted(
+            line
+            for line in exposition.render(self.metrics).decode().splitlines()
+            if re.match(r"superoffice_bridge_\w+_total", line) and "received_plain" not in line
+        )
 
 
 class Wire:

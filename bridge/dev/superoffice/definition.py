@@ -15,10 +15,10 @@ from bridge.dev.superoffice.errors import ApiError, bad_request
 from bridge.dev.superoffice.lifecycle import Standing, State
 
 NEVER: Final = "0001-01-01T00:00:00Z"
-"""What is shown for a date that is not set (samples: Webhooks.http)."""
+"""Date that is shown where none is set (samples: Webhooks.http)."""
 
 MASK: Final = "********"
-"""What a masked Secret looks like. Unproved, as is that any version masks it."""
+"""Look of a masked Secret. Unproved, as is that any version masks it."""
 
 LIMITS: Final[Mapping[str, int]] = MappingProxyType(
     {"Name": 400, "Events": 4000, "TargetUrl": 4000, "Secret": 400, "ErrorsEmail": 239}

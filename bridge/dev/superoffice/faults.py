@@ -22,7 +22,7 @@ GARBAGE: Final = (
     ("application/json", b'\xff\xfe{"State":"Active"}'),
     ("application/json", b""),
 )
-"""What a server under trouble answers with 200, one after another."""
+"""Nonsense that a server in trouble answers with 200, one after another."""
 
 
 @dataclass(slots=True)

@@ -44,7 +44,7 @@ SAVED_AS: Final[Mapping[State, Happening]] = MappingProxyType(
         State.TOO_MANY_ERRORS: Happening.SAVED_AS_FAULTY,
     }
 )
-"""What it is to save a webhook with a state."""
+"""Happenings of a save, by its state."""
 
 _SAVED: Final = {happening: state for state, happening in SAVED_AS.items()}
 _LATE: Final = (Happening.ANSWERED, Happening.FAILED, Happening.FAILED_TOO_OFTEN, Happening.GONE)

@@ -25,7 +25,7 @@ from bridge.dev.superoffice.rules import Rules
 from bridge.dev.superoffice.tenant import Tenant
 
 WRONG_HOST: Final = "Wrong subdomain used to access tenant"
-"""What a host says that the tenant is not on, with 421 (check-status)."""
+"""Text of the 421 of a host that the tenant is not on (check-status)."""
 
 ON_SITE: Final = "Default"
 """ContextIdentifier of installations on-site."""

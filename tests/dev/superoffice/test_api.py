@@ -328,6 +328,9 @@ async def test_the_usage_of_all(client, receiver):
     _, usage, _ = await client.call("GET", "/v1/Archive/dynamic", params=query)
 
     assert ["1", "2"] == [row["PrimaryKey"] for row in usage["value"]]
+    query["$filter"] = "webhook_usage.webhook_usage_id eq 2"
+    _, usage, _ = await client.call("GET", "/v1/Archive/dynamic", params=query)
+    assert ["2"] == [row["PrimaryKey"] for row in usage["value"]]
 
 
 async def test_last_error(client, receiver):

@@ -91,6 +91,7 @@ async def test_three_attempts(client, receiver):
     speed = client.twin.clock.speed
     assert 0.9 <= (second.begun - first.ended).total_seconds() * speed
     assert 3.6 <= (third.begun - second.ended).total_seconds() * speed
+    assert 4.0 > (third.begun - first.begun).total_seconds()  # so it was sped up
 
 
 async def test_redirects_are_not_followed(client, receiver):

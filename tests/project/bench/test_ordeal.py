@@ -1,7 +1,9 @@
 """What a program refuses and loses is counted by what came out of the broker."""
 
 import asyncio
+import json
 import sys
+from dataclasses import asdict
 
 import pytest
 
@@ -36,6 +38,7 @@ async def test_a_program_that_answers_and_publishes_nothing_loses_all(node, brok
 
     assert (0, counts.sent, 0) == (counts.refused, counts.lost, counts.duplicates)
     assert {200: counts.sent} == counts.statuses
+    assert json.dumps(asdict(counts))
     assert counts.sent > SECONDS * RATE / 2
     assert 0 < counts.slowest < ordeal.ANSWER_SECONDS
 
