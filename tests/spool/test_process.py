@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from bridge.core.reasons import Unreadable
 from bridge.disk.frames import Frames, Job, frame, merged
 from bridge.disk.schema import complete
 from bridge.disk.work import Disk
 from bridge.spool import SpoolFull, health, opened, process
-from bridge.superoffice.payload import Unreadable
 from tests.helpers import eventually, message
 from tests.spool.support import all_rows, is_damaged, stored
 from tests.writing import WritingThread, writing_process
