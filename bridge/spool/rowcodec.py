@@ -78,16 +78,19 @@ def _meta(message: Message) -> bytes:
 
 
 def values(row: Row, meta: bytes) -> tuple[object, ...]:
-    """Return the values of a row, in the order of the table."""
+    """Return the values of a row, in the order of the table.
+
+    Members of an enum become the texts that they are: another process takes only these.
+    """
     message = row.message
     return (
         row.seq,
         row.accepted_at,
         row.size,
         row.tries,
-        message.exchange,
-        message.routing_key,
-        message.message_id,
+        str(message.exchange),
+        str(message.routing_key),
+        str(message.message_id),
         meta,
         message.body,
     )

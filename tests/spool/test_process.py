@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from bridge.core.reasons import Unreadable
 from bridge.disk.frames import Frames, Job, frame, merged
 from bridge.disk.schema import complete
 from bridge.disk.work import Disk
@@ -169,6 +170,16 @@ async def test_a_job_that_kills(spool, dying_after_a_commit):
     assert ([], [2], [2]) == tuple([row.seq for row in found] for found in (seen, rows, kept))
     assert 1 == used.events == again.events
     assert rows[0].size == used.bytes
+
+
+async def test_texts_that_are_of_an_enum(spool):
+    """A delivery that cannot be read has its reason as its key: the process gets a text."""
+    async with spool() as used:
+        used.append(message(1, key=Unreadable.NOT_JSON), on_written=stored)
+        await used.flush()
+        [row] = await all_rows(used)
+
+    assert Unreadable.NOT_JSON.value == row.message.routing_key
 
 
 async def test_frozen(spool, monkeypatch):
