@@ -128,7 +128,6 @@ async def measured(
             "build": results.build,
             "rounds": "less than one",
             "events": f"{pool.events:,} of contact.created, {pool.body_bytes} bytes each, signed",
-            "queue": "classic, durable; persistent messages; confirmed before 200",
         }
         await prepare(lab, rows)
         done = 0

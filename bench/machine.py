@@ -2,46 +2,34 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
-import re
 import shutil
 import subprocess
 import time
-import tomllib
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from bench.lab import NODE_PEERS, PEERS, Lab
+from bench.lab import Lab
 from bench.stats import percentile
 from bridge.dev.rabbitmq import RabbitMQFailed
 
-PACKAGES = ("aiohttp", "uvloop", "aio-pika", "orjson", "fastapi", "faststream", "uvicorn")
-NODE_PACKAGES = ("fastify", "amqplib", "prom-client")
-GO_MODULES = {"go": "github.com/rabbitmq/amqp091-go", "bento": "github.com/warpstreamlabs/bento"}
-CRATES = ("axum", "lapin")
 SYNCS = 300
 _NONE = "not installed"
 
 
 def facts(lab: Lab) -> dict[str, str]:
-    """Return what to know about machine and versions, in the order in which to show it."""
+    """Return what to know about the machine, in the order to show it; libraries have lock files."""
     median, p99 = sync_times(lab.directory)
     return {
         "CPU": f"{_cpu_model()}, {os.cpu_count()} cores",
         "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB",
         "fdatasync after 4 kB": f"median {median * 1e6:.0f} us, p99 {p99 * 1e6:.0f} us",
         "Python": _python(),
-        **{name: _installed(name) for name in PACKAGES},
         "RabbitMQ": lab.node.version,
         "Erlang/OTP": _erlang(lab),
         "Node": _node(),
-        **_node_packages(),
         "Go": _first_line(["go", "version"]).removeprefix("go version ") if _has("go") else _NONE,
-        **{module.rpartition("/")[2]: _module(peer, module) for peer, module in GO_MODULES.items()},
         "Rust": _first_line(["rustc", "--version"]) if _has("rustc") else _NONE,
-        **{crate: _crate(crate) for crate in CRATES},
         "wrk": _first_line(["wrk", "-v"]).removeprefix("wrk ").partition(" ")[0],
     }
 
@@ -79,13 +67,6 @@ def _python() -> str:
     return f"{platform.python_version()}, built {built} with {platform.python_compiler()}"
 
 
-def _installed(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return _NONE
-
-
 def _erlang(lab: Lab) -> str:
     try:
         return lab.node.ctl("eval", "erlang:system_info(otp_release).").strip().strip('"')
@@ -99,23 +80,6 @@ def _node() -> str:
 
 def _has(program: str) -> bool:
     return shutil.which(program) is not None
-
-
-def _module(peer: str, module: str) -> str:
-    """Return the version of a module that a peer in Go pins."""
-    found = re.search(rf"{re.escape(module)} (v\S+)", (PEERS / peer / "go.mod").read_text())
-    return found[1] if found else "unknown"
-
-
-def _crate(name: str) -> str:
-    """Return the version of a crate that the peer in Rust pins."""
-    packages = tomllib.loads((PEERS / "rust" / "Cargo.lock").read_text())["package"]
-    return next((each["version"] for each in packages if each["name"] == name), "unknown")
-
-
-def _node_packages() -> dict[str, str]:
-    packages = json.loads((NODE_PEERS / "package-lock.json").read_text())["packages"]
-    return {name: packages[f"node_modules/{name}"]["version"] for name in NODE_PACKAGES}
 
 
 def _first_line(command: list[str]) -> str:
