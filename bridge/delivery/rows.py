@@ -5,9 +5,8 @@ its turn comes), ``publishing`` (ON_WIRE), ``settling`` and ``held/holding`` (ou
 (ON_TRIAL), ``arrivals`` (new rows).
 
 A *row* is an event on disk. It begins UNREAD and ends GONE, which is when another one has taken
-responsibility: the broker has confirmed it, or its copy in ``superoffice.parked``. The drain keeps
-the states in ``Rows``, which raises on a move that ``MOVES`` does not list.
-docs/life-of-an-event.md is drawn from this table.
+responsibility: the broker has confirmed it, or its copy in ``superoffice.parked``. ``Rows`` keeps
+the states, and raises on any other move. docs/life-of-an-event.md is drawn from this table.
 """
 
 from __future__ import annotations
@@ -51,26 +50,20 @@ IN_LINE = State(
     backlog=True,
 )
 DUE = State(
-    "DUE",
-    "Its turn has come: it is published as soon as the window has room.",
-    backlog=True,
+    "DUE", "Its turn has come: it is published as soon as the window has room.", backlog=True
 )
 ON_WIRE = State(
-    "ON_WIRE",
-    "Published from the spool; the broker has not answered yet.",
-    backlog=True,
+    "ON_WIRE", "Published from the spool; the broker has not answered yet.", backlog=True
 )
 SILENT = State(
     "SILENT",
     "Published and not confirmed in time. It is not published again while it may be confirmed.",
 )
 HELD = State(
-    "HELD",
-    "Nacked, or suspected of closing a channel. It is remembered by number and tried alone.",
+    "HELD", "Nacked, or suspected of closing a channel. It is remembered by number and tried alone."
 )
 ON_TRIAL = State(
-    "ON_TRIAL",
-    "Published alone on a channel of its own, where it harms no other row.",
+    "ON_TRIAL", "Published alone on a channel of its own, where it harms no other row."
 )
 PARKING = State(
     "PARKING",
@@ -176,8 +169,7 @@ class Rows:
     those in turn that were passed over before, and so are not part of the backlog.
 
     ``in_memory`` has the states that are remembered; it is public because asking a dict costs less
-    than a call, and every row is asked for several times. Only the methods of this
-    class that move a row or the cursor change it.
+    than a call, and every row is asked for several times. Only methods of this class change it.
     """
 
     def __init__(self, *, backlog: int) -> None:
@@ -275,13 +267,12 @@ class Rows:
     def reach(self, seq: int) -> State:
         """Move the cursor on to a row that was read; return the state of the row."""
         state = self.in_memory.get(seq)
-        if state is None:
-            if seq in self._gone:
-                state = GONE
-            elif seq in self._ahead:
-                state = PASSED_OVER
-            else:  # to be remembered, for beyond the cursor it would be PASSED_OVER
-                state = self.in_memory[seq] = UNREAD
+        if state is None and seq in self._gone:
+            state = GONE
+        elif state is None and seq in self._ahead:
+            state = PASSED_OVER
+        elif state is None:  # to be remembered, for beyond the cursor it would be PASSED_OVER
+            state = self.in_memory[seq] = UNREAD
         self.cursor = seq
         self._ahead.discard(seq)
         self._gone.discard(seq)
@@ -295,9 +286,8 @@ class Rows:
     def skip_to(self, seq: int) -> None:
         """Move the cursor on to a row, if it is not there yet; up to there nothing is UNREAD."""
         self.cursor = max(self.cursor, seq)
-        if self._ahead:  # some of them may be gone
+        if self._ahead or self._gone:
             self._ahead = {each for each in self._ahead if each > self.cursor}
-        if self._gone:
             self._gone = {each for each in self._gone if each > self.cursor}
 
     def none_left(self) -> int:

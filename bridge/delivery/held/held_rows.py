@@ -9,8 +9,9 @@ from typing import Literal, NamedTuple
 
 from bridge.core.event import Record
 from bridge.core.message import PARKED
-from bridge.delivery.held.places import Place, levels
+from bridge.delivery.held.places import Place, levels, place_of
 from bridge.delivery.records import Records
+from bridge.spool import Row
 
 HELD_OF_A_PLACE = 100
 """Maximum number of guilty rows of a place; with more of them the place is held instead."""
@@ -68,6 +69,17 @@ class HeldRow:
     def is_untried(self) -> bool:
         """Return whether it is suspected, and was never tried alone."""
         return self.charge == "suspected" and not self.unanswered
+
+
+def key_of(row: Row) -> HeldKey:
+    """Return what a row is held with."""
+    return row.message.record or RowKey(row.seq)
+
+
+def held_row(row: Row, charge: Charge) -> HeldRow:
+    """Return what is remembered of a row while it is held."""
+    key = RowKey(row.seq) if row.unreadable else key_of(row)
+    return HeldRow(row.seq, key, place_of(row.message), row.size, charge, tries=row.tries)
 
 
 class HeldRows:

@@ -18,7 +18,7 @@ from bridge.core.publish import Outcome, Publish, Publisher
 from bridge.core.reasons import Undelivered
 from bridge.delivery.held.blame import Blame
 from bridge.delivery.held.exchanges import Exchanges
-from bridge.delivery.held.held_rows import Charge, HeldKey, HeldRow, HeldRows, RowKey
+from bridge.delivery.held.held_rows import Charge, HeldRow, HeldRows, held_row, key_of
 from bridge.delivery.held.passed import PassedOver
 from bridge.delivery.held.places import HeldPlaces, place_of
 from bridge.delivery.held.schedule import Schedule
@@ -27,16 +27,6 @@ from bridge.delivery.rows import GONE, HELD, PARKING, PASSED_OVER, SILENT, Rows
 from bridge.spool import Row, Spool
 
 log = structlog.get_logger()
-
-
-def key_of(row: Row) -> HeldKey:
-    """Return what a row is held with."""
-    return row.message.record or RowKey(row.seq)
-
-
-def _held_row(row: Row, charge: Charge) -> HeldRow:
-    key = RowKey(row.seq) if row.unreadable else key_of(row)
-    return HeldRow(row.seq, key, place_of(row.message), row.size, charge, tries=row.tries)
 
 
 class Holding:
@@ -115,9 +105,8 @@ class Holding:
         An exchange that is missing is held from now on.
         """
         place = self.places.of(message)
-        return (place is not None and not place.recovering) or self.exchanges.hold_if_missing(
-            message
-        )
+        is_stopped = place is not None and not place.recovering
+        return is_stopped or self.exchanges.hold_if_missing(message)
 
     def must_wait(self, message: Message) -> bool:
         """Return whether a row must be passed over; a missing exchange is held from now on."""
@@ -226,7 +215,7 @@ class Holding:
         if not alone or self.blame.strikes_out(row.message):
             self.blame.place_of(row.message, "silent")
             return False
-        held = _held_row(row, "guilty")
+        held = held_row(row, "guilty")
         self.held.add(held)  # it stays SILENT until its publish is settled
         held.silent, held.unanswered = True, 1
         self.schedule.add(held, silence_pause(held.unanswered))
@@ -234,7 +223,7 @@ class Holding:
 
     def _add(self, row: Row, charge: Charge = "guilty", *, park_as: str | None = None) -> HeldRow:
         self.rows.move(row.seq, PARKING if park_as else HELD)
-        held = _held_row(row, charge)
+        held = held_row(row, charge)
         held.park_as = park_as
         self.held.add(held)
         return held
