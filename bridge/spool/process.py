@@ -159,9 +159,11 @@ class Child:
         # What is blocked here is blocked in the process, from its first instruction on.
         signal.pthread_sigmask(signal.SIG_BLOCK, _OURS)
         while True:
-            cause = self._run()
+            ours, its = socket.socketpair()
+            cause = self._run(ours, its)
             self._failures += 1
             if not self._tell(self._detach, cause):
+                ours.close()  # the loop that had it is closed
                 return
             pause = delay(
                 self._failures, base=_PAUSE_SECONDS, cap=_PAUSE_SECONDS_AT_MOST, spread=0.0
@@ -172,9 +174,8 @@ class Child:
                 self._tell(self._master.gone, wrong)
                 return
 
-    def _run(self) -> str:
+    def _run(self, ours: socket.socket, its: socket.socket) -> str:
         """Run a process to its end, and return what it has died of."""
-        ours, its = socket.socketpair()
         ours.setblocking(False)
         try:
             with its:
