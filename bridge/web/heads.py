@@ -138,8 +138,12 @@ class Heads:
         return self._head(endpoint, end + 4, values)
 
     def _learn(self, name: str) -> int:
+        """Return the place of a name, and remember it unless it is odd."""
         place = _place_of(name)
-        if len(self._places) < _MAX_NAMES:
+        if place != _ODD:  # which may be long, and of a request that is slow anyway
+            # A stranger can fill it, so it begins anew: the names of real senders are soon back.
+            if len(self._places) >= _MAX_NAMES:
+                self._places.clear()
             self._places[name] = place
         return place
 

@@ -183,9 +183,22 @@ def test_a_part_of_a_head_is_not_plain(size):
 
 
 def test_names_are_remembered_within_bounds():
-    """Anybody can invent names: at most some hundreds are kept."""
-    heads = Heads(PATHS, max_body=1000)
+    """Anybody can invent names: at most some hundreds are kept, and a sender's are among them."""
+    heads, sizes = Heads(PATHS, max_body=1000), set()
     for number in range(1000):
         assert heads.read(head({f"X-{number}": "x"})) is not None
+        sizes.add(len(heads._places))
 
-    assert 256 == len(heads._places)
+    assert 256 == max(sizes)
+    for _ in range(2):  # the first may begin anew
+        assert heads.read(head({"X-Forwarded-For": "x"})) is not None
+    assert {*FIELDS, "X-Forwarded-For"} <= {*heads._places}
+
+
+def test_odd_names_are_not_remembered():
+    """They may be as long as a head."""
+    heads = Heads(PATHS, max_body=1000)
+    for name in ("X" * 5000, "Content-Length ", "Upgrade"):
+        assert heads.read(head({name: "x"})) is None
+
+    assert {*FIELDS} == {*heads._places}
