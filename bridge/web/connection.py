@@ -90,13 +90,15 @@ class Connection(HttpProtocol):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Take note of the end."""
-        if self.plain is not None:
-            self.plain.end()
-        super().connection_lost(exc)
-        self.intake.end()
-        self.server.leaving.discard(self)
-        if not self.gone.done():
-            self.gone.set_result(None)
+        try:
+            if self.plain is not None:
+                self.plain.end()
+        finally:
+            super().connection_lost(exc)
+            self.intake.end()
+            self.server.leaving.discard(self)
+            if not self.gone.done():
+                self.gone.set_result(None)
 
     def force_close(self) -> None:
         """Give no more answers."""

@@ -46,6 +46,7 @@ class PlainPath:
     """
 
     __slots__ = (
+        "_awaits_reply",
         "_behind",
         "_connection",
         "_head",
@@ -68,6 +69,8 @@ class PlainPath:
         self.since = 0.0
         self._behind = b""
         """What has come behind the request that is being answered."""
+        self._awaits_reply = False
+        """Whether the responder has been asked, and has not told the reply."""
 
     @property
     def owes(self) -> bool:
@@ -91,7 +94,7 @@ class PlainPath:
         if missing:
             self._gather(head, data, missing)
         else:
-            self._respond(head, data)
+            self._respond(head, [data])
         return True
 
     def _gather(self, head: Head, data: bytes, missing: int) -> None:
@@ -111,12 +114,17 @@ class PlainPath:
         if self._behind:
             self._connection.read_no_more()
         if head is not None:
-            request = b"".join([*self._pieces, rest])
+            pieces = [*self._pieces, rest]
             self._forget()
-            self._respond(head, request)
+            self._respond(head, pieces)
 
-    def _respond(self, head: Head, request: bytes) -> None:
-        self._responder.respond_to(head, request[head.start :], self._connection, self._tell)
+    def _respond(self, head: Head, pieces: list[bytes]) -> None:
+        self._awaits_reply = True
+        try:
+            body = b"".join(pieces)[head.start :]
+            self._responder.respond_to(head, body, self._connection, self._tell)
+        except Exception as error:  # memory: nobody else would tell it
+            self._tell(error)
 
     def _forget(self) -> None:
         self._head, self._pieces, self.missing = None, [], 0
@@ -124,37 +132,49 @@ class PlainPath:
     # What goes out
 
     def _tell(self, reply: Reply | Exception) -> None:
+        if not self._awaits_reply:  # one reply is out, whatever failed behind it
+            return
+        self._awaits_reply = False
         connection = self._connection
         try:
-            goes_on = connection.answer(reply)
+            if connection.answer(reply) and self._behind:
+                # Not now: this may be a call from the midst of what settles other messages.
+                connection.server.loop.call_soon(self._read_behind)
+                return
         except Exception as error:  # memory: the client tries again
-            log.error("request_failed", exc_info=error)
-            connection.abort()
-            goes_on = False
-        if goes_on and self._behind:
-            # Not now: this may be a call from the midst of what settles other messages.
-            connection.server.loop.call_soon(self._read_behind)
-        else:
-            connection.end_plain()
+            self._cut(error)
+        connection.end_plain()
 
     def _read_behind(self) -> None:
         connection, behind, self._behind = self._connection, self._behind, b""
         connection.end_plain()
-        if connection.may_read_on():
-            connection.read_on()
-        connection.data_received(behind)
-        if connection.said_all and connection.is_idle:
+        try:
+            if connection.may_read_on():
+                connection.read_on()
+            connection.data_received(behind)
+        except Exception as error:
+            self._cut(error)
+        # Since the answer the service may have begun to stop.
+        if connection.is_idle and (connection.said_all or connection.server.is_stopping):
             connection.close()
 
     # When it is not to be
 
     def hand_over(self) -> None:
         """Leave to aiohttp a request whose body is not whole."""
-        connection, request = self._connection, b"".join(self._pieces)
+        connection, pieces = self._connection, self._pieces
         self._forget()
         connection.end_plain()
-        connection.waited = connection.server.loop.time() - self.since
-        connection.parse(request)
+        try:
+            connection.waited = connection.server.loop.time() - self.since
+            connection.parse(b"".join(pieces))
+        except Exception as error:
+            self._cut(error)
+
+    def _cut(self, error: Exception) -> None:
+        """Cut the connection: the rest of a body that failed must not be read as a request."""
+        self._connection.abort()
+        log.error("request_failed", exc_info=error)
 
     def end(self) -> None:
         """Take note that the connection is lost. A whole request is accepted all the same."""
@@ -163,3 +183,5 @@ class PlainPath:
             self.hand_over()
             for _, body in self._connection.queue:
                 body.set_exception(web.RequestPayloadError("the client hung up"))
+        elif not self._awaits_reply:  # an error has left it at hand: it must not keep its place
+            self._connection.end_plain()

@@ -74,7 +74,10 @@ class Responder:
         self._pipeline.receive(delivery, signatures=signatures, answer=answer)
 
     def respond_to(self, head: Head, body: bytes, client: Client, tell: Tell) -> None:
-        """Tell the reply to a plain request once, now or later."""
+        """Tell the reply to a plain request once, now or later.
+
+        Raises what goes wrong before the pipeline has the delivery; nothing is told then.
+        """
         started = time.perf_counter()
         self._metrics.received.labels(head.endpoint).inc()
         self._metrics.received_plain.labels(head.endpoint).inc()

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import time
 
 import pytest
 
 from bridge.core.publish import Outcome
+from bridge.web import plain
+from bridge.web.connection import Connection
 from bridge.web.eviction import Phase
 from bridge.web.turns import PIECE_BYTES
 from tests.helpers import eventually
@@ -34,6 +37,23 @@ def cut(data: bytes, *sizes: int) -> list[bytes]:
         pieces.append(data[:size])
         data = data[size:]
     return [*pieces, data]
+
+
+class NoMemory:
+    """A loop, or a plain path, that has no memory for one thing; the rest is the real one's."""
+
+    def __init__(self, real, name):
+        self._real, self._name = real, name
+
+    def __getattr__(self, name):
+        if name == self._name:
+            raise MemoryError
+        return getattr(self._real, name)
+
+
+def plain_path(wire):
+    """Return the plain path of a connection."""
+    return wire.connection.plain
 
 
 # Who really sends
@@ -225,6 +245,95 @@ async def test_a_defect_of_ours(error, answer, monkeypatch):
     assert wire.transport.closed
 
 
+@pytest.fixture
+def fails(monkeypatch):
+    """Return what makes the next call of something fail, and only that one."""
+
+    def fail_next(owner, name):
+        def fail(*arguments):
+            monkeypatch.setattr(owner, name, real)
+            raise MemoryError
+
+        real = getattr(owner, name)
+        monkeypatch.setattr(owner, name, fail)
+
+    return fail_next
+
+
+@pytest.mark.parametrize("size", [5, 0], ids=["in two", "in one"])
+async def test_no_memory_before_the_pipeline(size, fails):
+    """It is answered once, and the connection does not keep its place."""
+    site = Site()
+    wire = await site.proven()
+    *early, last = cut(request(ONE), len(request(ONE)) - size) if size else [request(ONE)]
+    await wire.send(*early)
+    fails(time, "time_ns")
+    answer = await wire.send(last)
+    await wire.settled()
+
+    assert [503] == statuses(answer)
+    assert b"Connection: close" in answer
+    assert 1 == len(site.outbox.messages)
+    assert ([], 0) == (site.server.connections, site.server.number_open)
+
+
+async def test_no_memory_where_a_body_is_put_together():
+    """It is answered as well: the pieces of it are let go."""
+    site = Site()
+    wire = await site.proven()
+    await wire.send(request(ONE)[:-5])
+    plain_path(wire)._pieces.append(None)  # not even ``join`` can be made to fail
+    answer = await wire.send(request(ONE)[-5:])
+    await wire.settled()
+
+    assert [500] == statuses(answer)
+    assert [] == site.server.connections
+
+
+async def test_an_error_behind_the_answer(monkeypatch):
+    """The answer is the only one, and the connection ends: what came behind it is lost."""
+    site = Site()
+    wire = await site.proven()
+    site.outbox.is_slow = True
+    await wire.send(request(ONE), request(TWO))
+    monkeypatch.setattr(site.server, "loop", NoMemory(site.server.loop, "call_soon"))
+    site.outbox.settle_all()
+    await wire.settled()
+
+    assert [200, 200] == statuses(wire.transport.written)
+    assert wire.transport.closed
+    assert [] == site.server.connections
+
+
+async def test_an_error_in_what_came_behind(fails):
+    """Who knows how much of it was read? Nothing more is."""
+    site = Site()
+    wire = await site.proven()
+    site.outbox.is_slow = True
+    await wire.send(request(ONE), b"GET / HTTP/1.1\r\n")
+    fails(Connection, "parse")
+    site.outbox.settle_all()
+    await wire.settled()
+
+    assert wire.transport.closed
+    assert [] == site.server.connections
+
+
+async def test_an_error_that_nobody_could_tell(fails, monkeypatch):
+    """The connection does not keep its place when it is lost."""
+    site = Site()
+    wire = await site.proven()
+    fails(time, "time_ns")
+    fails(Connection, "answer")
+    monkeypatch.setattr(plain, "log", None)  # there is no memory for a line, either
+    with pytest.raises(AttributeError):
+        await wire.send(request(ONE))
+    await wire.settled()
+
+    assert wire.transport.closed
+    assert [] == site.server.connections
+
+
 async def test_failures_beyond_the_limit():
     """A source with too many wrong signatures gets 429, and an authentic request 200."""
     site = Site(failures=2)
@@ -359,6 +468,51 @@ async def test_a_slow_body_comes_after_all():
     assert 2 == site.plain_requests
 
 
+async def test_a_body_that_cannot_be_handed_over(fails):
+    """Its connection is cut, or a request in the rest of the body would be read as one."""
+    site = Site()
+    wire, other, slow = await site.proven(), await site.proven(), await site.proven()
+    inner = request(TWO)
+    await wire.send(request(webhook(EventId="outer") + inner)[: -len(inner)])
+    await other.send(request(ONE)[:-5])
+    await slow.send(b"POST /web")
+    now = site.server.loop.time()
+    plain_path(wire).since = plain_path(other).since = now - 2.0
+    slow.connection.head_began = now - 60.0
+    fails(Connection, "parse")
+    site.server._look_at_all()
+    answer = await wire.send(inner)
+
+    assert b"" == answer
+    assert [True, True] == [wire.transport.closed, slow.transport.closed]
+    assert [200] == statuses(await other.send(request(ONE)[-5:]))
+    assert [other.connection] == site.server.connections
+
+
+async def test_who_hangs_up_when_nothing_can_be_handed_over(fails):
+    """The connection ends as any other one."""
+    site = Site()
+    wire = await site.proven()
+    await wire.send(request(ONE)[:-5])
+    fails(Connection, "parse")
+    await wire.hang_up()
+
+    assert wire.connection.gone.done()
+    await eventually(lambda: not site.server.connections)
+
+
+async def test_who_hangs_up_when_the_plain_path_fails(monkeypatch):
+    """Whatever goes wrong at its end, the connection ends."""
+    site = Site()
+    wire = await site.proven()
+    monkeypatch.setattr(wire.connection, "plain", NoMemory(plain_path(wire), "end"))
+    with pytest.raises(MemoryError):
+        await wire.hang_up()
+
+    assert wire.connection.gone.done()
+    await eventually(lambda: not site.server.connections)
+
+
 async def test_who_hangs_up_in_mid_body():
     """It is counted as what it is."""
     site = Site()
@@ -419,13 +573,13 @@ async def test_who_does_not_read():
     site = Site()
     wire = await site.proven()
     wire.connection.pause_writing()
-    plain = site.plain_requests
+    before = site.plain_requests
     await wire.send(request(ONE))
-    assert plain == site.plain_requests
+    assert before == site.plain_requests
     wire.connection.resume_writing()
     await wire.send(request(TWO))
 
-    assert plain + 1 == site.plain_requests
+    assert before + 1 == site.plain_requests
     assert [200] * 3 == statuses(wire.transport.written)
 
 
@@ -457,6 +611,20 @@ async def test_nobody_at_work_gives_way():
 
 
 # The end
+
+
+async def test_the_service_ends_behind_an_answer():
+    """A head that is not whole is not waited for, as by the other way."""
+    site = Site()
+    wire = await site.proven()
+    site.outbox.is_slow = True
+    await wire.send(request(ONE), request(TWO)[:20])
+    site.outbox.settle_all()
+    site.server.pre_shutdown()
+    await wire.settled()
+
+    assert [200, 200] == statuses(wire.transport.written)
+    assert wire.transport.closed
 
 
 async def test_the_service_ends_while_one_is_answered():
