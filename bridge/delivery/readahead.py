@@ -52,12 +52,18 @@ class ReadAhead:
             return False
         if not self._page and not await self._turn_page():
             return False
-        if not self._publishing.note_connection():
+        if self._publishing.note_connection():
+            self.forget()
+        else:
             self._reaching.reach_all(self._page)
         return True
 
-    def stop(self) -> None:
-        """Read nothing ahead any more."""
+    def forget(self) -> None:
+        """Drop the rows that were read and are not reached; they are read again.
+
+        After an outage they may be old: another program may have deleted some meanwhile.
+        """
+        self._page.clear()
         if self._next is not None:
             self._next.cancel()
             self._next = None

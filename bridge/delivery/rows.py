@@ -180,7 +180,8 @@ class Rows:
         self.swept: set[int] = set()
         self.in_memory: dict[int, State] = {}
         self.read_to = 0
-        """The latest row that was read. Those between the cursor and this one wait in memory."""
+        """The latest row that was read. Those between the cursor and this one wait in memory, or
+        are read again."""
         self._ahead: set[int] = set()
         """Rows beyond the cursor that are UNREAD no longer."""
         self._gone: set[int] = set()

@@ -33,16 +33,18 @@ class Step:
         self._reading = reading
 
     def probe_first(self) -> None:
-        """Publish a single row first when the broker is up again."""
+        """Publish a single row first when the broker is up again, and read again what was read."""
         self._publishing.probe_first()
+        self._reading.forget()
 
     def stop(self) -> None:
         """Read nothing ahead any more."""
-        self._reading.stop()
+        self._reading.forget()
 
     async def make(self) -> bool:
         """Do what can be done now; return whether there was anything."""
-        self._publishing.note_connection()
+        if self._publishing.note_connection():
+            self._reading.forget()
         self._settling.give_up_overdue()
         self._holding.look_again()
         tried = await self._retries.try_due(self._publishing.room_for_trials)

@@ -32,6 +32,65 @@ def test_row_that_was_called(bridge):
     assert {2, 3, 4} == set(routed(bridge))
 
 
+@pytest.mark.parametrize("seconds", [None, 0.0, 0.5])
+def test_rows_that_were_read_before_an_outage(bridge, seconds):
+    """They are read again, however short it is: those that are gone are not published."""
+    for number in range(1, 5):
+        bridge.send(number, record=None)
+    bridge.loop.settle()
+    bridge.broker.connect()
+    bridge.loop.advance(0.2)
+    assert ["event-1"] == [flight.id for flight in bridge.broker.in_flight]
+    bridge.broker.lose()
+    if seconds is not None:
+        bridge.loop.advance(seconds)
+    bridge.disk.delete(2, 3)
+    for _ in range(5):
+        bridge.live()
+
+    assert [1, 4] == sorted(routed(bridge))
+    assert 0 == bridge.drain.backlog
+
+
+def test_rows_that_were_read_before_the_broker_blocked(bridge):
+    """The connection stays, and they are read again all the same."""
+    for number in range(1, 5):
+        bridge.send(number, record=None)
+    bridge.loop.settle()
+    bridge.broker.connect()
+    bridge.loop.advance(0.2)
+    bridge.broker.blocked = True
+    bridge.loop.advance(0.5)
+    bridge.disk.delete(2, 3)
+    for _ in range(5):
+        bridge.live()
+
+    assert [1, 4] == sorted(routed(bridge))
+
+
+def test_rows_that_were_being_read_in_an_outage(bridge, monkeypatch):
+    """The answer of the disk is older than the connection: it is asked again."""
+
+    async def read_and_lose(**options):
+        rows = await read(**options)
+        if bridge.broker.connection == 1:
+            bridge.broker.lose()
+            bridge.broker.connect()
+            bridge.disk.delete(2, 3)
+        return rows
+
+    for number in range(1, 5):
+        bridge.send(number, record=None)
+    bridge.loop.settle()
+    read = bridge.spool.read
+    monkeypatch.setattr(bridge.spool, "read", read_and_lose)
+    for _ in range(5):
+        bridge.live()
+
+    assert 2 == bridge.broker.connection
+    assert [1, 4] == sorted(routed(bridge))
+
+
 def test_rows_in_line(bridge):
     """Rows that were read, and wait in line behind another of their record, are gone, too."""
     for number in range(1, 5):
