@@ -229,9 +229,9 @@ class Pipeline:
     ) -> None:
         status = _PUBLISHED if outcome is _CONFIRMED else _STATUS.get(outcome)
         try:
-            self._metrics.stage_seconds.labels("deliver").observe(perf_counter() - started)
             if claim is not None:
                 claim.end(succeeded=status is not None)
+            self._metrics.stage_seconds.labels("deliver").observe(perf_counter() - started)
             if status is None:
                 raise Rejected(outcome.value, event_id)
             receipt = Receipt(status if parked_for is None else Status.PARKED, event_id, parked_for)

@@ -86,6 +86,9 @@ class ReadAhead:
 
     async def _read(self, after: int) -> list[Row]:
         rows = await self._spool.read(after=after, limit=WINDOW)
+        arriving = next(iter(self._arrivals), None)
+        if arriving is not None:  # it may be found on the disk, and be refused all the same
+            rows = [row for row in rows if row.seq < arriving.seq]
         if rows:
             self._rows.read_to = rows[-1].seq
         return rows

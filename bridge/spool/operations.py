@@ -65,8 +65,17 @@ Change = Delete | NoteTries
 Operation = TypeVar("Operation", bound=Append | Delete | NoteTries)
 
 
-def first_of(operations: Sequence[Operation], *, size: int) -> Sequence[Operation]:
-    """Return the first operations, as many as one commit should do, of rows with so many bytes."""
+def first_appends(appends: Sequence[Append]) -> Sequence[Append]:
+    """Return as many of the first ones as one commit should do."""
+    return _first(appends, size=APPENDED_BYTES)
+
+
+def first_changes(changes: Sequence[Change]) -> Sequence[Change]:
+    """Return as many of the first ones as one commit should do."""
+    return _first(changes, size=DELETED_BYTES)
+
+
+def _first(operations: Sequence[Operation], *, size: int) -> Sequence[Operation]:
     left = size
     for index, operation in enumerate(operations[:OPERATIONS_PER_COMMIT]):
         if left < 0:
@@ -120,3 +129,8 @@ class Order:
     def is_deadly(self) -> bool:
         """Return whether a process has died that had it."""
         return self.job.is_repeat
+
+    @property
+    def doubtful(self) -> list[Delete]:
+        """Return what deletes its rows, if a process that has died may have stored them."""
+        return [Delete(each.seq, each.size) for each in self.appends] if self.is_deadly else []

@@ -24,7 +24,8 @@ from bridge.disk.frames import READ_BYTES, Answer, Frames, Job, frame
 _PAUSE_SECONDS = 0.05
 """How long after its first end the process is started again."""
 
-_PAUSE_SECONDS_AT_MOST = 5.0
+_PAUSE_SECONDS_AT_MOST = 1.0
+"""The same after many ends: the end of the bridge waits for it, and is not to take long."""
 
 _OURS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 """Signals that a terminal or systemd sends to every process: the bridge decides about the end."""
@@ -145,13 +146,14 @@ class Child:
             self._master.answered(Answer(*members))
 
     def _detach(self, cause: str) -> None:
-        if self._link is not None:
-            self._link.finish()
-            self._link = None
-        if self._is_ending.is_set():
-            return
-        cause, self._last_words = self._last_words or cause, ""
-        self._master.lost(cause)
+        link, self._link = self._link, None
+        try:
+            if link is not None:
+                link.finish()
+        finally:
+            if not self._is_ending.is_set():
+                cause, self._last_words = self._last_words or cause, ""
+                self._master.lost(cause)
 
     # Everything below runs on the thread.
 
@@ -215,6 +217,8 @@ class _Link:
         self._frames = Frames()
         self._unsent = bytearray()
         self._is_ending = False
+        self._is_lost = False
+        """Whether a message was not taken: the later ones would be taken for answers to others."""
         self._loop.add_reader(connection, self._read)
 
     def send(self, data: bytes) -> None:
@@ -234,11 +238,13 @@ class _Link:
 
     def finish(self) -> None:
         """Read what the process has said before its end, and close."""
-        while self._read():
-            pass
-        self._loop.remove_reader(self._connection)
-        self._loop.remove_writer(self._connection)
-        self._connection.close()
+        try:
+            while not self._is_lost and self._read():
+                pass
+        finally:
+            self._loop.remove_reader(self._connection)
+            self._loop.remove_writer(self._connection)
+            self._connection.close()
 
     def _write(self) -> None:
         try:
@@ -259,8 +265,14 @@ class _Link:
             return False
         except (OSError, ValueError, EOFError, TypeError):
             data, messages = b"", []
-        for members in messages:
-            self._take(members)
+        try:
+            for members in messages:
+                self._take(members)
+        except BaseException:  # for want of memory: the next process gets all that has no answer
+            self._is_lost = True
+            self._loop.remove_reader(self._connection)
+            self._broken()
+            raise
         if not data:
             self._loop.remove_reader(self._connection)
             if not self._is_ending:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
+from itertools import islice
 from pathlib import Path
 
 import structlog
@@ -24,15 +25,7 @@ from bridge.disk.beside import RESERVE_BYTES
 from bridge.disk.frames import Answer, Job
 from bridge.sampling import Sampled, note_events
 from bridge.spool.health import PROBE_SECONDS, RETRY_SECONDS, Health
-from bridge.spool.operations import (
-    APPENDED_BYTES,
-    DELETED_BYTES,
-    Append,
-    Change,
-    Delete,
-    Order,
-    first_of,
-)
+from bridge.spool.operations import Append, Change, Delete, Order, first_appends, first_changes
 from bridge.spool.process import Child
 
 _OPERATIONS_TO_GATHER = 32
@@ -82,7 +75,6 @@ class Writer:
         self.health.begin()  # the disk may hang while the file is opened
         self._gathered: list[Append] = []
         self._changed: list[Change] = []
-        """Changes that were gathered."""
         self._gathered_before = 0
         self._is_look_due = False
         self._orders: deque[Order] = deque()
@@ -193,15 +185,16 @@ class Writer:
             self._go_on()
 
     def _commit(self) -> None:
-        appends = first_of(self._gathered, size=APPENDED_BYTES)
+        appends = first_appends(self._gathered)
         changes: Sequence[Change] = ()
-        del self._gathered[: len(appends)]
         if self._may_change:
             self._owed += self._changed
             self._changed = []
-            changes = first_of(self._owed, size=DELETED_BYTES)
-            del self._owed[: len(changes)]
-        self._give(Order.commit(appends, changes))
+            changes = first_changes(self._owed)
+        order = Order.commit(appends, changes)  # may fail for want of memory: nothing is lost yet
+        del self._gathered[: len(appends)]
+        del self._owed[: len(changes)]
+        self._give(order)
 
     def _give(self, order: Order) -> None:
         self.health.begin()
@@ -251,7 +244,17 @@ class Writer:
 
     def answered(self, answer: Answer) -> None:
         """Take note of what became of the jobs that were under way."""
-        orders = [self._orders.popleft() for _ in range(answer.jobs)]
+        orders = list(islice(self._orders, answer.jobs))
+        for _ in orders:
+            self._orders.popleft()
+        try:
+            self._note(orders, answer)
+        finally:  # whatever happens, nobody waits for ever
+            for order in orders:
+                order.report(answer.error, self._loop.call_exception_handler)
+        self._go_on()
+
+    def _note(self, orders: Sequence[Order], answer: Answer) -> None:
         self.health.end_job()
         if self._orders:
             self.health.begin()
@@ -265,36 +268,33 @@ class Writer:
             self.health.stores = not answer.error
         else:
             self._can_shrink = answer.has_more
-        self._go_on()
-        for order in orders:
-            order.report(answer.error, self._loop.call_exception_handler)
 
     def _note_commit(self, orders: Sequence[Order], answer: Answer) -> None:
         events = sum(len(order.appends) for order in orders)
-        if not answer.error:
-            self.health.stores = self.health.stores or events > 0
-        else:
-            if self._lines.lets("spool_write_failed"):
-                log.error("spool_write_failed", error=answer.error, events=events)
-            self.health.stores = self.health.stores and not events
         changes = [change for order in orders for change in order.changes]
         if answer.is_done:
-            self._note_done(changes)
+            gone = [change.seq for change in changes if isinstance(change, Delete)]
+            self._can_shrink = self._can_shrink or bool(gone)
+            self._deleted(gone)
         else:
             self._owed[:0] = changes
         self._owes_more = not answer.error and bool(self._owed)
-
-    def _note_done(self, changes: Sequence[Change]) -> None:
-        gone = [change.seq for change in changes if isinstance(change, Delete)]
-        if gone:
-            self._can_shrink = True
-            self._deleted(gone)
+        if events:
+            self.health.stores = not answer.error
+        if answer.error:
+            self._doubt(orders)
+            if self._lines.lets("spool_write_failed"):
+                log.error("spool_write_failed", error=answer.error, events=events)
 
     def _refuse(self, order: Order, error: str) -> None:
-        """Give up an order that no process has answered; what was stored of it is deleted."""
         self._owed[:0] = order.changes
-        if order.is_deadly:
-            rows = [Delete(append.seq, append.size) for append in order.appends]
+        self._doubt([order])
+        order.report(error, self._loop.call_exception_handler)
+
+    def _doubt(self, orders: Sequence[Order]) -> None:
+        """Delete what an earlier process may have stored of orders that are refused now."""
+        rows = [row for order in orders for row in order.doubtful]
+        if rows:
             self._doubted([row.seq for row in rows])
             self._owed += rows
-        order.report(error, self._loop.call_exception_handler)
+            self._owes_more = True

@@ -5,6 +5,7 @@ import operator
 import os
 import resource
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -16,14 +17,24 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from bridge.aio import keep_running
+from bridge.core.event import record_of
+from bridge.core.publish import Outcome
 from bridge.core.reasons import Unreadable
+from bridge.delivery.drain import Drain
+from bridge.delivery.outbox import Outbox
+from bridge.disk import commits
 from bridge.disk.frames import Frames, Job, frame, merged
 from bridge.disk.schema import complete
 from bridge.disk.work import Disk
+from bridge.metrics import Metrics
 from bridge.spool import SpoolFull, health, opened, process
+from tests.delivery.scripted import ScriptedBroker
 from tests.helpers import eventually, message
 from tests.spool.support import all_rows, is_damaged, stored
 from tests.writing import WritingThread, writing_process
+
+RECORD = record_of("superoffice", "Cust1", "contact", "1")
 
 
 def writer():
@@ -170,6 +181,100 @@ async def test_a_job_that_kills(spool, dying_after_a_commit):
     assert ([], [2], [2]) == tuple([row.seq for row in found] for found in (seen, rows, kept))
     assert 1 == used.events == again.events
     assert rows[0].size == used.bytes
+
+
+async def test_a_job_that_kills_before_an_end(spool, dying_after_a_commit):
+    """What was stored of it is deleted although the end has come."""
+    dying_after_a_commit[0] = 2
+    answers = Answers()
+    async with spool() as used:
+        used.append(message(1), on_written=answers)
+        await eventually(lambda: answers.count)
+    async with spool() as again:
+        kept = await all_rows(again)
+
+    assert ([], [1]) == (answers.stored, answers.refused)
+    assert ([], 0) == (kept, again.events)
+
+
+async def test_stored_once_and_refused_then(spool, dying_after_a_commit, monkeypatch):
+    """The next process has no room for it: it is refused, and what was stored of it is deleted."""
+    real, refusals = commits.commit, list[str]()
+
+    def full(database, rows, *more, **options):
+        if rows and used.health.deaths and not refusals:
+            refusals.append("database or disk is full")
+            return sqlite3.OperationalError(refusals[0])
+        return real(database, rows, *more, **options)
+
+    monkeypatch.setattr(commits, "commit", full)
+    dying_after_a_commit[0] = 1
+    answers = Answers()
+    async with spool() as used:
+        used.append(message(1), on_written=answers)
+        await eventually(lambda: answers.count)
+        seen = await all_rows(used)
+    async with spool() as again:
+        kept = await all_rows(again)
+
+    assert 1 == len(refusals)
+    assert ([], [1]) == (answers.stored, answers.refused)
+    assert ([], [], 0) == (seen, kept, again.events)
+
+
+# 1. events 1 and 2 of a record are stored by a process that dies before it says so
+# 2. the broker is there: the drain could read both
+# 3. the next process dies of them as well: they are refused, and deleted
+# 4. event 3 of the record comes
+async def test_no_turn_before_an_answer(spool, dying_after_a_commit, monkeypatch):
+    """What is on the disk has no turn before the process has said so: it may be refused."""
+    dying_after_a_commit[0] = 2
+    monkeypatch.setattr(process, "_PAUSE_SECONDS", 0.4)  # the drain looks every 0.1 s
+    told: dict[int, list[Outcome]] = {}
+    async with spool() as used:
+        broker = ScriptedBroker(("superoffice",))
+        drain = Drain(used, broker, Metrics(), refused_tries=7)
+        outbox = Outbox(broker, used, drain, deadline=1.0)
+
+        def send(number):
+            told[number] = []
+            outbox.deliver(message(number, record=RECORD), told[number].append)
+
+        async with keep_running("drain", drain.run):
+            send(1)
+            send(2)
+            broker.connect()
+            await eventually(lambda: told[1] and told[2])
+            send(3)
+            await eventually(lambda: broker.in_flight)
+            broker.confirm(0)
+            await eventually(lambda: told[3])
+
+    assert [[Outcome.NOT_SENT], [Outcome.NOT_SENT], [Outcome.CONFIRMED]] == [*told.values()]
+    assert [("superoffice", "event-3")] == broker.routed
+    assert (0, 0, 0) == (used.events, used.bytes, drain.backlog)
+
+
+async def test_an_answer_that_is_not_taken():
+    """No later one is taken for the answer to another job: the process is ended."""
+    ours, its = socket.socketpair()
+    ours.setblocking(False)
+    taken, broken = [], []
+
+    def take(members):
+        taken.append(members)
+        raise MemoryError
+
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda loop, context: None)
+    with its:
+        link = process._Link(ours, loop, take, lambda: broken.append(True))
+        its.sendall(frame(("a",)) + frame(("b",)))
+        await eventually(lambda: broken)
+        its.sendall(frame(("c",)))
+        link.finish()
+
+    assert ([("a",)], [True]) == (taken, broken)
 
 
 async def test_texts_that_are_of_an_enum(spool):

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from bridge.disk import commits, work
 from bridge.disk.commits import commit, connect
-from bridge.spool import SpoolFull, health, opened, watch, writer
+from bridge.spool import SpoolFull, health, opened, operations, watch, writer
 from bridge.spool.operations import Append
 from tests.helpers import eventually, message
 from tests.spool.support import all_rows, database_error, raises, stored
@@ -141,7 +141,7 @@ async def test_what_is_owed_is_paid_in_parts(spool, tmp_path, monkeypatch):
         found = await all_rows(locked)
         sizes = {row.seq: row.size for row in found}
         monkeypatch.setattr(commits, "commit", noted)
-        monkeypatch.setattr(writer, "DELETED_BYTES", 100_000)
+        monkeypatch.setattr(operations, "DELETED_BYTES", 100_000)
         with closing(sqlite3.connect(tmp_path / "spool.db", isolation_level=None)) as tool:
             tool.execute("BEGIN IMMEDIATE")
             for row in found:
@@ -156,6 +156,31 @@ async def test_what_is_owed_is_paid_in_parts(spool, tmp_path, monkeypatch):
     assert max(parts) < 150_000
     assert sum(parts) == sum(row.size for row in found)
     assert [61] == [row.seq for row in left]
+
+
+async def test_no_memory_for_a_job(spool, monkeypatch):
+    """Nothing of it is forgotten: it is done when there is memory."""
+    real, fails = operations.Order.commit, [1]
+
+    def commit(appends, changes):
+        if fails and (appends or changes):
+            fails.pop()
+            raise MemoryError
+        return real(appends, changes)
+
+    async with spool() as used:
+        used.append(message(1), on_written=stored)
+        await used.flush()
+        [row] = await all_rows(used)
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+        monkeypatch.setattr(operations.Order, "commit", commit)
+        used.append(message(2), on_written=stored)
+        used.delete(row)
+        await eventually(lambda: not fails)
+        await used.flush()
+        left = await all_rows(used)
+
+    assert ["event-2"] == [row.message.message_id for row in left]
 
 
 def pages(file):
