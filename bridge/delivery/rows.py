@@ -180,8 +180,7 @@ class Rows:
         self.swept: set[int] = set()
         self.in_memory: dict[int, State] = {}
         self.read_to = 0
-        """The latest row that was read. Those between the cursor and this one wait in memory, or
-        are read again."""
+        """The latest row that was read; those beyond the cursor may wait in memory."""
         self._ahead: set[int] = set()
         """Rows beyond the cursor that are UNREAD no longer."""
         self._gone: set[int] = set()
