@@ -166,8 +166,9 @@ class Play:
 
 async def play(fault: Fault) -> Play:
     """Play with a fault."""
-    played = Play()
+    # From its beginning on: behind a call that is not followed, Python 3.13 shows none of the next.
     with fault.is_set():
+        played = Play()
         await played.run()
     return played
 
