@@ -32,8 +32,8 @@ def frozen(pid):
 async def kill(row, *, times):
     """Kill it so often, each time when the one before it has stored something."""
     for _ in range(times):
+        deaths = row.bridge.log.counts["spool_process_ended"] + 1  # before: a thread reads the log
         os.kill(row.bridge.writing, signal.SIGKILL)
-        deaths = row.bridge.log.counts["spool_process_ended"] + 1
         await row.logs("spool_process_ended", times=deaths)
         await row.accepts(10)
 
