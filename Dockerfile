@@ -20,15 +20,15 @@ RUN pip --python /usr/local/lib/bridge/bin/python install --no-cache-dir --only-
 # stays in this stage with it.
 RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev
 COPY requirements/compile.lock ./
-RUN python -m venv --without-pip /opt/compiler \
-    && pip --python /opt/compiler/bin/python install --no-cache-dir --only-binary :all: \
+RUN python -m venv --without-pip /usr/local/lib/compiler \
+    && pip --python /usr/local/lib/compiler/bin/python install --no-cache-dir --only-binary :all: \
         --require-hashes --requirement compile.lock
 
 # The build backend is in the lock file too. It is of no use at run time, so it goes again.
 COPY pyproject.toml README.md LICENSE ./
 COPY .ci/compile ./.ci/compile
 COPY bridge ./bridge
-RUN /opt/compiler/bin/python .ci/compile /usr/local/lib/bridge/bin/python
+RUN /usr/local/lib/compiler/bin/python .ci/compile /usr/local/lib/bridge/bin/python
 RUN pip --python /usr/local/lib/bridge/bin/python install --no-cache-dir --no-deps --no-build-isolation --no-index . \
     && pip --python /usr/local/lib/bridge/bin/python uninstall --yes flit_core
 

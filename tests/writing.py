@@ -1,6 +1,9 @@
 """The process that writes to the spool: how it is found, and what stands in for it."""
 
+import os
+import signal
 import threading
+from contextlib import contextmanager
 from pathlib import Path
 
 from bridge.disk import __main__ as program
@@ -36,3 +39,13 @@ def writing_process(pid: int) -> int | None:
             if b"bridge.disk" in Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0"):
                 return int(child)
     return None
+
+
+@contextmanager
+def frozen(pid):
+    """Stop a process for the length of the block."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)

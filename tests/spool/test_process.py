@@ -10,7 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing, contextmanager
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 
@@ -32,7 +32,7 @@ from bridge.spool import SpoolFull, health, opened, process
 from tests.delivery.scripted import ScriptedBroker
 from tests.helpers import eventually, message
 from tests.spool.support import all_rows, is_damaged, stored
-from tests.writing import WritingThread, writing_process
+from tests.writing import WritingThread, frozen, writing_process
 
 RECORD = record_of("superoffice", "Cust1", "contact", "1")
 
@@ -53,16 +53,6 @@ def has_ended(pid):
 def memory(pid):
     """Return how many bytes of addresses a process has."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[0]) * resource.getpagesize()
-
-
-@contextmanager
-def frozen(pid):
-    """Stop a process for the length of the block."""
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 async def dead(spool, processes):

@@ -4,29 +4,18 @@ import asyncio
 import os
 import resource
 import signal
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.system.faults.process import until
 from tests.system.faults.world import DEADLINE, DEADLINE_SECONDS, PATIENT, ROW_LIMIT, size
-from tests.writing import writing_process
+from tests.writing import frozen, writing_process
 
 pytestmark = ROW_LIMIT
 
 LARGE = 20_000
 """Bytes of a body with which a few events are more than a socket pair takes."""
-
-
-@contextmanager
-def frozen(pid):
-    """Stop a process for the length of the block."""
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 async def kill(row, *, times):
